@@ -1,0 +1,183 @@
+//! A projection as meant: checked, typed, compiled. After this nothing optional is required and nobody checks again.
+//! Knows nothing of YAML.
+
+use crate::event::Path;
+use crate::expression::program::Program;
+use crate::expression::value::Type;
+use crate::expression::cell::Cell;
+
+/// A checked definition. Built by [`super::load`] from a definition's text alone, so that a stored text gives the same fold.
+#[derive(Debug)]
+pub struct Projection {
+    pub name: String,
+    pub description: Option<String>,
+    /// The definition exactly as written; what a generation stores.
+    pub text: String,
+    pub topics: Vec<Topic>,
+    pub tables: Vec<Table>,
+    pub views: Vec<View>,
+    pub on_error: OnError,
+    pub deduplicate: Option<Deduplicate>,
+    /// Member slots: every `data.<path>` that some rule reads, once.
+    pub paths: Vec<Path>,
+    /// Header slots: every `headers.<name>` that some rule or envelope reads, once.
+    pub header_names: Vec<String>,
+}
+
+#[derive(Debug)]
+pub struct Topic {
+    pub name: String,
+    pub format: Format,
+    pub envelope: Envelope,
+    /// Known types without a rule.
+    pub ignore: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Json,
+}
+
+/// Where the parts of an event stand in a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Envelope {
+    /// `type`, `id`, … at the top level; `data`, or the whole object where there is none.
+    Plain,
+    /// The whole value is `data`, the type is `record`.
+    None,
+    Mapping(EnvelopeMapping),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EnvelopeMapping {
+    pub event_type: Option<EnvelopeField>,
+    pub id: Option<EnvelopeField>,
+    pub subject: Option<EnvelopeField>,
+    pub source: Option<EnvelopeField>,
+    pub time: Option<EnvelopeField>,
+    pub version: Option<EnvelopeField>,
+    /// `None`: the whole value.
+    pub data: Option<Path>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EnvelopeField {
+    /// A path in the record's JSON value.
+    Member(Path),
+    /// A header slot.
+    Header(usize),
+}
+
+#[derive(Debug)]
+pub struct Table {
+    pub name: String,
+    pub comment: Option<String>,
+    /// Key columns, then the others: the order of a row's cells everywhere.
+    pub columns: Vec<Column>,
+    /// How many of `columns` are the key.
+    pub key_len: usize,
+    /// In the file's order.
+    pub rules: Vec<Rule>,
+    /// Every rule's key contains `event.key` as it stands: a row belongs to one partition at a time.
+    pub owned: bool,
+    pub indexes: Vec<Index>,
+    pub history: bool,
+    pub version: Option<Program>,
+    /// The program of `version` is null-checked and compared in this type.
+    pub version_type: Option<Type>,
+}
+
+#[derive(Debug)]
+pub struct Column {
+    pub name: String,
+    pub column_type: Type,
+    pub not_null: bool,
+    /// The value a new row starts from.
+    pub default: Cell,
+    /// The constant as PostgreSQL text for the DDL, e.g. `0` or `'x'::text`; `None`: no default.
+    pub default_sql: Option<String>,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct Rule {
+    /// As people name it: the event types as written, e.g. `Received` or `A, B`.
+    pub label: String,
+    /// Line in the file, from 1.
+    pub line: usize,
+    pub types: TypeMatch,
+    /// Index into `Projection::topics`; `None`: any.
+    pub topic: Option<usize>,
+    pub when: Option<Program>,
+    /// One per key column. Never reads the row, so that rows can be loaded before the fold.
+    pub key: Vec<Program>,
+    pub each: Option<Each>,
+    pub action: Action,
+    pub if_missing: IfMissing,
+    /// Some program of this rule reads `old.`.
+    pub reads_old: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TypeMatch {
+    /// `"*"`: every type but `tombstone`.
+    Any,
+    OneOf(Vec<String>),
+}
+
+#[derive(Debug)]
+pub struct Each {
+    /// Gives jsonb; an array, or the event fails. Null: no element.
+    pub array: Program,
+    /// Member slots of `item.<path>` within one element; the empty path is the element itself.
+    pub paths: Vec<Path>,
+}
+
+#[derive(Debug)]
+pub enum Action {
+    Set(Vec<Assignment>),
+    Delete,
+}
+
+#[derive(Debug)]
+pub struct Assignment {
+    /// Index into `Table::columns`; never a key column.
+    pub column: usize,
+    /// Of the column's exact type: the assignment cast is compiled in.
+    pub program: Program,
+    /// The expression as written, for messages.
+    pub text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfMissing {
+    Create,
+    Skip,
+    Fail,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub columns: Vec<String>,
+    pub where_sql: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct View {
+    pub name: String,
+    pub sql: String,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    Stop,
+    Skip,
+    DeadLetter,
+}
+
+#[derive(Debug)]
+pub struct Deduplicate {
+    pub by: Program,
+    pub keep_micros: i64,
+}

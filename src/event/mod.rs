@@ -1,0 +1,55 @@
+//! Events: what a Kafka record says once decoded. Knows nothing of rules, rows, Kafka clients or SQL.
+
+use crate::expression::value::Value;
+
+/// A record as the source hands it over; nothing is copied out of the client's buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Index into [`crate::definition::Projection::topics`].
+    pub topic: usize,
+    pub partition: i32,
+    pub offset: i64,
+    /// Kafka's timestamp in milliseconds since 1970, `None` if the broker gave none.
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    /// In the record's order; a repeated name: the last one counts.
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+}
+
+/// A decoded record. Times are microseconds since 2000-01-01 UTC.
+#[derive(Clone, Copy, Debug)]
+pub struct Event<'a> {
+    pub event_type: &'a str,
+    pub id: Option<&'a str>,
+    pub key: Option<&'a str>,
+    pub subject: Option<&'a str>,
+    pub source: Option<&'a str>,
+    pub time: i64,
+    pub version: Option<i64>,
+    /// Index into [`crate::definition::Projection::topics`].
+    pub topic: usize,
+    pub topic_name: &'a str,
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: i64,
+    /// By header slot (`Projection::header_names`).
+    pub headers: &'a [Option<&'a str>],
+    /// By member slot (`Projection::paths`): the payload members that some rule reads.
+    pub members: &'a [Member<'a>],
+}
+
+/// One payload member (`data.<path>` or `item.<path>`).
+#[derive(Clone, Copy, Debug)]
+pub enum Member<'a> {
+    /// Not there, or JSON null.
+    Missing,
+    /// The bytes of one valid JSON value, whitespace trimmed, as they stand in the record.
+    Json(&'a str),
+    /// From formats that carry types (Avro, Protobuf), to come.
+    Typed(Value<'a>),
+}
+
+/// A path below `data` or `item`: the elements of PostgreSQL's `#>>` text array.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Path(pub Vec<String>);
