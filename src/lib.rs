@@ -13,16 +13,16 @@
 //! 9. [`admin`]: the operator's commands on stored state; http.
 //! 10. [`demo`]: embedded broker and Postgres, sample events.
 
+pub mod admin;
 pub mod definition;
-pub mod expression;
+pub mod demo;
 pub mod event;
+pub mod expression;
 pub mod fold;
+pub mod rebuild;
 pub mod source;
 pub mod store;
 pub mod worker;
-pub mod rebuild;
-pub mod admin;
-pub mod demo;
 
 pub mod cli;
 pub mod error;

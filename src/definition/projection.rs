@@ -2,9 +2,9 @@
 //! Knows nothing of YAML.
 
 use crate::event::Path;
+use crate::expression::cell::Cell;
 use crate::expression::program::Program;
 use crate::expression::value::Type;
-use crate::expression::cell::Cell;
 
 /// A checked definition. Built by [`super::load`] from a definition's text alone, so that a stored text gives the same fold.
 #[derive(Debug)]

@@ -30,7 +30,10 @@ pub enum Scalar {
 pub enum Modifier {
     None,
     /// `numeric(precision, scale)`.
-    Numeric { precision: u16, scale: i16 },
+    Numeric {
+        precision: u16,
+        scale: i16,
+    },
     /// `varchar(n)`, in characters.
     Length(u32),
 }
@@ -109,6 +112,10 @@ impl fmt::Display for Type {
             Modifier::Numeric { precision, scale } => write!(f, "({precision},{scale})")?,
             Modifier::Length(characters) => write!(f, "({characters})")?,
         }
-        if self.array { f.write_str("[]") } else { Ok(()) }
+        if self.array {
+            f.write_str("[]")
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,0 +1,4 @@
+//! Exact decimals.
+/// (to come)
+#[derive(Clone, Copy, Debug)]
+pub struct Numeric<'a>(pub &'a str);

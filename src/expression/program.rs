@@ -1,0 +1,4 @@
+//! Compiled expressions.
+/// (to come)
+#[derive(Debug)]
+pub struct Program;
