@@ -1,5 +1,7 @@
 //! Events: what a Kafka record says once decoded. Knows nothing of rules, rows, Kafka clients or SQL.
 
+pub mod json;
+
 use crate::expression::value::Value;
 
 /// A record as the source hands it over; nothing is copied out of the client's buffers.
