@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::diagnostic::Severity;
 use super::{Diagnostic, Loaded};
@@ -56,21 +57,21 @@ pub fn lint(paths: &[PathBuf], format: Format) -> u8 {
 /// Runs the tests of definitions. Prints what differs.
 pub fn test(paths: &[PathBuf], format: Format) -> u8 {
     print(|out| {
-        let files = match load_files(paths) {
+        let mut files = match load_files(paths) {
             Ok(files) => files,
             Err(message) => return could_not_run(out, format, &message),
         };
         let (mut passed, mut failed, mut broken) = (0, 0, 0);
-        for file in &files {
+        for file in &mut files {
             let errors: Vec<&Diagnostic> =
                 file.loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error).collect();
             write_diagnostics(out, &errors, format)?;
-            let Some(projection) = &file.loaded.projection else {
+            let Some(projection) = file.loaded.projection.take().map(Arc::new) else {
                 broken += 1;
                 continue;
             };
             for case in &file.loaded.tests {
-                let result = super::testing::run(projection, case);
+                let result = super::testing::run(&projection, case);
                 if result.passed() {
                     passed += 1;
                 } else {

@@ -1,7 +1,13 @@
 //! Test cases of a definition: given events, then rows. The model; reading and running stand beside it.
 //! Knows nothing of Kafka and Postgres.
 
+pub(super) mod check;
+mod compare;
 pub(super) mod read;
+mod record;
+mod run;
+
+pub use run::{TestFailure, TestResult, run};
 
 use std::ops::Range;
 
