@@ -118,31 +118,42 @@ pub const KEYS: &[Key] = &[
 /// Where librdkafka's own properties stand; what follows is the property's name, dots and all.
 pub const PROPERTIES: &str = "kafka.properties.";
 
-/// Properties that the worker sets itself, and what to do instead.
-const RESERVED_PROPERTIES: &[(&str, &str)] = &[
+/// Properties that the worker sets itself, because its promise rests on them, each with the reason.
+pub const RESERVED_PROPERTIES: &[(&str, &str)] = &[
     ("bootstrap.servers", "set `kafka.brokers`"),
     ("metadata.broker.list", "set `kafka.brokers`"),
     ("group.id", "set `kafka.group`"),
+    ("group.instance.id", "all lanes of a process would share it"),
     (
         "enable.auto.commit",
-        "offsets are committed in Postgres, with the rows",
+        "offsets are kept in Postgres, with the rows",
     ),
     (
         "enable.auto.offset.store",
-        "offsets are committed in Postgres, with the rows",
+        "offsets are kept in Postgres, with the rows",
+    ),
+    (
+        "auto.commit.interval.ms",
+        "offsets are kept in Postgres, with the rows",
     ),
     (
         "auto.offset.reset",
-        "a checkpoint that Kafka no longer holds must stop its partition",
-    ),
-    (
-        "isolation.level",
-        "aborted transactions must never be applied",
+        "a checkpoint that Kafka no longer holds must stop its partition, never skip",
     ),
     (
         "enable.partition.eof",
-        "the worker needs to see the end of a partition",
+        "the end of a partition is how a lane knows that it has caught up",
     ),
+    (
+        "isolation.level",
+        "records of open and aborted transactions must not be folded",
+    ),
+    (
+        "allow.auto.create.topics",
+        "reading must not create a topic",
+    ),
+    ("queued.max.messages.kbytes", "set `worker.memory_limit`"),
+    ("log.queue", "librdkafka's log goes into the worker's own"),
 ];
 
 pub fn find(name: &str) -> Option<&'static Key> {
@@ -215,6 +226,7 @@ pub fn is_secret_property(property: &str) -> bool {
         "secret",
         "key.pem",
         "oauthbearer.config",
+        "jaas",
         "token",
     ];
     let endpoint = property.ends_with(".url");

@@ -6,7 +6,8 @@ const MIB: u64 = 1 << 20;
 ///
 /// - reserve: an eighth of the limit, at least 32 MiB: the program, connections, statement buffers, what the allocator keeps;
 /// - the rest in equal parts per lane, of which
-///   - a fifth is librdkafka's queue of fetched records (`queued.max.messages.kbytes`),
+///   - a fifth is for fetched records that wait in librdkafka: two thirds of it the queue itself, the rest for answers of
+///     brokers that are under way when the queue is full,
 ///   - two fifths are the row cache,
 ///   - two fifths are the batch at work. A record in a batch costs about [`BATCH_COPIES`] times its bytes at the peak: the
 ///     record itself, the decoded event, the rows it touches and their encoded form. So `batch_bytes_max`, which counts the
@@ -15,7 +16,7 @@ const MIB: u64 = 1 << 20;
 /// With very many lanes the least amounts below exceed the limit; [`MemoryPlan::bytes_total`] tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryPlan {
-    /// Bytes of fetched records that wait in librdkafka, per lane.
+    /// Bytes of fetched records that wait in librdkafka before it stops fetching, per lane.
     pub queue_bytes_per_lane: u64,
     /// Bytes of rows kept between batches, per lane.
     pub cache_bytes_per_lane: u64,
@@ -41,7 +42,7 @@ impl MemoryPlan {
         let reserve_bytes = (memory_limit / 8).max(RESERVE_MIN);
         let lane = memory_limit.saturating_sub(reserve_bytes) / lanes_total;
         MemoryPlan {
-            queue_bytes_per_lane: (lane / 5).max(QUEUE_MIN),
+            queue_bytes_per_lane: (lane / 5 / 3 * 2).max(QUEUE_MIN),
             cache_bytes_per_lane: (lane / 5 * 2).max(CACHE_MIN),
             batch_bytes_max: (lane / 5 * 2 / BATCH_COPIES).max(BATCH_MIN),
             reserve_bytes,

@@ -45,13 +45,14 @@ pub struct Settings {
 }
 
 /// How to reach Kafka.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KafkaSettings {
     /// `host:port`, several separated by commas.
     pub brokers: String,
-    /// What the names of the consumer groups begin with.
+    /// Prefix of every consumer group: `<group>.<projection>.g<generation>`.
     pub group: String,
-    /// librdkafka properties, secrets from files already read.
+    /// Any librdkafka property but the [`keys::RESERVED_PROPERTIES`]; secrets are already read from their files.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
 }
