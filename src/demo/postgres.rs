@@ -49,7 +49,9 @@ pub struct PostgresOptions {
 /// Why there is no Postgres.
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    #[error("no PostgreSQL {OLDEST_MAJOR} or newer on this machine, and none could be fetched: {0}")]
+    #[error(
+        "no PostgreSQL {OLDEST_MAJOR} or newer on this machine, and none could be fetched: {0}"
+    )]
     Fetch(String),
     #[error("cannot make a PostgreSQL data directory: {0}")]
     Initialise(String),
@@ -289,7 +291,9 @@ fn find_binaries() -> Option<PathBuf> {
     let mut found: Vec<(u32, PathBuf)> = debian
         .flatten()
         .map(|version| version.path().join("bin"))
-        .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()))
+        .chain(std::env::split_paths(
+            &std::env::var_os("PATH").unwrap_or_default(),
+        ))
         .filter(|dir| dir.join("initdb").is_file() && dir.join("postgres").is_file())
         .filter_map(|dir| Some((major_version(&dir)?, fs::canonicalize(dir).ok()?)))
         .filter(|(major, _)| *major >= OLDEST_MAJOR)
@@ -300,7 +304,10 @@ fn find_binaries() -> Option<PathBuf> {
 }
 
 fn major_version(bin_dir: &Path) -> Option<u32> {
-    let output = Command::new(bin_dir.join("postgres")).arg("--version").output().ok()?;
+    let output = Command::new(bin_dir.join("postgres"))
+        .arg("--version")
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let version = text.split_whitespace().nth(2)?;
     version.split('.').next()?.parse().ok()
