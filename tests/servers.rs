@@ -14,7 +14,7 @@ fn records_come_back_from_kafka_as_they_were_written() {
     let topic = space.topic("events", 3);
     let producer = Producer::new(space.kafka);
     let mut records: Vec<Record> = (0..300)
-        .map(|n| Record::new(&format!("k{n}"), format!("{{\"n\":{n}}}")).to_partition(n % 3))
+        .map(|n| Record::new(&format!("k{n}"), format!("{{\"n\":{n}}}")).in_partition(n % 3))
         .collect();
     records[7].value = None;
     records[8].value = Some("tab\t, line\n, backslash \\ and ü".into());

@@ -28,6 +28,8 @@ pub struct Space {
     pub database: Database,
     /// What `settings` writes; a test may change it before it starts workers.
     pub settings: WorkerSettings,
+    /// What workers find in their environment.
+    pub environment: Vec<(String, String)>,
     dir: TempDir,
     _machine: Machine,
 }
@@ -95,6 +97,7 @@ impl Space {
             id,
             kafka,
             settings,
+            environment: Vec::new(),
             dir,
             _machine: machine,
         }
@@ -134,7 +137,13 @@ impl Space {
     /// Starts a worker with the settings as they are now.
     pub fn start_worker(&self, name: &str) -> Worker {
         let file = self.write_settings(name);
-        Worker::start(name, self.dir(), &["run", "--config", &file], &[])
+        let environment: Vec<(&str, &str)> = self
+            .environment
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let arguments = ["run", "--config", &file];
+        Worker::start(name, self.dir(), &arguments, &environment)
     }
 
     /// Runs another command to its end, with the settings as they are now.

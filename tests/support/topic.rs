@@ -1,7 +1,7 @@
 //! Writes records to topics and copies topics into Postgres as they are. Knows nothing of projections.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,7 +9,6 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tokio::time::Instant;
 
 use super::database::Database;
 use super::kafka::KafkaServer;
@@ -57,7 +56,7 @@ impl Record {
     }
 
     /// The same record for a given partition.
-    pub fn to_partition(mut self, partition: i32) -> Record {
+    pub fn in_partition(mut self, partition: i32) -> Record {
         self.partition = Some(partition);
         self
     }
@@ -88,7 +87,11 @@ impl Producer {
         for (number, record) in records.iter().enumerate() {
             self.send(topic, record, number);
         }
-        self.producer.flush(FLUSH_TIMEOUT).unwrap();
+        let deadline = Instant::now() + FLUSH_TIMEOUT;
+        while self.producer.in_flight_count() > 0 {
+            assert!(Instant::now() < deadline, "{topic} takes no records");
+            self.producer.poll(Duration::from_millis(10));
+        }
         let places = std::mem::take(&mut *lock(&context.places));
         let acknowledged = places.into_iter().collect::<Option<Vec<_>>>();
         acknowledged.expect("every record is acknowledged")
