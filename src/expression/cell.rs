@@ -1,4 +1,4 @@
 //! Owned values: what a row holds.
 /// (to come)
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Cell;
