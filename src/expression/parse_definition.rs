@@ -53,7 +53,7 @@ pub fn parse_column(text: &str) -> Result<ColumnText, Vec<Problem>> {
     let (mut column, default) = parser.column().map_err(|problem| vec![problem])?;
     if let (Some(default), Some(span)) = (default, column.default_span.clone()) {
         let sql = text[span.clone()].to_owned();
-        let cell = super::constant(&default, column.ty, span)?;
+        let cell = super::load::constant(text, &default, column.ty)?;
         column.default = Some((cell, sql));
     }
     Ok(column)

@@ -66,6 +66,13 @@ impl Program {
         self.is_event_key
     }
 
+    /// Whether anything but constants is read.
+    pub(super) fn reads_input(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Event { .. } | Op::Header { .. } | Op::Index { .. } | Op::Member { .. } | Op::AddColumnMember { .. }))
+            || self.reads_row()
+            || self.reads_old
+    }
+
     /// The columns of the row that are read, rising.
     pub fn columns(&self) -> &[usize] {
         &self.columns

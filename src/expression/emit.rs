@@ -9,7 +9,7 @@ use super::value::{Modifier, Scalar, Type};
 const REGISTERS_MAX: usize = Register::MAX as usize;
 
 /// Compiles a checked tree of the given result type; `None` if it needs more registers than there are.
-pub(super) fn compile(node: &Node, result: Type) -> Option<Program> {
+pub(super) fn emit(node: &Node, result: Type) -> Option<Program> {
     let mut compiler = Compiler {
         program: Program {
             ops: Vec::new(),
