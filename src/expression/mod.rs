@@ -28,6 +28,8 @@ pub mod arithmetic;
 pub mod compare;
 
 pub mod calendar;
+pub mod datetime;
+pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
@@ -37,9 +39,16 @@ pub mod timezone;
 
 pub mod json_member;
 pub mod jsonb;
+pub mod jsonb_access;
+pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
+pub mod jsonb_edit;
 pub mod jsonb_walk;
+
+pub mod array;
+pub mod like;
+pub mod text;
 
 mod ast;
 mod escape;
@@ -81,3 +90,5 @@ pub use scope::{Names, Paths, Scope};
 mod load;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod table_tests;
