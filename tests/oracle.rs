@@ -86,7 +86,9 @@ impl Tally {
     fn judge(&mut self, pair: &Pair, row: usize, ours: Answer, theirs: Answer) {
         let line = || format!("row {row}: {}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}", pair.ours, pair.theirs);
         match (&ours, &theirs) {
-            (Answer::Value { .. }, Answer::Value { .. }) if ours == theirs => self.same_value += 1,
+            (Answer::Value { ty, text }, Answer::Value { ty: their_type, text: their_text }) if text == their_text && (ty == their_type || their_type == "unknown") => {
+                self.same_value += 1;
+            }
             // What the language leaves out: no value is not another value.
             (Answer::Refused { code, message }, Answer::Value { .. }) if code.starts_with("unsupported") => {
                 *self.unsupported.entry(message.clone()).or_default() += 1;

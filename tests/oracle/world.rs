@@ -5,7 +5,7 @@ use consolidator::event::{Event, Member, Path};
 use consolidator::expression::cast::{parse_text, to_text};
 use consolidator::expression::cell::Cell;
 use consolidator::expression::jsonb_walk::{elements, members};
-use consolidator::expression::value::Type;
+use consolidator::expression::value::{Modifier, Type};
 use consolidator::expression::{Env, Machine, Names, Paths, Program, parse_type};
 
 use super::Answer;
@@ -97,7 +97,8 @@ impl World {
         };
         match program.evaluate(&env, &mut Machine::new()) {
             Ok(value) => Answer::Value {
-                ty: program.result().to_string(),
+                // PostgreSQL's `pg_typeof` shows no modifier.
+                ty: Type { modifier: Modifier::None, ..program.result() }.to_string(),
                 text: to_text(value, &arena).map(str::to_owned),
             },
             Err(error) => Answer::Error {
