@@ -28,6 +28,8 @@ pub mod arithmetic;
 pub mod compare;
 
 pub mod calendar;
+pub mod datetime;
+pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
@@ -67,6 +69,9 @@ mod emit;
 mod machine;
 mod member;
 pub mod program;
+
+#[cfg(test)]
+mod table_tests;
 
 pub use ast::EXPRESSION_DEPTH_MAX;
 pub use keywords::is_reserved_word;
