@@ -2,31 +2,72 @@
 //! Knows nothing of types and names: the checker has chosen the code and cast the arguments.
 
 use bumpalo::Bump;
-use md5::{Digest as _, Md5};
 
 use super::arithmetic;
-use super::cast;
+use super::builtin_array;
+use super::builtin_jsonb;
+use super::builtin_text;
+use super::builtin_time;
 use super::compare::{compare, equal};
 use super::error::EvalError;
+use super::numeric::Numeric;
 use super::typed::Native;
 use super::value::Value;
 
-type Outcome<'a> = Result<Value<'a>, EvalError>;
+pub(super) type Outcome<'a> = Result<Value<'a>, EvalError>;
 
 /// The code behind an operator or function.
 pub(super) fn native(code: &str) -> Option<Native> {
-    operator(code).or_else(|| text_function(code))
+    comparison(code)
+        .or_else(|| arithmetic_code(code))
+        .or_else(|| number_code(code))
+        .or_else(|| builtin_text::native(code))
+        .or_else(|| builtin_time::native(code))
+        .or_else(|| builtin_jsonb::native(code))
+        .or_else(|| builtin_array::native(code))
 }
 
 /// Makes a [`Native`] of an expression over the arguments `a` and the arena.
 macro_rules! native {
     (|$a:ident, $arena:ident| $body:expr) => {{
         fn function<'a>($a: &[Value<'a>], $arena: &'a Bump) -> Outcome<'a> {
-            let _ = $arena;
+            let _ = ($a, $arena);
             $body
         }
         Some(function as Native)
     }};
+}
+
+pub(super) use native;
+
+// The checker has cast every argument to the type that the code takes, and strict codes see no null.
+
+pub(super) fn text<'a>(value: Value<'a>) -> &'a str {
+    match value {
+        Value::Text(text) | Value::Jsonb(text) => text,
+        _ => "",
+    }
+}
+
+pub(super) fn integer(value: Value<'_>) -> i32 {
+    match value {
+        Value::Int32(value) => value,
+        _ => 0,
+    }
+}
+
+pub(super) fn double(value: Value<'_>) -> f64 {
+    match value {
+        Value::Float64(value) => value,
+        _ => f64::NAN,
+    }
+}
+
+pub(super) fn numeric<'a>(value: Value<'a>) -> Numeric<'a> {
+    match value {
+        Value::Numeric(value) => value,
+        _ => Numeric::NaN,
+    }
 }
 
 macro_rules! comparison {
@@ -41,10 +82,7 @@ const COMPARED: &[&str] = &[
     "uuid_", "date_", "time_", "timestamp_", "interval_", "jsonb_", "bytea", "array_",
 ];
 
-fn operator(code: &str) -> Option<Native> {
-    if let Some(native) = comparison(code) {
-        return Some(native);
-    }
+fn arithmetic_code(code: &str) -> Option<Native> {
     match code {
         "int2pl" | "int4pl" | "int8pl" | "int24pl" | "int28pl" | "int42pl" | "int48pl" | "int82pl" | "int84pl" | "float4pl" | "float8pl" | "float48pl"
         | "float84pl" | "numeric_add" | "interval_pl" | "date_pli" | "date_pl_interval" | "timestamp_pl_interval" | "timestamptz_pl_interval"
@@ -63,8 +101,6 @@ fn operator(code: &str) -> Option<Native> {
         "int2um" | "int4um" | "int8um" | "float4um" | "float8um" | "numeric_uminus" | "interval_um" => native!(|a, arena| arithmetic::negate(a[0], arena)),
         "int2up" | "int4up" | "int8up" | "float4up" | "float8up" | "numeric_uplus" => native!(|a, arena| Ok(a[0])),
         "int2abs" | "int4abs" | "int8abs" | "float4abs" | "float8abs" | "numeric_abs" => native!(|a, arena| arithmetic::absolute(a[0], arena)),
-        "textcat" => native!(|a, arena| concat(a, arena)),
-        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => native!(|a, arena| concat(a, arena)),
         _ => None,
     }
 }
@@ -101,35 +137,49 @@ fn test_of(test: &str) -> Option<Native> {
     }
 }
 
-fn concat<'a>(values: &[Value<'a>], arena: &'a Bump) -> Outcome<'a> {
-    let mut out = bumpalo::collections::String::new_in(arena);
-    for value in values {
-        match cast::to_text(*value, arena) {
-            Some(text) => out.push_str(text),
-            None => return Ok(Value::Null),
-        }
+fn number_code(code: &str) -> Option<Native> {
+    match code {
+        "dround" | "round/sql/numeric" => native!(|a, arena| arithmetic::round(a[0], arena)),
+        "dtrunc" | "trunc/sql/numeric" => native!(|a, arena| arithmetic::truncate(a[0], arena)),
+        "dfloor" | "numeric_floor" => native!(|a, arena| arithmetic::floor(a[0], arena)),
+        "dceil" | "numeric_ceil" => native!(|a, arena| arithmetic::ceil(a[0], arena)),
+        "dsign" | "numeric_sign" => native!(|a, arena| Ok(arithmetic::sign(a[0]))),
+        "dsqrt" => native!(|a, arena| Ok(Value::Float64(arithmetic::square_root(double(a[0]))?))),
+        "numeric_round" => native!(|a, arena| arithmetic::round_to(numeric(a[0]), integer(a[1]), arena)),
+        "numeric_trunc" => native!(|a, arena| arithmetic::truncate_to(numeric(a[0]), integer(a[1]), arena)),
+        "numeric_div_trunc" => native!(|a, arena| arithmetic::whole_quotient(a[0], a[1], arena)),
+        "numeric_scale" => native!(|a, arena| Ok(numeric(a[0]).scale().map_or(Value::Null, |scale| Value::Int32(scale as i32)))),
+        "pg_num_nulls" => native!(|a, arena| Ok(Value::Int32(nulls(a)))),
+        "pg_num_nonnulls" => native!(|a, arena| Ok(Value::Int32(a.len() as i32 - nulls(a)))),
+        _ => bits(code),
     }
-    Ok(Value::Text(out.into_bump_str()))
 }
 
-fn text_function(code: &str) -> Option<Native> {
+fn nulls(values: &[Value<'_>]) -> i32 {
+    values.iter().filter(|v| matches!(v, Value::Null)).count() as i32
+}
+
+fn bits(code: &str) -> Option<Native> {
+    macro_rules! bits {
+        ($operator:tt) => {
+            native!(|a, arena| Ok(match (a[0], a[1]) {
+                (Value::Int16(a), Value::Int16(b)) => Value::Int16(a $operator b),
+                (Value::Int32(a), Value::Int32(b)) => Value::Int32(a $operator b),
+                (Value::Int64(a), Value::Int64(b)) => Value::Int64(a $operator b),
+                _ => Value::Null,
+            }))
+        };
+    }
     match code {
-        "md5_text" => native!(|a, arena| Ok(md5(a[0], arena))),
+        "int2and" | "int4and" | "int8and" => bits!(&),
+        "int2or" | "int4or" | "int8or" => bits!(|),
+        "int2xor" | "int4xor" | "int8xor" => bits!(^),
+        "int2not" | "int4not" | "int8not" => native!(|a, arena| Ok(match a[0] {
+            Value::Int16(v) => Value::Int16(!v),
+            Value::Int32(v) => Value::Int32(!v),
+            Value::Int64(v) => Value::Int64(!v),
+            _ => Value::Null,
+        })),
         _ => None,
     }
-}
-
-fn md5<'a>(value: Value<'a>, arena: &'a Bump) -> Value<'a> {
-    let bytes = match value {
-        Value::Text(text) => text.as_bytes(),
-        Value::Bytea(bytes) => bytes,
-        _ => return Value::Null,
-    };
-    let mut out = bumpalo::collections::String::with_capacity_in(32, arena);
-    for byte in Md5::digest(bytes) {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    Value::Text(out.into_bump_str())
 }

@@ -58,6 +58,10 @@ mod resolve;
 mod scope;
 
 mod builtin;
+mod builtin_array;
+mod builtin_jsonb;
+mod builtin_text;
+mod builtin_time;
 mod check;
 mod check_call;
 mod check_name;
@@ -85,4 +89,4 @@ pub use scope::{Names, Paths, Scope};
 
 mod load;
 #[cfg(test)]
-mod tests;
+mod language_tests;
