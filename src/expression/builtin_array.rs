@@ -3,7 +3,7 @@
 use bumpalo::Bump;
 
 use super::array;
-use super::builtin::{Outcome, integer, native, text};
+use super::builtin::{code, integer, text};
 use super::cast;
 use super::typed::Native;
 use super::value::Value;
@@ -11,41 +11,41 @@ use super::value::Value;
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
         // These are not strict: a null array is an empty one.
-        "array_append" => native!(|a, arena| Ok(array::append(elements(a[0]), a[1], arena))),
-        "array_prepend" => native!(|a, arena| Ok(array::prepend(a[0], elements(a[1]), arena))),
-        "array_cat" => native!(|a, arena| Ok(match (a[0], a[1]) {
+        "array_append" => code!(|a, arena| Ok(array::append(elements(a[0]), a[1], arena))),
+        "array_prepend" => code!(|a, arena| Ok(array::prepend(a[0], elements(a[1]), arena))),
+        "array_cat" => code!(|a, arena| Ok(match (a[0], a[1]) {
             (Value::Null, other) | (other, Value::Null) => other,
             (left, right) => array::concat(elements(left), elements(right), arena),
         })),
-        "array_remove" => native!(|a, arena| Ok(match a[0] {
+        "array_remove" => code!(|a, arena| Ok(match a[0] {
             Value::Null => Value::Null,
             _ => array::remove(elements(a[0]), a[1], arena),
         })),
-        "array_replace" => native!(|a, arena| Ok(match a[0] {
+        "array_replace" => code!(|a, arena| Ok(match a[0] {
             Value::Null => Value::Null,
             _ => array::replace(elements(a[0]), a[1], a[2], arena),
         })),
-        "array_position" => native!(|a, arena| Ok(match a[0] {
+        "array_position" => code!(|a, arena| Ok(match a[0] {
             Value::Null => Value::Null,
             _ => array::position(elements(a[0]), a[1]),
         })),
-        "array_cardinality" => native!(|a, arena| Ok(Value::Int32(array::cardinality(elements(a[0]))))),
-        "array_length" | "array_upper" => native!(|a, arena| Ok(array::length(elements(a[0]), integer(a[1])))),
-        "array_lower" => native!(|a, arena| Ok(match array::length(elements(a[0]), integer(a[1])) {
+        "array_cardinality" => code!(|a, arena| Ok(Value::Int32(array::cardinality(elements(a[0]))))),
+        "array_length" | "array_upper" => code!(|a, arena| Ok(array::length(elements(a[0]), integer(a[1])))),
+        "array_lower" => code!(|a, arena| Ok(match array::length(elements(a[0]), integer(a[1])) {
             Value::Null => Value::Null,
             _ => Value::Int32(1),
         })),
-        "array_ndims" => native!(|a, arena| Ok(if elements(a[0]).is_empty() { Value::Null } else { Value::Int32(1) })),
-        "arraycontains" => native!(|a, arena| Ok(Value::Bool(array::contains(elements(a[0]), elements(a[1]))))),
-        "arraycontained" => native!(|a, arena| Ok(Value::Bool(array::contains(elements(a[1]), elements(a[0]))))),
-        "arrayoverlap" => native!(|a, arena| Ok(Value::Bool(array::overlaps(elements(a[0]), elements(a[1]))))),
-        "array_to_text" => native!(|a, arena| Ok(joined(elements(a[0]), text(a[1]), None, arena))),
-        "array_to_text_null" => native!(|a, arena| Ok(match (a[0], a[1]) {
+        "array_ndims" => code!(|a, arena| Ok(if elements(a[0]).is_empty() { Value::Null } else { Value::Int32(1) })),
+        "arraycontains" => code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[0]), elements(a[1]))))),
+        "arraycontained" => code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[1]), elements(a[0]))))),
+        "arrayoverlap" => code!(|a, arena| Ok(Value::Bool(array::overlaps(elements(a[0]), elements(a[1]))))),
+        "array_to_text" => code!(|a, arena| Ok(joined(elements(a[0]), text(a[1]), None, arena))),
+        "array_to_text_null" => code!(|a, arena| Ok(match (a[0], a[1]) {
             (Value::Null, _) | (_, Value::Null) => Value::Null,
             _ => joined(elements(a[0]), text(a[1]), null_text(a[2]), arena),
         })),
-        "text_to_array" => native!(|a, arena| Ok(split(a[0], a[1], None, arena))),
-        "text_to_array_null" => native!(|a, arena| Ok(split(a[0], a[1], null_text(a[2]), arena))),
+        "text_to_array" => code!(|a, arena| Ok(split(a[0], a[1], None, arena))),
+        "text_to_array_null" => code!(|a, arena| Ok(split(a[0], a[1], null_text(a[2]), arena))),
         _ => None,
     }
 }

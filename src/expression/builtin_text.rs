@@ -3,7 +3,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::String as BumpString;
 
-use super::builtin::{Outcome, integer, native, text};
+use super::builtin::{Outcome, code, integer, text};
 use super::cast;
 use super::error::EvalError;
 use super::like;
@@ -13,60 +13,60 @@ use super::value::Value;
 
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
-        "textcat" => native!(|a, arena| Ok(Value::Text(texts::concat_two(text(a[0]), text(a[1]), arena)))),
-        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => native!(|a, arena| {
+        "textcat" => code!(|a, arena| Ok(Value::Text(texts::concat_two(text(a[0]), text(a[1]), arena)))),
+        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => code!(|a, arena| {
             let shown = |value| cast::to_text(value, arena).unwrap_or("");
             Ok(Value::Text(texts::concat_two(shown(a[0]), shown(a[1]), arena)))
         }),
-        "text_concat" => native!(|a, arena| Ok(Value::Text(texts::concat(a, arena)))),
-        "text_concat_ws" => native!(|a, arena| Ok(match a[0] {
+        "text_concat" => code!(|a, arena| Ok(Value::Text(texts::concat(a, arena)))),
+        "text_concat_ws" => code!(|a, arena| Ok(match a[0] {
             Value::Text(separator) => Value::Text(texts::concat_with(separator, &a[1..], arena)),
             _ => Value::Null,
         })),
-        "textlike" => native!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "textnlike" => native!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticlike" => native!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticnlike" => native!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "like_escape" => native!(|a, arena| like_escape(text(a[0]), text(a[1]), arena)),
-        "textlen" => native!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
-        "textoctetlen" => native!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
-        "byteaoctetlen" => native!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
-        "byteacat" => native!(|a, arena| {
+        "textlike" => code!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), Some("\\"))?))),
+        "textnlike" => code!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), Some("\\"))?))),
+        "texticlike" => code!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
+        "texticnlike" => code!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
+        "like_escape" => code!(|a, arena| like_escape(text(a[0]), text(a[1]), arena)),
+        "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
+        "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
+        "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
+        "byteacat" => code!(|a, arena| {
             let mut both = bumpalo::collections::Vec::from_iter_in(bytes(a[0]).iter().copied(), arena);
             both.extend_from_slice(bytes(a[1]));
             Ok(Value::Bytea(both.into_bump_slice()))
         }),
-        "text_substr" => native!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), Some(integer(a[2])))?))),
-        "text_substr_no_len" => native!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), None)?))),
-        "text_left" => native!(|a, arena| Ok(Value::Text(texts::left(text(a[0]), integer(a[1]))))),
-        "text_right" => native!(|a, arena| Ok(Value::Text(texts::right(text(a[0]), integer(a[1]))))),
-        "textpos" => native!(|a, arena| Ok(Value::Int32(texts::position(text(a[0]), text(a[1]))))),
-        "text_starts_with" => native!(|a, arena| Ok(Value::Bool(texts::starts_with(text(a[0]), text(a[1]))))),
-        "replace_text" => native!(|a, arena| Ok(Value::Text(texts::replace(text(a[0]), text(a[1]), text(a[2]), arena)?))),
-        "split_part" => native!(|a, arena| Ok(Value::Text(texts::split_part(text(a[0]), text(a[1]), integer(a[2]))?))),
-        "btrim1" => native!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), " ")))),
-        "btrim" => native!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), text(a[1]))))),
-        "ltrim1" => native!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), " ")))),
-        "ltrim" => native!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), text(a[1]))))),
-        "rtrim1" => native!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), " ")))),
-        "rtrim" => native!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), text(a[1]))))),
-        "repeat" => native!(|a, arena| Ok(Value::Text(texts::repeat(text(a[0]), integer(a[1]), arena)?))),
-        "text_reverse" => native!(|a, arena| Ok(Value::Text(texts::reverse(text(a[0]), arena)))),
-        "lpad" => native!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
-        "lpad/sql/text_int4" => native!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), " ", arena)?))),
-        "rpad" => native!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
-        "rpad/sql/text_int4" => native!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), " ", arena)?))),
-        "md5_text" => native!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
-        "md5_bytes" => native!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
-        "lower" => native!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
-        "upper" => native!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
-        "booltext" => native!(|a, arena| Ok(Value::Text(if matches!(a[0], Value::Bool(true)) { "true" } else { "false" }))),
-        "textoverlay" => native!(|a, arena| overlay(a, integer(a[3]), arena)),
-        "textoverlay_no_len" => native!(|a, arena| overlay(a, texts::length(text(a[1])), arena)),
-        "translate" => native!(|a, arena| Ok(translate(text(a[0]), text(a[1]), text(a[2]), arena))),
-        "ascii" => native!(|a, arena| Ok(Value::Int32(text(a[0]).chars().next().map_or(0, |c| c as i32)))),
-        "chr" => native!(|a, arena| chr(integer(a[0]), arena)),
-        "to_hex32" => native!(|a, arena| Ok(Value::Text(arena.alloc_str(&format!("{:x}", integer(a[0])))))),
+        "text_substr" => code!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), Some(integer(a[2])))?))),
+        "text_substr_no_len" => code!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), None)?))),
+        "text_left" => code!(|a, arena| Ok(Value::Text(texts::left(text(a[0]), integer(a[1]))))),
+        "text_right" => code!(|a, arena| Ok(Value::Text(texts::right(text(a[0]), integer(a[1]))))),
+        "textpos" => code!(|a, arena| Ok(Value::Int32(texts::position(text(a[0]), text(a[1]))))),
+        "text_starts_with" => code!(|a, arena| Ok(Value::Bool(texts::starts_with(text(a[0]), text(a[1]))))),
+        "replace_text" => code!(|a, arena| Ok(Value::Text(texts::replace(text(a[0]), text(a[1]), text(a[2]), arena)?))),
+        "split_part" => code!(|a, arena| Ok(Value::Text(texts::split_part(text(a[0]), text(a[1]), integer(a[2]))?))),
+        "btrim1" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), " ")))),
+        "btrim" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), text(a[1]))))),
+        "ltrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), " ")))),
+        "ltrim" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), text(a[1]))))),
+        "rtrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), " ")))),
+        "rtrim" => code!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), text(a[1]))))),
+        "repeat" => code!(|a, arena| Ok(Value::Text(texts::repeat(text(a[0]), integer(a[1]), arena)?))),
+        "text_reverse" => code!(|a, arena| Ok(Value::Text(texts::reverse(text(a[0]), arena)))),
+        "lpad" => code!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
+        "lpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), " ", arena)?))),
+        "rpad" => code!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
+        "rpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), " ", arena)?))),
+        "md5_text" => code!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
+        "md5_bytes" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
+        "lower" => code!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
+        "upper" => code!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
+        "booltext" => code!(|a, arena| Ok(Value::Text(if matches!(a[0], Value::Bool(true)) { "true" } else { "false" }))),
+        "textoverlay" => code!(|a, arena| overlay(a, integer(a[3]), arena)),
+        "textoverlay_no_len" => code!(|a, arena| overlay(a, texts::length(text(a[1])), arena)),
+        "translate" => code!(|a, arena| Ok(translate(text(a[0]), text(a[1]), text(a[2]), arena))),
+        "ascii" => code!(|a, arena| Ok(Value::Int32(text(a[0]).chars().next().map_or(0, |c| c as i32)))),
+        "chr" => code!(|a, arena| chr(integer(a[0]), arena)),
+        "to_hex32" => code!(|a, arena| Ok(Value::Text(arena.alloc_str(&format!("{:x}", integer(a[0])))))),
         _ => None,
     }
 }

@@ -39,9 +39,16 @@ pub mod timezone;
 
 pub mod json_member;
 pub mod jsonb;
+pub mod jsonb_access;
+pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
+pub mod jsonb_edit;
 pub mod jsonb_walk;
+
+pub mod array;
+pub mod like;
+pub mod text;
 
 mod ast;
 mod escape;
