@@ -65,6 +65,10 @@ mod resolve;
 mod scope;
 
 mod builtin;
+mod builtin_array;
+mod builtin_jsonb;
+mod builtin_text;
+mod builtin_time;
 mod check;
 mod check_call;
 mod check_name;
@@ -76,6 +80,9 @@ mod emit;
 mod machine;
 mod member;
 pub mod program;
+
+#[cfg(test)]
+mod table_tests;
 
 pub use ast::EXPRESSION_DEPTH_MAX;
 pub use keywords::is_reserved_word;
@@ -89,6 +96,4 @@ pub use scope::{Names, Paths, Scope};
 
 mod load;
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod table_tests;
+mod language_tests;
