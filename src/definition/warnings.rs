@@ -28,7 +28,7 @@ pub fn warn(report: &mut Report<'_>, file: &ProjectionFile, projection: &Project
         }
     }
     ignored_with_rule(report, file, projection);
-    untested(report, file, projection);
+    untested(report, file);
 }
 
 /// A column that must not be null, and a rule that creates a row without giving it a value.
@@ -221,7 +221,7 @@ fn ignored_with_rule(report: &mut Report<'_>, file: &ProjectionFile, projection:
     }
 }
 
-fn untested(report: &mut Report<'_>, file: &ProjectionFile, projection: &Projection) {
+fn untested(report: &mut Report<'_>, file: &ProjectionFile) {
     let Some(name) = &file.name else { return };
     if file.tests.is_empty() {
         report
