@@ -205,8 +205,10 @@ impl<'t> Report<'t> {
 }
 
 /// The candidate that someone probably meant.
-pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let allowed = (name.chars().count() / 3).max(1);
+fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let len = name.chars().count();
+    // Half a short name or more is another name.
+    let allowed = (len.div_ceil(3)).min(len / 2);
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))

@@ -48,10 +48,11 @@ pub fn load(file_name: &str, text: &str) -> Loaded {
     };
     let file = read::read(&mut report, &root);
     let projection = check::check(&mut report, &file);
+    let tests = read::tests(&mut report, &root);
     let projection = projection.filter(|projection| {
-        testing::check::check(&mut report, projection, &file.tests);
-        warnings::warn(&mut report, &file, projection);
+        testing::check::check(&mut report, projection, &tests);
+        warnings::warn(&mut report, &file, projection, &tests);
         !report.has_errors()
     });
-    Loaded { projection, diagnostics: report.finish(), tests: file.tests }
+    Loaded { projection, diagnostics: report.finish(), tests }
 }

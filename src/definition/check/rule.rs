@@ -3,7 +3,7 @@
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::table::Layout;
 use super::{not_supported_yet, one_of};
-use crate::definition::diagnostic::{Report, did_you_mean, nearest};
+use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
 use crate::definition::source::Text;
@@ -219,12 +219,9 @@ fn assigned_column(report: &mut Report<'_>, layout: &Layout<'_>, name: &Text) ->
         Some(column) => Some(column),
         None => {
             let names: Vec<&str> = layout.columns[layout.key.len()..].iter().map(|(name, _)| name.as_str()).collect();
-            let message = match nearest(&name.text, names.iter().copied()) {
-                Some(near) => format!("unknown column `{}`, did you mean `{near}`?", name.text),
-                None => format!("unknown column `{}`", name.text),
-            };
-            let hint = did_you_mean(&name.text, &names);
-            report.error(name.span.clone(), "unknown-column", message).maybe_hint(hint);
+            report
+                .error(name.span.clone(), "unknown-column", format!("unknown column `{}`", name.text))
+                .maybe_hint(did_you_mean(&name.text, &names));
             None
         }
     }

@@ -25,9 +25,11 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
         then: Vec::new(),
         fails: Vec::new(),
     };
+    let mut given_len = 0;
     match (fields.get("given"), fields.key_span("given")) {
         (Some(node), Some(span)) => {
             let nodes = shape::list(report, node, &span, "`given`").unwrap_or_default();
+            given_len = nodes.len();
             case.given = nodes.iter().filter_map(|node| given(report, node, &span)).collect();
         }
         _ => {
@@ -45,12 +47,12 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
     }
     if let (Some(node), Some(span)) = (fields.get("fails"), fields.key_span("fails")) {
         for text in shape::texts(report, node, &span, "`fails`") {
-            match text.text.parse::<usize>().ok().filter(|number| (1..=case.given.len()).contains(number)) {
+            match text.text.parse::<usize>().ok().filter(|number| (1..=given_len).contains(number)) {
                 Some(number) => case.fails.push((number, text.span)),
                 None => {
                     report
                         .error(text.span, "wrong-value", format!("there is no given event number {}", text.text))
-                        .hint(format!("given events count from 1; there are {}", case.given.len()));
+                        .hint(format!("given events count from 1; there are {given_len}"));
                 }
             }
         }
