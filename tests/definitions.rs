@@ -16,9 +16,20 @@ fn every_case_gets_the_diagnostics_that_stand_beside_it() {
         let text = fs::read_to_string(&case).unwrap();
         let name = case.file_name().unwrap().to_string_lossy();
         let loaded = definition::load(&name, &text);
-        let errors = loaded.diagnostics.iter().any(|found| found.severity == Severity::Error);
-        assert_eq!(loaded.projection.is_none(), errors, "{name}: a projection exactly if there is no error");
-        let said: String = loaded.diagnostics.iter().map(|found| found.render(false)).collect();
+        let errors = loaded
+            .diagnostics
+            .iter()
+            .any(|found| found.severity == Severity::Error);
+        assert_eq!(
+            loaded.projection.is_none(),
+            errors,
+            "{name}: a projection exactly if there is no error"
+        );
+        let said: String = loaded
+            .diagnostics
+            .iter()
+            .map(|found| found.render(false))
+            .collect();
         let expected = case.with_extension("txt");
         if std::env::var_os("UPDATE_EXPECTED").is_some() {
             fs::write(&expected, &said).unwrap();
@@ -52,21 +63,32 @@ fn documented_definitions_have_no_errors_and_pass_their_tests() {
 
 fn assert_in_order(name: &str, text: &str) {
     let loaded = definition::load(name, text);
-    let errors = loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error);
+    let errors = loaded
+        .diagnostics
+        .iter()
+        .filter(|found| found.severity == Severity::Error);
     let said: String = errors.map(|found| found.render(false)).collect();
     assert!(said.is_empty(), "{said}");
     let projection = Arc::new(loaded.projection.unwrap());
     for case in &loaded.tests {
         for failure in testing::run(&projection, case).failures {
-            panic!("{name}:{}: {}: {}\n{}", failure.line, case.name, failure.message, failure.detail);
+            panic!(
+                "{name}:{}: {}: {}\n{}",
+                failure.line, case.name, failure.message, failure.detail
+            );
         }
     }
 }
 
 fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-    let entries = fs::read_dir(&folder).into_iter().flatten().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == extension)).collect();
+    let entries = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
     files.sort();
     files
 }

@@ -20,10 +20,19 @@ pub fn check_view(report: &mut Report<'_>, sql: &Text) -> Option<()> {
     match parser.parse_statement() {
         Err(error) => report_error(report, sql, &error),
         Ok(Statement::Query(query)) if query.locks.is_empty() => {
-            return check_end(report, sql, &parser, "a view is one query, which ends before");
+            return check_end(
+                report,
+                sql,
+                &parser,
+                "a view is one query, which ends before",
+            );
         }
         Ok(_) => {
-            report.error(sql.span.clone(), "sql", "a view is a query: `select … from …`");
+            report.error(
+                sql.span.clone(),
+                "sql",
+                "a view is a query: `select … from …`",
+            );
         }
     }
     None
@@ -47,7 +56,12 @@ fn parser(report: &mut Report<'_>, sql: &Text) -> Option<Parser<'static>> {
         .ok()
 }
 
-fn check_end(report: &mut Report<'_>, sql: &Text, parser: &Parser<'_>, message: &str) -> Option<()> {
+fn check_end(
+    report: &mut Report<'_>,
+    sql: &Text,
+    parser: &Parser<'_>,
+    message: &str,
+) -> Option<()> {
     let next = parser.peek_token();
     if next.token == Token::EOF {
         return Some(());
@@ -60,11 +74,15 @@ fn check_end(report: &mut Report<'_>, sql: &Text, parser: &Parser<'_>, message: 
 /// sqlparser says the place within the message: `… at Line: 1, Column: 15`.
 fn report_error(report: &mut Report<'_>, sql: &Text, error: &ParserError) {
     let message = match error {
-        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.as_str(),
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+            message.as_str()
+        }
         ParserError::RecursionLimitExceeded => "it is nested too deeply",
     };
     let (message, place) = message.split_once(" at Line: ").unwrap_or((message, ""));
-    let place = place.split_once(", Column: ").and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+    let place = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
     let span = match place {
         Some((line, column)) => sql.locate(offset(sql, line, column)),
         None => sql.span.clone(),
@@ -77,10 +95,21 @@ fn offset(sql: &Text, line: u64, column: u64) -> Range<usize> {
     let line = usize::try_from(line).unwrap_or(1).max(1);
     let column = usize::try_from(column).unwrap_or(1).max(1);
     let text = sql.as_str();
-    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    let at = start + text[start..].chars().take(column - 1).map(char::len_utf8).sum::<usize>();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line - 1)
+        .map(str::len)
+        .sum();
+    let at = start
+        + text[start..]
+            .chars()
+            .take(column - 1)
+            .map(char::len_utf8)
+            .sum::<usize>();
     let rest = &text[at..];
-    let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let word = rest
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(rest.len());
     let first = rest.chars().next().map_or(0, char::len_utf8);
     at..at + word.max(first)
 }
