@@ -221,7 +221,7 @@ impl<'a> Parts<'a> {
                 self.headers[slot].ok_or_else(|| error("the header for event.type is missing", None))
             }
             Source::Slot(slot) => match self.slots[slot] {
-                Member::Json(raw) if raw.starts_with('"') => Ok(field::string(raw, self.arena)),
+                Member::Json(raw) if raw.starts_with('"') => Ok(self.string(raw)),
                 Member::Json(raw) => {
                     let message = "event.type is not a JSON string";
                     Err(error(message, Some(self.offset(raw))))
@@ -237,6 +237,7 @@ impl<'a> Parts<'a> {
             Source::Nowhere => Ok(None),
             Source::Header(slot) => Ok(self.headers[slot]),
             Source::Slot(slot) => match self.slots[slot] {
+                Member::Json(raw) if raw.starts_with('"') => Ok(Some(self.string(raw))),
                 Member::Json(raw) => match field::text(raw, self.arena) {
                     Ok(text) => Ok(Some(text)),
                     Err(error) => {
@@ -262,7 +263,7 @@ impl<'a> Parts<'a> {
                     return Err(error(message, Some(self.offset(raw))));
                 }
                 Member::Json(raw) => {
-                    (Some(field::string(raw, self.arena)), Some(self.offset(raw)))
+                    (Some(self.string(raw)), Some(self.offset(raw)))
                 }
                 _ => (None, None),
             },
@@ -299,6 +300,11 @@ impl<'a> Parts<'a> {
                 Err(DecodeError::new(DecodeErrorKind::Version, message, at))
             }
         }
+    }
+
+    #[inline]
+    fn string(&self, raw: &'a str) -> &'a str {
+        field::string(self.value, self.offset(raw), raw, self.arena)
     }
 
     /// Where a slice of the value begins in it.
