@@ -28,6 +28,8 @@ pub mod arithmetic;
 pub mod compare;
 
 pub mod calendar;
+pub mod datetime;
+pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
@@ -81,3 +83,5 @@ pub use scope::{Names, Paths, Scope};
 mod load;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod table_tests;

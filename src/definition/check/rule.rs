@@ -1,5 +1,7 @@
 //! One rule of a table: which events, which row, what becomes of it. Knows nothing of other rules.
 
+use std::collections::HashSet;
+
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::table::Layout;
 use super::{not_supported_yet, one_of};
@@ -261,12 +263,13 @@ fn set(
 ) -> Option<Vec<Assignment>> {
     let pairs = split(report, file)?;
     let mut assignments: Vec<Option<Assignment>> = Vec::new();
-    for (index, (name, expression)) in pairs.iter().enumerate() {
+    let mut names = HashSet::new();
+    for (name, expression) in &pairs {
+        if report.is_full() {
+            return None;
+        }
         let column = assigned_column(report, layout, name);
-        if pairs[..index]
-            .iter()
-            .any(|(other, _)| other.text == name.text)
-        {
+        if !names.insert(name.as_str()) {
             report.error(
                 name.span.clone(),
                 "duplicate-column",
