@@ -70,6 +70,9 @@ mod machine;
 mod member;
 pub mod program;
 
+#[cfg(test)]
+mod table_tests;
+
 pub use ast::EXPRESSION_DEPTH_MAX;
 pub use keywords::is_reserved_word;
 pub use lex::EXPRESSION_BYTES_MAX;
@@ -83,5 +86,3 @@ pub use scope::{Names, Paths, Scope};
 mod load;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod table_tests;
