@@ -24,6 +24,8 @@ fn decoder(envelope: Envelope, paths: &[&str], headers: &[&str]) -> Decoder {
         name: "p".to_owned(),
         description: None,
         text: String::new(),
+        fold_fingerprint: String::new(),
+        text_fingerprint: String::new(),
         topics: vec![topic],
         tables: Vec::new(),
         views: Vec::new(),

@@ -82,6 +82,6 @@ pub use scope::{Names, Paths, Scope};
 
 mod load;
 #[cfg(test)]
-mod tests;
-#[cfg(test)]
 mod table_tests;
+#[cfg(test)]
+mod tests;
