@@ -12,6 +12,7 @@ mod generation;
 mod lane;
 mod layout;
 mod migrate;
+mod nodelay;
 mod pointer;
 mod projection;
 mod quote;
