@@ -131,7 +131,7 @@ pub fn subtract<'a>(left: Value<'a>, right: Value<'a>, arena: &'a Bump) -> Outco
         (Value::Date(a), Value::Int32(b)) => Value::Date(interval::date_subtract(a, b)?),
         (Value::Date(a), Value::Date(b)) => Value::Int32(interval::date_difference(a, b)?),
         (Value::Date(a), Value::Interval(b)) => {
-            Value::Timestamp(interval::date_add_interval(a, b.negate()?)?)
+            Value::Timestamp(interval::date_subtract_interval(a, b)?)
         }
         (Value::Timestamp(a), Value::Timestamp(b))
         | (Value::TimestampTz(a), Value::TimestampTz(b)) => {

@@ -24,6 +24,8 @@ pub mod arithmetic;
 pub mod compare;
 
 pub mod calendar;
+pub mod datetime;
+pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
@@ -38,3 +40,6 @@ mod jsonb_compare;
 pub mod jsonb_walk;
 
 pub mod program;
+
+#[cfg(test)]
+mod table_tests;
