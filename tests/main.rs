@@ -5,5 +5,6 @@
 
 mod support;
 
+mod demo_servers;
 mod servers;
 mod tidy;
