@@ -1,1 +1,9 @@
-//! (to come)
+//! Owns what the demonstration needs beside the worker: an embedded broker and Postgres, sample events.
+//!
+//! Knows nothing of projections, folding or checkpoints: to the worker its servers are like any others.
+
+pub mod events;
+pub mod postgres;
+pub mod process;
+pub mod sample;
+pub mod servers;
