@@ -5,5 +5,7 @@
 
 mod support;
 
+mod demo_servers;
 mod servers;
+mod store;
 mod tidy;

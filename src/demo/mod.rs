@@ -2,6 +2,8 @@
 //!
 //! Knows nothing of projections, folding or checkpoints: to the worker its servers are like any others.
 
+pub mod events;
 pub mod postgres;
 pub mod process;
+pub mod sample;
 pub mod servers;

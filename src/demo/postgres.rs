@@ -15,13 +15,20 @@ use std::time::{Duration, Instant};
 
 use postgresql_embedded::{PostgreSQL, Settings as EmbeddedSettings, VersionReq};
 use rand::RngExt;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::process::ServerProcess;
 
-/// The server that is fetched when the machine has none. The whole version is pinned; the archive's
-/// checksum is checked by `postgresql_embedded`.
+/// The server that is fetched when the machine has none.
 const FETCHED_VERSION: &str = "15.18.0";
+/// What its program `postgres` must be (SHA-256). On another architecture the checksum that the archive
+/// is published with has to do; `postgresql_embedded` checks that one everywhere.
+const FETCHED_SHA256: Option<&str> = if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+    Some("34909ddf65e9da7defdead621bfe1a8ba1b83b5ac11bac21c1a378c6d0d035e4")
+} else {
+    None
+};
 /// Where `postgresql_embedded` finds the binaries of the zonky project, which a package registry serves.
 const RELEASES_URL: &str = "https://github.com/zonkyio/embedded-postgres-binaries";
 /// The oldest server that gives what the product promises.
@@ -331,6 +338,7 @@ fn fetch_binaries() -> Result<PathBuf, PostgresError> {
     // A thread of its own, because the caller may be inside a runtime already.
     let installed = thread::scope(|scope| scope.spawn(|| install(settings)).join())
         .map_err(|_| PostgresError::Fetch("the installer panicked".to_owned()))??;
+    check_binary(&installed.join("bin/postgres"))?;
     fs::set_permissions(&installed, fs::Permissions::from_mode(0o755))
         .map_err(|source| io_error("open the installation to its user", source))?;
     Ok(installed.join("bin"))
@@ -346,6 +354,19 @@ fn install(settings: EmbeddedSettings) -> Result<PathBuf, PostgresError> {
         .block_on(server.setup())
         .map_err(|error| PostgresError::Fetch(error.to_string()))?;
     Ok(server.settings().installation_dir.clone())
+}
+
+fn check_binary(file: &Path) -> Result<(), PostgresError> {
+    let bytes = fs::read(file).map_err(|source| io_error("read the fetched server", source))?;
+    let digest = Sha256::digest(&bytes);
+    let found: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    match FETCHED_SHA256 {
+        Some(expected) if expected != found => Err(PostgresError::Fetch(format!(
+            "{} is not the server that is expected: its checksum is {found}",
+            file.display()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Root's home is closed to other users, so root keeps the binaries elsewhere.

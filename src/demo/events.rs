@@ -1,0 +1,198 @@
+//! Owns the thread that sends sample events to a broker at a steady rate.
+//!
+//! Knows neither what the events say (that is `sample`'s) nor who reads them.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rdkafka::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+
+use super::sample::{SampleEvent, SampleEvents, TOPICS};
+use super::servers::DemoError;
+
+/// Every feed tells the same story.
+const SEED: u64 = 42;
+/// How often events are sent: often enough for a rate to look steady.
+const TICK: Duration = Duration::from_millis(20);
+/// What the embedded broker keeps of a partition is 5 MB; beyond that it drops the oldest records, and a
+/// rebuild would no longer find them. The margin is for keys that are spread unevenly.
+const PARTITION_BYTES_MAX: u64 = 4_000_000;
+/// Bytes that a record occupies beside its value, when it is alone in its batch.
+const RECORD_OVERHEAD_BYTES: u64 = 90;
+/// How long the last events may take to be acknowledged.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sends sample events until it is dropped.
+pub struct EventFeed {
+    counts: Arc<Counts>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a feed has done so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedCounts {
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub failed: u64,
+}
+
+#[derive(Default)]
+struct Counts {
+    sent: AtomicU64,
+    acknowledged: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Counts what the broker says of each record.
+struct Acknowledgements(Arc<Counts>);
+
+/// The sending side, on its own thread.
+struct Sending {
+    producer: BaseProducer<Acknowledgements>,
+    events: SampleEvents,
+    counts: Arc<Counts>,
+    topic_bytes: [u64; TOPICS.len()],
+}
+
+impl EventFeed {
+    /// Starts to send `events_per_second` events, spread over the topics of `sample::TOPICS`. The rate
+    /// falls when half of what the embedded broker can keep is used, so that it never drops one.
+    pub fn start(brokers: &str, events_per_second: u32) -> Result<EventFeed, DemoError> {
+        let counts = Arc::new(Counts::default());
+        let producer = ClientConfig::new()
+            .set("bootstrap.servers", brokers)
+            .set("linger.ms", "5")
+            .set("log_level", "3")
+            .create_with_context(Acknowledgements(Arc::clone(&counts)))?;
+        let sending = Sending {
+            producer,
+            events: SampleEvents::new(SEED),
+            counts: Arc::clone(&counts),
+            topic_bytes: [0; TOPICS.len()],
+        };
+        let (stop, stopped) = channel();
+        let thread = thread::Builder::new()
+            .name("sample-events".into())
+            .spawn(move || sending.run(f64::from(events_per_second), &stopped))
+            .map_err(|error: io::Error| DemoError::Events(error))?;
+        Ok(EventFeed {
+            counts,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    pub fn counts(&self) -> FeedCounts {
+        FeedCounts {
+            sent: self.counts.sent.load(Ordering::Relaxed),
+            acknowledged: self.counts.acknowledged.load(Ordering::Relaxed),
+            failed: self.counts.failed.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stops sending, waits for what is under way, and gives the final counts.
+    pub fn stop(&mut self) -> FeedCounts {
+        // Dropping the sender is the signal.
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the feed has been printed already; the counts are still right.
+            let _ = thread.join();
+        }
+        self.counts()
+    }
+}
+
+impl Drop for EventFeed {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Sending {
+    fn run(mut self, events_per_second: f64, stopped: &Receiver<()>) {
+        let mut due = 0.0;
+        let mut last = Instant::now();
+        while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let rate = events_per_second * (2.0 * (1.0 - self.used())).clamp(0.0, 1.0);
+            due += rate * last.elapsed().as_secs_f64();
+            last = Instant::now();
+            while due >= 1.0 && self.send_next() {
+                due -= 1.0;
+            }
+            // After a pause (a suspended laptop) nothing is made up for.
+            due = due.min(events_per_second);
+            self.producer.poll(Duration::ZERO);
+        }
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
+            self.producer.poll(TICK);
+        }
+    }
+
+    /// Sends one event; false if the producer's queue is full, and the event is lost then.
+    fn send_next(&mut self) -> bool {
+        let event = self.events.next(Timestamp::now());
+        let record = BaseRecord::to(event.topic)
+            .key(&event.key)
+            .payload(&event.value);
+        match self.producer.send(record) {
+            Ok(()) => {
+                self.count_bytes(&event);
+                self.counts.sent.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err((error, _)) => {
+                self.counts.failed.fetch_add(1, Ordering::Relaxed);
+                !matches!(
+                    error,
+                    KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull)
+                )
+            }
+        }
+    }
+
+    fn count_bytes(&mut self, event: &SampleEvent) {
+        let bytes = (event.key.len() + event.value.len()) as u64 + RECORD_OVERHEAD_BYTES;
+        for (topic, used) in TOPICS.iter().zip(&mut self.topic_bytes) {
+            if topic.name == event.topic {
+                *used += bytes;
+            }
+        }
+    }
+
+    /// The used share, of the topic that is fullest.
+    fn used(&self) -> f64 {
+        let share = |(used, topic): (&u64, &super::servers::DemoTopic)| {
+            *used as f64 / (PARTITION_BYTES_MAX * topic.partitions as u64) as f64
+        };
+        self.topic_bytes
+            .iter()
+            .zip(&TOPICS)
+            .map(share)
+            .fold(0.0, f64::max)
+    }
+}
+
+impl ClientContext for Acknowledgements {}
+
+impl ProducerContext for Acknowledgements {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let count = match result {
+            Ok(_) => &self.0.acknowledged,
+            Err(_) => &self.0.failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
