@@ -10,9 +10,10 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::batch::{Noticed, TopicIndex};
+use super::batch::TopicIndex;
 use super::error::kind_of;
-use super::raw::{Client, Event, Events, MessageError, Named, Queue};
+use super::progress::Progress;
+use super::raw::{Client, Event, Events, Named, Queue};
 use super::{
     ErrorKind, KafkaSettings, Limits, RecordBatch, SourceError, SourceEvent, TopicPartition,
 };
@@ -40,7 +41,7 @@ pub struct LaneConsumer {
     topics: TopicIndex,
     /// Given by the group, not assigned yet.
     noted: BTreeSet<TopicPartition>,
-    held: BTreeMap<TopicPartition, Held>,
+    held: Progress,
     /// When a partition was started last, while one of them has not delivered yet.
     starting: Option<Instant>,
     /// The last protocol seen, for when the group has none (it is being left, or was lost).
@@ -48,22 +49,6 @@ pub struct LaneConsumer {
     /// The offsets last mirrored, of partitions that are still held.
     mirrored: BTreeMap<TopicPartition, i64>,
     left: bool,
-}
-
-/// A partition that is being read.
-#[derive(Debug)]
-struct Held {
-    started_at: i64,
-    last: Last,
-}
-
-/// What came last from a partition since it was started.
-#[derive(Debug)]
-enum Last {
-    Nothing,
-    Records,
-    /// Its end, or an error; all records below the offset came before.
-    StoppedAt(i64),
 }
 
 /// Ends a lane's wait in [`LaneConsumer::poll`] from another thread.
@@ -111,7 +96,7 @@ impl LaneConsumer {
             client,
             topics: TopicIndex::new(names),
             noted: BTreeSet::new(),
-            held: BTreeMap::new(),
+            held: Progress::default(),
             starting: None,
             cooperative: true,
             mirrored: BTreeMap::new(),
@@ -142,7 +127,7 @@ impl LaneConsumer {
             self.lane.take(wait, room, out.messages());
             wait = Duration::ZERO;
             let taken = out.messages().len() - before;
-            self.admit(out, &mut events);
+            self.held.admit(out, &mut self.topics, &mut events);
             if taken < room {
                 break;
             }
@@ -178,12 +163,12 @@ impl LaneConsumer {
         let again: Vec<TopicPartition> = new
             .iter()
             .map(|(at, _)| *at)
-            .filter(|at| self.held.contains_key(at))
+            .filter(|at| self.held.holds(*at))
             .collect();
         let starting: Vec<(TopicPartition, i64)> = new
             .iter()
             .copied()
-            .filter(|(at, _)| self.noted.contains(at) || self.held.contains_key(at))
+            .filter(|(at, _)| self.noted.contains(at) || self.held.holds(*at))
             .collect();
         if starting.is_empty() {
             if !new.is_empty() {
@@ -201,6 +186,7 @@ impl LaneConsumer {
             }
             self.client
                 .incremental_assign(&self.list_with_offsets(&starting))?;
+            self.settle(&starting)?;
         } else {
             // The eager protocol knows whole assignments only: the others go on where they are.
             let mut whole: BTreeMap<TopicPartition, i64> = self.positions().collect();
@@ -208,12 +194,12 @@ impl LaneConsumer {
             let whole: Vec<_> = whole.into_iter().collect();
             self.client.assign(Some(&self.list_with_offsets(&whole)))?;
             for (at, offset) in whole {
-                self.held.insert(at, Held::at(offset));
+                self.held.start(at, offset);
             }
         }
         for (at, offset) in starting {
             self.noted.remove(&at);
-            self.held.insert(at, Held::at(offset));
+            self.held.start(at, offset);
         }
         self.starting = Some(Instant::now());
         Ok(())
@@ -228,15 +214,16 @@ impl LaneConsumer {
         let stopping: Vec<TopicPartition> = gone
             .iter()
             .copied()
-            .filter(|at| self.held.contains_key(at))
+            .filter(|at| self.held.holds(*at))
             .collect();
         for at in gone {
             self.noted.remove(at);
-            self.held.remove(at);
+            self.held.stop(*at);
             self.mirrored.remove(at);
         }
         if self.is_cooperative() {
             self.client.incremental_unassign(&self.list(&stopping))?;
+            self.settle(&[])?;
         } else if self.held.is_empty() {
             self.client.assign(None)?;
         } else {
@@ -253,7 +240,7 @@ impl LaneConsumer {
     /// # Errors
     /// As for [`assign`](LaneConsumer::assign).
     pub fn seek(&mut self, at: TopicPartition, next_offset: i64) -> Result<(), SourceError> {
-        if self.held.contains_key(&at) {
+        if self.held.holds(at) {
             self.assign(&[(at, next_offset)])?;
         }
         Ok(())
@@ -274,7 +261,7 @@ impl LaneConsumer {
     /// # Errors
     /// The partition is not known.
     pub fn resume(&mut self, at: TopicPartition) -> Result<(), SourceError> {
-        let next_offset = self.next_offset(at);
+        let next_offset = self.position(at);
         self.client
             .resume(&self.list(&[at]))
             .map_err(|code| SourceError::from_code(code, "resuming"))?;
@@ -284,7 +271,7 @@ impl LaneConsumer {
 
     /// The partitions that are being read.
     pub fn assignment(&self) -> impl Iterator<Item = TopicPartition> {
-        self.held.keys().copied()
+        self.held.partitions()
     }
 
     /// The first offset not yet polled: every record below it was handed out since the partition
@@ -292,13 +279,13 @@ impl LaneConsumer {
     /// count as passed. So a checkpoint may be moved here once all that was polled is applied.
     /// `None` if the partition is not held.
     pub fn position(&self, at: TopicPartition) -> Option<i64> {
-        self.next_offset(at)
+        self.held.next_offset(at, || self.client_position(at))
     }
 
     /// [`position`](LaneConsumer::position) of every partition that is being read.
     pub fn positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
-        let held = self.held.keys();
-        held.filter_map(|at| Some((*at, self.next_offset(*at)?)))
+        let held = self.held.partitions();
+        held.filter_map(|at| Some((at, self.position(at)?)))
     }
 
     /// The high watermark as of the last fetch answer (exclusive: the offset that the next record
@@ -316,7 +303,7 @@ impl LaneConsumer {
         let ours: Vec<(TopicPartition, i64)> = applied
             .iter()
             .copied()
-            .filter(|(at, _)| self.held.contains_key(at))
+            .filter(|(at, _)| self.held.holds(*at))
             .collect();
         if ours.is_empty() {
             return;
@@ -348,7 +335,7 @@ impl LaneConsumer {
             }
         }
         self.noted.clear();
-        self.held.clear();
+        self.held.stop_all();
         if let Err(error) = self.client.leave(self.events.queue()) {
             debug!(target: "kafka", %error, "the group could not be left");
             return;
@@ -411,7 +398,8 @@ impl LaneConsumer {
             // Nobody would answer, and the group waits for one.
             let nothing = TopicPartitionList::new();
             let answered = if self.cooperative {
-                self.client.incremental_assign(&nothing)
+                let answered = self.client.incremental_assign(&nothing);
+                answered.and_then(|()| self.settle(&[]))
             } else {
                 self.client.assign(Some(&nothing))
             };
@@ -486,10 +474,7 @@ impl LaneConsumer {
         let Some(since) = self.starting else {
             return Duration::MAX;
         };
-        let silent = |(at, held): (&TopicPartition, &Held)| {
-            matches!(held.last, Last::Nothing).then_some(*at)
-        };
-        let silent: Vec<TopicPartition> = self.held.iter().filter_map(silent).collect();
+        let silent = self.held.silent();
         if silent.is_empty() {
             self.starting = None;
             return Duration::MAX;
@@ -500,59 +485,26 @@ impl LaneConsumer {
         (since.elapsed() / 10).clamp(FORWARD_AGAIN_MIN, FORWARD_AGAIN_MAX)
     }
 
-    /// Takes what was polled into `out`, and turns the errors among it into events.
-    fn admit(&mut self, out: &mut RecordBatch, events: &mut Vec<SourceEvent>) {
-        let held = &mut self.held;
-        out.admit(&mut self.topics, |noticed| match noticed {
-            Noticed::Records(at) => {
-                if let Some(held) = held.get_mut(&at) {
-                    held.last = Last::Records;
-                }
-            }
-            Noticed::Failure(Some(at), error) => {
-                if error.offset >= 0
-                    && let Some(held) = held.get_mut(&at)
-                {
-                    held.last = Last::StoppedAt(error.offset);
-                }
-                events.push(failure(at, error));
-            }
-            Noticed::Failure(None, MessageError { code, text, .. }) => {
-                events.push(SourceEvent::Error {
-                    kind: kind_of(code, false),
-                    message: text,
-                    fatal: false,
-                });
-            }
-        });
+    /// Makes the partitions that stay go on exactly where they are. librdkafka pauses them all for
+    /// every rebalance, and lets them go on at its own position once it is answered; that may be
+    /// one too far ([`Progress::next_offset`]), or behind what it was just handing over.
+    fn settle(&self, just_started: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
+        let started = |at| just_started.iter().any(|(started, _)| *started == at);
+        let staying: Vec<(TopicPartition, i64)> =
+            self.positions().filter(|(at, _)| !started(*at)).collect();
+        if staying.is_empty() {
+            return Ok(());
+        }
+        self.client.seek(&self.list_with_offsets(&staying))
     }
 
-    /// Where a held partition goes on.
-    ///
-    /// librdkafka's own position counts the control records that it swallows, but must be taken with
-    /// care: before anything was delivered it may be left over from an earlier start; and its batch
-    /// call also counts an end of partition, or an error, at offset `n` as if record `n` had been consumed
-    /// (librdkafka issue 4844, there in 2.12). So nothing here may rest on the client's own idea of
-    /// where to go on.
-    fn next_offset(&self, at: TopicPartition) -> Option<i64> {
-        let held = self.held.get(&at)?;
-        let position = || {
-            let list = self.list(&[at]);
-            self.client.position(&list).ok()?;
-            match list.elements().first()?.offset() {
-                Offset::Offset(position) => Some(position),
-                _ => None,
-            }
-        };
-        let next = match held.last {
-            Last::Nothing => held.started_at,
-            Last::Records => position().unwrap_or(held.started_at),
-            Last::StoppedAt(offset) => match position() {
-                Some(position) if position > offset + 1 => position,
-                _ => offset,
-            },
-        };
-        Some(next.max(held.started_at))
+    fn client_position(&self, at: TopicPartition) -> Option<i64> {
+        let list = self.list(&[at]);
+        self.client.position(&list).ok()?;
+        match list.elements().first()?.offset() {
+            Offset::Offset(position) => Some(position),
+            _ => None,
+        }
     }
 
     fn is_cooperative(&mut self) -> bool {
@@ -596,38 +548,6 @@ impl LaneConsumer {
 impl Drop for LaneConsumer {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-impl Held {
-    fn at(started_at: i64) -> Held {
-        Held {
-            started_at,
-            last: Last::Nothing,
-        }
-    }
-}
-
-/// The event that an error in a record's place stands for.
-fn failure(at: TopicPartition, error: MessageError) -> SourceEvent {
-    let MessageError { code, text, offset } = error;
-    if code == Code::PartitionEOF {
-        return SourceEvent::EndOfPartition {
-            at,
-            next_offset: offset,
-        };
-    }
-    match kind_of(code, false) {
-        ErrorKind::OutOfRange => SourceEvent::OutOfRange {
-            at,
-            offset: (offset >= 0).then_some(offset),
-            message: text,
-        },
-        kind => SourceEvent::PartitionError {
-            at,
-            kind,
-            message: text,
-        },
     }
 }
 

@@ -17,6 +17,7 @@ mod batch;
 mod cluster;
 mod error;
 mod lane;
+mod progress;
 mod raw;
 mod settings;
 #[cfg(test)]

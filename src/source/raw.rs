@@ -128,6 +128,21 @@ impl Client {
         code(unsafe { sys::rd_kafka_position(self.rk(), list.ptr()) })
     }
 
+    /// Goes on at the list's offsets, in partitions that are being read. Fetched records that were
+    /// not taken are dropped; waits for that, not for the fetch. Partitions that are not being
+    /// fetched (stopping, or failed) stay as they are.
+    pub fn seek(&self, list: &TopicPartitionList) -> Result<(), SourceError> {
+        let timeout = Duration::from_secs(2);
+        // SAFETY: valid pointers; the error is ours to destroy.
+        unsafe {
+            taken(sys::rd_kafka_seek_partitions(
+                self.rk(),
+                list.ptr(),
+                millis(timeout),
+            ))
+        }
+    }
+
     pub fn pause(&self, list: &TopicPartitionList) -> Result<(), Code> {
         // SAFETY: as in `position`.
         code(unsafe { sys::rd_kafka_pause_partitions(self.rk(), list.ptr()) })

@@ -212,7 +212,13 @@ fn handed_over_without_loss(properties: &[(&str, &str)]) {
     }
     mock.write("orders", 4, 1000..2000);
     while database.values.len() < 2000 {
-        assert!(Instant::now() < deadline, "{}", database.values.len());
+        assert!(
+            Instant::now() < deadline,
+            "{:?}\n{:?}\n{:?}",
+            database.next_offset,
+            first.events,
+            second.events
+        );
         first.turn(&mut database);
         second.turn(&mut database);
     }
