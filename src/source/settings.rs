@@ -125,6 +125,9 @@ const FETCH_WAIT_MAX_MS: u32 = 100;
 /// New partitions and recreated topics are noticed within this time.
 const METADATA_REFRESH_MS: u32 = 30_000;
 const SESSION_TIMEOUT_MS: u32 = 45_000;
+/// Members learn of a rebalance with their next heartbeat, and one that leaves meanwhile waits for
+/// the slowest of them. (Three seconds by default.)
+const HEARTBEAT_MS: u32 = 1_000;
 /// What librdkafka allocates beside each queued record (an operation of some 400 bytes).
 const RECORD_OVERHEAD_BYTES: usize = 400;
 const FETCH_BYTES_MAX: usize = 16 << 20;
@@ -174,6 +177,7 @@ impl KafkaSettings {
         let fetch = fetch_bytes(limits.queue_bytes);
         let defaults = [
             ("session.timeout.ms", SESSION_TIMEOUT_MS.to_string()),
+            ("heartbeat.interval.ms", self.heartbeat_ms().to_string()),
             ("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS.to_string()),
             ("fetch.wait.max.ms", FETCH_WAIT_MAX_MS.to_string()),
             ("fetch.min.bytes", "1".to_owned()),
@@ -200,6 +204,7 @@ impl KafkaSettings {
         // Under KIP-848 the broker decides these, and librdkafka refuses them.
         if self.group_protocol() == "consumer" {
             config.remove("session.timeout.ms");
+            config.remove("heartbeat.interval.ms");
         } else if !self.sets("partition.assignment.strategy") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
@@ -214,6 +219,13 @@ impl KafkaSettings {
                 limits.queue_kbytes_max().to_string(),
             );
         Ok(config)
+    }
+
+    /// A third of the session at most.
+    fn heartbeat_ms(&self) -> u32 {
+        let session = self.properties.get("session.timeout.ms");
+        let session = session.and_then(|ms| ms.parse().ok());
+        (session.unwrap_or(SESSION_TIMEOUT_MS) / 3).clamp(1, HEARTBEAT_MS)
     }
 
     fn group_protocol(&self) -> &str {
