@@ -22,9 +22,6 @@ use super::{
 const TAKE_MAX: usize = 4096;
 /// Events served at once, so that a flood of them (logs) does not keep records from being read.
 const SERVE_MAX: usize = 1000;
-/// How long a wait lasts at most while a partition has started and not delivered.
-const FORWARD_AGAIN_MIN: Duration = Duration::from_millis(5);
-const FORWARD_AGAIN_MAX: Duration = Duration::from_millis(100);
 /// How long `close` waits for the group to take the last offsets, for lag tools only.
 const LAST_MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `close` waits for the group to let the member go. After that the session times out.
@@ -35,19 +32,21 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `max.poll.interval.ms` (5 minutes), and does so without ever waiting for the database.
 pub struct LaneConsumer {
     // In the order in which they must go: both queues before the client.
-    events: Events,
-    lane: Arc<Queue>,
-    client: Arc<Client>,
-    topics: TopicIndex,
+    pub(super) events: Events,
+    pub(super) lane: Arc<Queue>,
+    pub(super) client: Arc<Client>,
+    pub(super) topics: TopicIndex,
     /// Given by the group, not assigned yet.
-    noted: BTreeSet<TopicPartition>,
-    held: Progress,
+    pub(super) noted: BTreeSet<TopicPartition>,
+    pub(super) held: Progress,
     /// When a partition was started last, while one of them has not delivered yet.
-    starting: Option<Instant>,
+    pub(super) starting: Option<Instant>,
     /// The last protocol seen, for when the group has none (it is being left, or was lost).
-    cooperative: bool,
+    pub(super) cooperative: bool,
     /// The offsets last mirrored, of partitions that are still held.
-    mirrored: BTreeMap<TopicPartition, i64>,
+    pub(super) mirrored: BTreeMap<TopicPartition, i64>,
+    /// A mirror was asked for and not answered.
+    mirroring: bool,
     left: bool,
 }
 
@@ -100,6 +99,7 @@ impl LaneConsumer {
             starting: None,
             cooperative: true,
             mirrored: BTreeMap::new(),
+            mirroring: false,
             left: false,
         })
     }
@@ -150,88 +150,6 @@ impl LaneConsumer {
     /// Ends this lane's wait from other threads.
     pub fn waker(&self) -> LaneWaker {
         LaneWaker(Arc::downgrade(&self.lane))
-    }
-
-    /// Starts partitions that [`SourceEvent::Assigned`] named, each at the first offset not yet
-    /// applied. All of one event at once, or in parts, in any order. One that has been revoked
-    /// meanwhile is passed over; one that is being read already is started again at the new offset.
-    ///
-    /// # Errors
-    /// librdkafka refused; nothing was started. The group will time out and rebalance.
-    pub fn assign(&mut self, new: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        self.topics.forget();
-        let again: Vec<TopicPartition> = new
-            .iter()
-            .map(|(at, _)| *at)
-            .filter(|at| self.held.holds(*at))
-            .collect();
-        let starting: Vec<(TopicPartition, i64)> = new
-            .iter()
-            .copied()
-            .filter(|(at, _)| self.noted.contains(at) || self.held.holds(*at))
-            .collect();
-        if starting.is_empty() {
-            if !new.is_empty() {
-                debug!(target: "kafka", "partitions were revoked before they were assigned");
-            }
-            return Ok(());
-        }
-        // Before the call that starts it, or its first records would come on the other queue.
-        for (at, _) in &starting {
-            self.forward(*at)?;
-        }
-        if self.is_cooperative() {
-            if !again.is_empty() {
-                self.client.incremental_unassign(&self.list(&again))?;
-            }
-            self.client
-                .incremental_assign(&self.list_with_offsets(&starting))?;
-            self.settle(&starting)?;
-        } else {
-            // The eager protocol knows whole assignments only: the others go on where they are.
-            let mut whole: BTreeMap<TopicPartition, i64> = self.positions().collect();
-            whole.extend(starting.iter().copied());
-            let whole: Vec<_> = whole.into_iter().collect();
-            self.client.assign(Some(&self.list_with_offsets(&whole)))?;
-            for (at, offset) in whole {
-                self.held.start(at, offset);
-            }
-        }
-        for (at, offset) in starting {
-            self.noted.remove(&at);
-            self.held.start(at, offset);
-        }
-        self.starting = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Completes a [`SourceEvent::Revoked`] or [`SourceEvent::Lost`]: the partitions stop, and what
-    /// the client still had of them is dropped. Records in a [`RecordBatch`] are the caller's.
-    ///
-    /// # Errors
-    /// librdkafka refused; the group will time out and rebalance.
-    pub fn revoke(&mut self, gone: &[TopicPartition]) -> Result<(), SourceError> {
-        let stopping: Vec<TopicPartition> = gone
-            .iter()
-            .copied()
-            .filter(|at| self.held.holds(*at))
-            .collect();
-        for at in gone {
-            self.noted.remove(at);
-            self.held.stop(*at);
-            self.mirrored.remove(at);
-        }
-        if self.is_cooperative() {
-            self.client.incremental_unassign(&self.list(&stopping))?;
-            self.settle(&[])?;
-        } else if self.held.is_empty() {
-            self.client.assign(None)?;
-        } else {
-            let rest: Vec<_> = self.positions().collect();
-            self.client.assign(Some(&self.list_with_offsets(&rest)))?;
-        }
-        // Stopping takes the partitions' forwarding off too.
-        Ok(())
     }
 
     /// Starts a partition again at `next_offset`; for one that [`SourceEvent::OutOfRange`] stopped,
@@ -308,10 +226,11 @@ impl LaneConsumer {
         if ours.is_empty() {
             return;
         }
-        if let Err(code) = self.client.commit_async(&self.list_with_offsets(&ours)) {
-            debug!(target: "kafka", %code, "offsets were not mirrored");
-        }
         self.mirrored.extend(ours);
+        // While the group rebalances, the answer waits behind that.
+        if !self.mirroring {
+            self.mirroring = self.ask_for_mirror();
+        }
     }
 
     /// Leaves the group, so that others take over at once: mirrors the last offsets once more,
@@ -321,18 +240,48 @@ impl LaneConsumer {
         self.leave();
     }
 
+    fn ask_for_mirror(&self) -> bool {
+        let offsets: Vec<(TopicPartition, i64)> = self
+            .mirrored
+            .iter()
+            .map(|(at, next)| (*at, *next))
+            .collect();
+        let list = self.list_with_offsets(&offsets);
+        let asked = self.client.commit(&list, self.events.queue());
+        if let Err(code) = asked {
+            debug!(target: "kafka", %code, "offsets were not mirrored");
+        }
+        asked.is_ok()
+    }
+
+    /// Waits for the answer, letting rebalances pass unanswered: the lane is about to leave.
+    fn await_mirror(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.queue().event(left) {
+                Some(Event::Committed(Ok(()))) => return,
+                Some(Event::Committed(Err(code))) => {
+                    debug!(target: "kafka", %code, "offsets were not mirrored");
+                    return;
+                }
+                Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
+                _ if left.is_zero() => {
+                    debug!(target: "kafka", "the last offsets were not mirrored in time");
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn leave(&mut self) {
         if std::mem::replace(&mut self.left, true) {
             return;
         }
         let deadline = Instant::now() + LEAVE_TIMEOUT;
-        let last: Vec<(TopicPartition, i64)> =
-            self.mirrored.iter().map(|(k, v)| (*k, *v)).collect();
-        if !last.is_empty() {
-            let list = self.list_with_offsets(&last);
-            if !self.client.commit_within(&list, LAST_MIRROR_TIMEOUT) {
-                debug!(target: "kafka", "the last offsets were not mirrored");
-            }
+        if !self.mirroring && !self.mirrored.is_empty() && self.ask_for_mirror() {
+            self.await_mirror(LAST_MIRROR_TIMEOUT);
         }
         self.noted.clear();
         self.held.stop_all();
@@ -340,6 +289,9 @@ impl LaneConsumer {
             debug!(target: "kafka", %error, "the group could not be left");
             return;
         }
+        // For a rebalance that nobody answered, or will. While leaving, librdkafka takes any answer
+        // as giving everything back.
+        self.give_back();
         while !self.client.has_left() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -351,15 +303,16 @@ impl LaneConsumer {
                 .queue()
                 .event(left.min(Duration::from_millis(50)))
             {
-                // While leaving, librdkafka takes any answer as giving everything back.
-                Some(Event::Assign(_) | Event::Revoke(_)) => {
-                    if let Err(error) = self.client.assign(None) {
-                        debug!(target: "kafka", %error, "giving partitions back");
-                    }
-                }
+                Some(Event::Assign(_) | Event::Revoke(_)) => self.give_back(),
                 Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
                 Some(_) | None => {}
             }
+        }
+    }
+
+    fn give_back(&self) {
+        if let Err(error) = self.client.assign(None) {
+            debug!(target: "kafka", %error, "giving partitions back");
         }
     }
 
@@ -378,10 +331,13 @@ impl LaneConsumer {
                     partition,
                 } => events.extend(self.on_error(code, text, fatal, partition)),
                 Event::Log(level, facility, text) => log(level, &facility, &text),
-                Event::Committed(Err(Code::NoOffset) | Ok(())) | Event::Other => {}
-                Event::Committed(Err(code)) => {
-                    debug!(target: "kafka", %code, "offsets were not mirrored");
+                Event::Committed(answer) => {
+                    self.mirroring = false;
+                    if let Err(code) = answer {
+                        debug!(target: "kafka", %code, "offsets were not mirrored");
+                    }
                 }
+                Event::Other => {}
                 Event::Records(count) => events.push(SourceEvent::Error {
                     kind: ErrorKind::Fatal,
                     message: format!("{count} records arrived outside of the lane's queue"),
@@ -389,42 +345,6 @@ impl LaneConsumer {
                 }),
             }
         }
-    }
-
-    fn on_assign(&mut self, named: Vec<Named>, events: &mut Vec<SourceEvent>) {
-        let list = self.resolve(named);
-        self.remember_protocol();
-        if list.is_empty() {
-            // Nobody would answer, and the group waits for one.
-            let nothing = TopicPartitionList::new();
-            let answered = if self.cooperative {
-                let answered = self.client.incremental_assign(&nothing);
-                answered.and_then(|()| self.settle(&[]))
-            } else {
-                self.client.assign(Some(&nothing))
-            };
-            warn_if(answered);
-            return;
-        }
-        self.noted.extend(&list);
-        events.push(SourceEvent::Assigned(list));
-    }
-
-    fn on_revoke(&mut self, named: Vec<Named>, events: &mut Vec<SourceEvent>) {
-        let list = self.resolve(named);
-        self.remember_protocol();
-        if list.is_empty() {
-            warn_if(self.revoke(&[]));
-            return;
-        }
-        for at in &list {
-            self.noted.remove(at);
-        }
-        events.push(if self.client.assignment_lost() {
-            SourceEvent::Lost(list)
-        } else {
-            SourceEvent::Revoked(list)
-        });
     }
 
     fn on_error(
@@ -453,51 +373,6 @@ impl LaneConsumer {
         })
     }
 
-    fn forward(&self, at: TopicPartition) -> Result<(), SourceError> {
-        let name = self.topics.name(at.topic);
-        if self.client.forward(name, at.partition, &self.lane) {
-            return Ok(());
-        }
-        let why = format!("no queue for {}/{}", name.to_string_lossy(), at.partition);
-        Err(SourceError::new(ErrorKind::Fatal, why))
-    }
-
-    /// Forwards partitions that have not delivered yet once more, and tells how long to wait at
-    /// most before the next time.
-    ///
-    /// A partition that had been read by this client before may still be stopping when it is
-    /// assigned again, and the end of that takes its forwarding off, unannounced (2.12,
-    /// `rd_kafka_toppar_fetch_stop`); it would then fill its own queue, where nobody reads. The new
-    /// start comes after that, so once it has delivered, the forwarding stays. What has gathered
-    /// meanwhile moves along, in order.
-    fn forward_starting(&mut self) -> Duration {
-        let Some(since) = self.starting else {
-            return Duration::MAX;
-        };
-        let silent = self.held.silent();
-        if silent.is_empty() {
-            self.starting = None;
-            return Duration::MAX;
-        }
-        for at in silent {
-            warn_if(self.forward(at));
-        }
-        (since.elapsed() / 10).clamp(FORWARD_AGAIN_MIN, FORWARD_AGAIN_MAX)
-    }
-
-    /// Makes the partitions that stay go on exactly where they are. librdkafka pauses them all for
-    /// every rebalance, and lets them go on at its own position once it is answered; that may be
-    /// one too far ([`Progress::next_offset`]), or behind what it was just handing over.
-    fn settle(&self, just_started: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        let started = |at| just_started.iter().any(|(started, _)| *started == at);
-        let staying: Vec<(TopicPartition, i64)> =
-            self.positions().filter(|(at, _)| !started(*at)).collect();
-        if staying.is_empty() {
-            return Ok(());
-        }
-        self.client.seek(&self.list_with_offsets(&staying))
-    }
-
     fn client_position(&self, at: TopicPartition) -> Option<i64> {
         let list = self.list(&[at]);
         self.client.position(&list).ok()?;
@@ -507,18 +382,7 @@ impl LaneConsumer {
         }
     }
 
-    fn is_cooperative(&mut self) -> bool {
-        self.remember_protocol();
-        self.cooperative
-    }
-
-    fn remember_protocol(&mut self) {
-        if let Some(cooperative) = self.client.is_cooperative() {
-            self.cooperative = cooperative;
-        }
-    }
-
-    fn resolve(&self, named: Vec<Named>) -> Vec<TopicPartition> {
+    pub(super) fn resolve(&self, named: Vec<Named>) -> Vec<TopicPartition> {
         let known = |(name, partition): Named| {
             let topic = self.topics.find(&name)?;
             Some(TopicPartition { topic, partition })
@@ -526,7 +390,7 @@ impl LaneConsumer {
         named.into_iter().filter_map(known).collect()
     }
 
-    fn list(&self, of: &[TopicPartition]) -> TopicPartitionList {
+    pub(super) fn list(&self, of: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(of.len());
         for at in of {
             list.add_partition(&self.topics.name(at.topic).to_string_lossy(), at.partition);
@@ -534,7 +398,7 @@ impl LaneConsumer {
         list
     }
 
-    fn list_with_offsets(&self, of: &[(TopicPartition, i64)]) -> TopicPartitionList {
+    pub(super) fn list_with_offsets(&self, of: &[(TopicPartition, i64)]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(of.len());
         for (at, offset) in of {
             let name = self.topics.name(at.topic).to_string_lossy();
@@ -551,16 +415,11 @@ impl Drop for LaneConsumer {
     }
 }
 
-fn warn_if(answered: Result<(), SourceError>) {
-    if let Err(error) = answered {
-        warn!(target: "kafka", %error, "a rebalance could not be answered");
-    }
-}
-
 /// librdkafka's log lines by syslog level. Its errors come as events too, which the lane judges, so
-/// none is an error of ours.
+/// none is an error of ours. Failed commits are mirrors of offsets that nobody depends on.
 fn log(level: i32, facility: &str, text: &str) {
     match level {
+        _ if facility == "COMMITFAIL" => debug!(target: "kafka", facility, "{text}"),
         0..=2 => error!(target: "kafka", facility, "{text}"),
         3..=4 => warn!(target: "kafka", facility, "{text}"),
         5..=6 => info!(target: "kafka", facility, "{text}"),

@@ -19,6 +19,7 @@ mod error;
 mod lane;
 mod progress;
 mod raw;
+mod rebalance;
 mod settings;
 #[cfg(test)]
 mod tests;

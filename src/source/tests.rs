@@ -364,6 +364,24 @@ fn a_lane_closes_soon_after_its_broker_went_away() {
 }
 
 #[test]
+fn a_lane_that_left_a_rebalance_unanswered_closes_soon() {
+    let mock = Mock::with_topic("orders", 1);
+    let kafka = mock.settings(&[]);
+    let mut lane = LaneConsumer::join(&kafka, "g", &["orders".to_owned()], LIMITS).unwrap();
+    let mut batch = RecordBatch::default();
+    let deadline = Instant::now() + PATIENCE;
+    while lane
+        .poll(Duration::from_millis(50), 1, &mut batch)
+        .is_empty()
+    {
+        assert!(Instant::now() < deadline);
+    }
+    let closing = Instant::now();
+    lane.close();
+    assert!(closing.elapsed() < Duration::from_secs(2));
+}
+
+#[test]
 fn a_lane_waits_for_a_topic_that_is_not_there_yet() {
     let mock = Mock::with_topic("other", 1);
     let kafka = mock.settings(&[("topic.metadata.refresh.interval.ms", "500")]);
