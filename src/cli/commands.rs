@@ -1,0 +1,145 @@
+//! One function per command: the boundary between the command line and the part of the program that answers it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::admin::http::{Health, Http};
+use crate::cli::output;
+use crate::definition;
+use crate::definition::commands::Format;
+use crate::error::{Failure, Outcome};
+use crate::settings::{Footprint, Settings, show_json, show_yaml};
+use crate::worker::{self, Shutdown};
+
+pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
+    let footprint = Footprint::new(settings, count_definitions(&settings.projections));
+    match json {
+        true => output::print_line(&show_json(settings, &footprint))?,
+        false => output::print(&show_yaml(settings, &footprint))?,
+    }
+    Ok(Outcome::Fine)
+}
+
+pub fn lint(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
+    Ok(Outcome::of_status(definition::commands::lint(paths, format(json))))
+}
+
+pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
+    Ok(Outcome::of_status(definition::commands::test(paths, format(json))))
+}
+
+fn format(json: bool) -> Format {
+    match json {
+        true => Format::Json,
+        false => Format::Text,
+    }
+}
+
+pub fn demo(settings: Settings, run_for: Option<Duration>, rate: u32) -> Result<Outcome, Failure> {
+    let _ = (settings, run_for, rate);
+    runtime()?.block_on(async { Err(not_wired("demo")) })
+}
+
+pub fn run(settings: Settings) -> Result<Outcome, Failure> {
+    runtime()?.block_on(async {
+        let shutdown = Shutdown::default();
+        end_on_signal(&shutdown)?;
+        let health = Health::default();
+        if let Some(address) = settings.http.listen {
+            let http = Http::bind(address)
+                .await
+                .map_err(|error| Failure::new(format!("http.listen {address}: {error}")))?;
+            let ended = shutdown.clone();
+            tokio::spawn(http.serve(health.clone(), async move { ended.asked().await }));
+        }
+        worker::run(&settings, &health, shutdown).await?;
+        Ok(Outcome::Fine)
+    })
+}
+
+/// SIGTERM and Ctrl-C ask for the end; a second one ends at once.
+fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::from_error("cannot listen for signals", &error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_asked() {
+                // What is not committed is not applied: nothing is lost by ending here.
+                std::process::exit(1);
+            }
+            shutdown.ask();
+        }
+    });
+    Ok(())
+}
+
+pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Failure> {
+    let _ = (settings, watch, json);
+    runtime()?.block_on(async { Err(not_wired("status")) })
+}
+
+pub fn pause(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
+    runtime()?.block_on(async {
+        let store = admin::connect(&settings).await?;
+        let paused = store.pause(projection).await.map_err(admin::failed)?;
+        output::print_line(match paused {
+            true => "paused; workers stop folding it within a second",
+            false => "it was paused already",
+        })?;
+        Ok(Outcome::Fine)
+    })
+}
+
+pub fn resume(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
+    runtime()?.block_on(async {
+        let store = admin::connect(&settings).await?;
+        let resumed = store.resume(projection).await.map_err(admin::failed)?;
+        output::print_line(match resumed {
+            true => "resumed; workers go on within a second",
+            false => "it was neither paused nor stopped",
+        })?;
+        Ok(Outcome::Fine)
+    })
+}
+
+fn not_wired(command: &str) -> Failure {
+    Failure::new(format!("`{command}` is not joined to its module yet"))
+}
+
+/// For database calls and http; lanes have threads of their own, so two threads are enough.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("consolidator-io")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error("cannot start the runtime", &error))
+}
+
+/// Definitions in the folder, without looking into them; none where it cannot be read.
+fn count_definitions(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return 0;
+    };
+    let names = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| is_definition(name)).count()
+}
+
+/// `NAME.yaml` or `NAME.yml`, but not `NAME.test.yaml`.
+fn is_definition(name: &str) -> bool {
+    let stem = name
+        .strip_suffix(".yaml")
+        .or_else(|| name.strip_suffix(".yml"));
+    stem.is_some_and(|stem| !stem.starts_with('.') && !stem.ends_with(".test"))
+}

@@ -1,0 +1,273 @@
+//! Exactly once under faults: tables against an oracle in plain SQL over a raw dump of the topic.
+//!
+//! The fold is order-sensitive and not idempotent (`chain` is a hash over the hashes before), so that an
+//! event lost, applied twice or out of order shows.
+
+use std::time::Duration;
+
+use consolidator::demo::postgres::PostgresServer;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::support::oracle::{assert_same, differences};
+use crate::support::space::Space;
+use crate::support::topic::{Producer, Record, dump};
+use crate::support::wait::let_pass;
+use crate::support::worker::Worker;
+use crate::support::{lock, start_postgres};
+
+const SEED: u64 = 20_220_401;
+const PARTITIONS: i32 = 6;
+const CHUNK_EVENTS: usize = 1_000;
+const HEALED_WITHIN: Duration = Duration::from_secs(120);
+
+const LEDGER: &str = "
+projection: ledger
+from: [TOPIC]
+tables:
+  accounts:
+    key:
+      account: text = event.key
+    columns:
+      n: bigint not null default 0
+      balance: numeric(24,4) not null default 0
+      chain: text not null default ''
+    rules:
+      Paid:
+        set: n = n + 1, balance = balance + data.amount, chain = md5(chain || event.id)
+      Withdrawn:
+        set: n = n + 1, balance = balance - data.amount, chain = md5(chain || event.id)
+      Closed:
+        delete: true
+  branches:
+    key:
+      branch: text = data.branch
+    columns:
+      n: bigint not null default 0
+      total: numeric(24,4) not null default 0
+    rules:
+      Paid:
+        set: n = n + 1, total = total + data.amount
+      Withdrawn:
+        set: n = n + 1, total = total - data.amount
+  lines:
+    key:
+      account: text = event.key
+      sku: text = item.sku
+    columns:
+      quantity: bigint not null default 0
+      chain: text not null default ''
+    rules:
+      Ordered:
+        each: data.lines
+        set: quantity = quantity + item.quantity, chain = md5(chain || event.id)
+      Cleared:
+        each: data.lines
+        delete: true
+";
+
+/// The tables of `LEDGER`, each with the query that tells what must be in it.
+const ORACLE: [(&str, &str); 3] = [
+    (
+        "accounts",
+        "select key, count(*), sum(sign * amount)::numeric(24,4), chain(id order by \"offset\")
+         from (select *, max(\"offset\") filter (where type = 'Closed') over (partition by key) as closed
+               from event) e
+         where type in ('Paid', 'Withdrawn') and \"offset\" > coalesce(closed, -1)
+         group by key",
+    ),
+    (
+        "branches",
+        "select branch, count(*), sum(sign * amount)::numeric(24,4)
+         from event where type in ('Paid', 'Withdrawn') group by branch",
+    ),
+    (
+        "lines",
+        "select key, sku, sum(quantity)::bigint, chain(id order by \"offset\", line)
+         from (select e.key, e.id, e.type, e.\"offset\", l.line, l.item->>'sku' as sku,
+                      (l.item->>'quantity')::bigint as quantity,
+                      max(\"offset\") filter (where type = 'Cleared')
+                          over (partition by key, l.item->>'sku') as cleared
+               from event e, jsonb_array_elements(e.lines) with ordinality l (item, line)
+               where e.type in ('Ordered', 'Cleared')) x
+         where type = 'Ordered' and \"offset\" > coalesce(cleared, -1)
+         group by key, sku",
+    ),
+];
+
+const ORACLE_SETUP: &str = "
+    create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
+    create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '');
+    create table event as
+    select key, \"offset\", v->>'type' as type, v->>'id' as id, v->'data'->>'branch' as branch,
+           (v->'data'->>'amount')::numeric as amount, v->'data'->'lines' as lines,
+           case v->>'type' when 'Withdrawn' then -1 else 1 end as sign
+    from (select key, \"offset\", value::jsonb as v from raw) r";
+
+/// Something done to the servers or the workers after a given chunk of events.
+enum Fault {
+    Kill(usize),
+    Start(usize),
+    Freeze(usize),
+    Thaw(usize),
+    StopPostgres,
+    StartPostgres,
+}
+
+#[test]
+fn tables_are_exact_although_workers_are_killed_and_frozen_and_postgres_crashes() {
+    let server = std::sync::Mutex::new(start_postgres(&[]));
+    let url = |database: &str| lock(&server).url(database);
+    let space = Space::on_postgres("exactness", &url);
+    let schedule = [
+        (20, Fault::Kill(0)),
+        (22, Fault::Start(0)),
+        (45, Fault::Freeze(1)),
+        (90, Fault::Thaw(1)),
+        (110, Fault::Kill(1)),
+        (112, Fault::Start(1)),
+        (135, Fault::StopPostgres),
+        (145, Fault::StartPostgres),
+        (170, Fault::Kill(0)),
+        (172, Fault::Start(0)),
+    ];
+    let topic = space.topic("movements", PARTITIONS);
+    space.definition("ledger", &LEDGER.replace("TOPIC", &topic));
+    run(
+        &space,
+        &topic,
+        200,
+        Duration::from_millis(220),
+        &schedule,
+        &server,
+    );
+
+    space.wait_applied("ledger", &[&topic], HEALED_WITHIN);
+    assert_eq!(dump(space.kafka, &[&topic], &space.database), 200_000);
+    space.database.execute(ORACLE_SETUP);
+    for (table, oracle) in ORACLE {
+        let product = format!("select * from read_model.{table}");
+        assert_same(&space.database, table, &product, oracle);
+    }
+}
+
+/// The negative control: a test that cannot fail proves nothing. A worker that comes back from being
+/// frozen and whose claim is not guarded overwrites what its successor did.
+#[test]
+fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
+    let server = std::sync::Mutex::new(start_postgres(&[]));
+    let url = |database: &str| lock(&server).url(database);
+    let mut space = Space::on_postgres("unguarded", &url);
+    space.environment = vec![(
+        "FAILPOINTS".to_owned(),
+        "claim-without-epoch=return".to_owned(),
+    )];
+    space.settings.kafka_properties = vec![
+        ("session.timeout.ms".to_owned(), "2000".to_owned()),
+        ("heartbeat.interval.ms".to_owned(), "500".to_owned()),
+    ];
+    let schedule = [
+        (10, Fault::Freeze(0)),
+        (40, Fault::Thaw(0)),
+        (60, Fault::Freeze(1)),
+        (90, Fault::Thaw(1)),
+    ];
+    let topic = space.topic("movements", PARTITIONS);
+    space.definition("ledger", &LEDGER.replace("TOPIC", &topic));
+    run(
+        &space,
+        &topic,
+        110,
+        Duration::from_millis(120),
+        &schedule,
+        &server,
+    );
+
+    dump(space.kafka, &[&topic], &space.database);
+    space.database.execute(ORACLE_SETUP);
+    let found = ORACLE.iter().any(|(table, oracle)| {
+        let product = format!("select * from read_model.{table}");
+        !differences(&space.database, &product, oracle).is_empty()
+    });
+    assert!(found, "the oracle found nothing although the guard was off");
+}
+
+/// Writes the events chunk by chunk while two workers run and the schedule is carried out. The workers
+/// are ended in good order, after they have applied what they can.
+fn run(
+    space: &Space,
+    topic: &str,
+    chunks: usize,
+    pause: Duration,
+    schedule: &[(usize, Fault)],
+    server: &std::sync::Mutex<PostgresServer>,
+) {
+    println!("seed {SEED}");
+    let mut random = StdRng::seed_from_u64(SEED);
+    let producer = Producer::new(space.kafka);
+    let start =
+        |number: usize, chunk: usize| space.start_worker(&format!("worker-{number}-{chunk}"));
+    let mut workers: Vec<Option<Worker>> = (0..2).map(|number| Some(start(number, 0))).collect();
+    for chunk in 0..chunks {
+        for (_, fault) in schedule.iter().filter(|(at, _)| *at == chunk) {
+            match fault {
+                Fault::Kill(number) => workers[*number].take().expect("it runs").kill(),
+                Fault::Start(number) => workers[*number] = Some(start(*number, chunk)),
+                Fault::Freeze(number) => running(&workers, *number).freeze(),
+                Fault::Thaw(number) => running(&workers, *number).thaw(),
+                Fault::StopPostgres => lock(server).stop_immediate(),
+                Fault::StartPostgres => lock(server).start_again().unwrap(),
+            }
+        }
+        let first = chunk * CHUNK_EVENTS;
+        let events: Vec<Record> = (first..first + CHUNK_EVENTS)
+            .map(|number| event(number, &mut random))
+            .collect();
+        producer.write(topic, &events);
+        let_pass(pause);
+    }
+    space.wait_applied("ledger", &[topic], HEALED_WITHIN);
+    for worker in workers.iter().flatten() {
+        let status = worker.terminate(Duration::from_secs(30));
+        assert!(status.success(), "{} ended with {status}", worker.name);
+    }
+}
+
+fn running(workers: &[Option<Worker>], number: usize) -> &Worker {
+    workers[number].as_ref().expect("the worker runs")
+}
+
+fn event(number: usize, random: &mut StdRng) -> Record {
+    let account = random.random_range(0..2_000);
+    let (kind, data) = match random.random_range(0..100) {
+        0..45 => ("Paid", movement(random)),
+        45..70 => ("Withdrawn", movement(random)),
+        70..92 => ("Ordered", lines(random)),
+        92..96 => ("Cleared", lines(random)),
+        _ => ("Closed", "{}".to_owned()),
+    };
+    let value = format!(r#"{{"type":"{kind}","id":"e{number}","data":{data}}}"#);
+    Record::new(&format!("a{account}"), value)
+}
+
+/// An amount with up to 18 digits: too many for a binary float.
+fn movement(random: &mut StdRng) -> String {
+    let digits = random.random_range(1..14);
+    let whole = random.random_range(0..10_i64.pow(digits));
+    let fraction = random.random_range(0..10_000);
+    let branch = random.random_range(0..20);
+    format!(
+        r#"{{"branch":"b{branch}","amount":{whole}.{fraction:04},"note":"paid at the counter"}}"#
+    )
+}
+
+fn lines(random: &mut StdRng) -> String {
+    let count = random.random_range(0..4);
+    let line = |_| {
+        let sku = random.random_range(0..8);
+        let quantity = random.random_range(1..10);
+        format!(r#"{{"sku":"s{sku}","quantity":{quantity}}}"#)
+    };
+    let lines: Vec<String> = (0..count).map(line).collect();
+    format!(r#"{{"lines":[{}]}}"#, lines.join(","))
+}

@@ -1,0 +1,258 @@
+//! Owns an Apache Kafka of one node (KRaft): fetches its jars, starts it on free ports, ends it.
+//! Knows topics as an administrator does; what is in them is `topic`'s.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use consolidator::demo::postgres::free_port;
+use consolidator::demo::process::ServerProcess;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tempfile::TempDir;
+
+use super::wait::wait_for;
+use super::{block_on, download, lock, run_dir};
+
+const JARS: &str = include_str!("kafka-4.1.0.jars");
+const START_TIMEOUT: Duration = Duration::from_secs(90);
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
+const JAVA_OPTIONS: [&str; 5] = [
+    "-Xmx512m",
+    "-XX:+UseSerialGC",
+    // Starts in half the time, and a broker that mostly copies bytes is not slower for it.
+    "-XX:TieredStopAtLevel=1",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+];
+
+/// A broker on 127.0.0.1. All methods may be called from any test.
+pub struct KafkaServer {
+    /// For `kafka.brokers`.
+    pub brokers: String,
+    class_path: String,
+    dir: TempDir,
+    process: Mutex<Option<ServerProcess>>,
+}
+
+impl KafkaServer {
+    /// Starts a new, empty broker and waits until it answers.
+    pub fn start() -> KafkaServer {
+        let jars = download::fetch_all(&download::parse_list(JARS), &jar_cache());
+        let jars: Vec<String> = jars.iter().map(|jar| jar.display().to_string()).collect();
+        let dir = tempfile::Builder::new()
+            .prefix("kafka-")
+            .tempdir_in(run_dir())
+            .unwrap();
+        let port = free_port().unwrap();
+        let server = KafkaServer {
+            brokers: format!("127.0.0.1:{port}"),
+            class_path: jars.join(":"),
+            dir,
+            process: Mutex::new(None),
+        };
+        server.format(port);
+        server.start_again();
+        server
+    }
+
+    /// Starts the stopped broker on its old data and ports.
+    pub fn start_again(&self) {
+        let mut command = self.java("kafka.Kafka");
+        command.arg(self.properties_file());
+        let mut log_options = File::options();
+        let log = log_options.create(true).append(true).open(self.log_file());
+        command.stdout(log.unwrap());
+        let log = log_options.open(self.log_file()).unwrap();
+        command.stderr(log);
+        let process = ServerProcess::spawn(command, libc::SIGKILL).unwrap();
+        wait_for("Kafka to answer", START_TIMEOUT, || {
+            assert!(
+                process.ended().is_none(),
+                "Kafka ended:\n{}",
+                self.log_tail()
+            );
+            self.answers().then_some(())
+        });
+        *lock(&self.process) = Some(process);
+    }
+
+    /// Ends the broker in good order: groups and logs are closed.
+    pub fn stop(&self) {
+        if let Some(process) = lock(&self.process).take() {
+            process.signal(libc::SIGTERM);
+            let ended = process.wait(Duration::from_secs(60));
+            assert!(ended.is_some(), "Kafka did not stop:\n{}", self.log_tail());
+        }
+    }
+
+    /// Ends the broker as a crash does.
+    pub fn kill(&self) {
+        // Dropping kills.
+        lock(&self.process).take();
+    }
+
+    /// Makes a topic; `configs` are topic configurations like `("cleanup.policy", "compact")`.
+    pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in configs {
+            topic = topic.set(key, value);
+        }
+        let results = block_on(self.admin().create_topics([&topic], &admin_options())).unwrap();
+        results[0].as_ref().expect("the topic is made");
+        self.await_partitions(name, partitions as usize);
+    }
+
+    /// Raises the number of partitions to `partitions`.
+    pub fn add_partitions(&self, name: &str, partitions: usize) {
+        let more = NewPartitions::new(name, partitions);
+        let results = block_on(self.admin().create_partitions([&more], &admin_options())).unwrap();
+        results[0].as_ref().expect("partitions are added");
+        self.await_partitions(name, partitions);
+    }
+
+    pub fn delete_topic(&self, name: &str) {
+        let results = block_on(self.admin().delete_topics(&[name], &admin_options())).unwrap();
+        results[0].as_ref().expect("the topic is deleted");
+    }
+
+    /// The first offset and the end offset of every partition.
+    pub fn offsets(&self, topic: &str) -> Vec<(i64, i64)> {
+        let consumer = self.consumer();
+        let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).unwrap();
+        let partitions = metadata.topics()[0].partitions().len() as i32;
+        (0..partitions)
+            .map(|partition| {
+                consumer
+                    .fetch_watermarks(topic, partition, ADMIN_TIMEOUT)
+                    .unwrap()
+            })
+            .collect()
+    }
+
+    /// A configuration for a client of this broker.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", &self.brokers)
+            .set("log_level", "3");
+        config
+    }
+
+    pub fn log_file(&self) -> PathBuf {
+        self.dir.path().join("kafka.log")
+    }
+
+    fn await_partitions(&self, topic: &str, partitions: usize) {
+        let consumer = self.consumer();
+        wait_for("the topic's leaders", ADMIN_TIMEOUT, || {
+            let metadata = consumer.fetch_metadata(Some(topic), ADMIN_TIMEOUT).ok()?;
+            let found = metadata.topics()[0].partitions();
+            let led = found
+                .iter()
+                .filter(|partition| partition.leader() >= 0)
+                .count();
+            (led == partitions).then_some(())
+        });
+    }
+
+    fn answers(&self) -> bool {
+        let metadata = self.consumer().fetch_metadata(None, Duration::from_secs(1));
+        metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        // Unreachable brokers are what a starting one looks like: nothing to log.
+        self.client_config().set("log_level", "0").create().unwrap()
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client_config().create().unwrap()
+    }
+
+    /// Writes the settings and the metadata that every KRaft node begins with.
+    fn format(&self, port: u16) {
+        let controller_port = free_port().unwrap();
+        let data = self.dir.path().join("data");
+        let properties = properties(port, controller_port, &data);
+        fs::write(self.properties_file(), properties).unwrap();
+        let output = self
+            .java("kafka.tools.StorageTool")
+            .args([
+                "format",
+                "--cluster-id",
+                "Y29uc29saWRhdG9yAAAAAA",
+                "--config",
+            ])
+            .arg(self.properties_file())
+            .output()
+            .expect("a Java runtime (17 or newer) on the PATH");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "Kafka's storage tool failed: {text}"
+        );
+    }
+
+    fn java(&self, main_class: &str) -> Command {
+        let mut command = Command::new("java");
+        command.args(JAVA_OPTIONS).arg("-cp").arg(&self.class_path);
+        command.arg(main_class).current_dir(self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    fn properties_file(&self) -> PathBuf {
+        self.dir.path().join("server.properties")
+    }
+
+    fn log_tail(&self) -> String {
+        super::worker::tail(&self.log_file(), 30)
+    }
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(ADMIN_TIMEOUT))
+}
+
+/// The cache is shared by builds of one checkout.
+fn jar_cache() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("the target folder")
+        .join("test-servers/kafka-4.1.0")
+}
+
+fn properties(port: u16, controller_port: u16, data: &Path) -> String {
+    format!(
+        "process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs={}
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
+# Sample events have timestamps of their own, some of them years old.
+log.retention.ms=-1
+log.cleaner.dedupe.buffer.size=8388608
+num.network.threads=2
+num.io.threads=4
+",
+        data.display()
+    )
+}

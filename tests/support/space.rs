@@ -1,0 +1,229 @@
+//! What one test has to itself: a database, topics, a folder with settings and definitions, workers.
+//! Knows the product's settings file and its promises to readers, nothing of its insides.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use consolidator::demo::postgres::free_port;
+use rand::RngExt;
+use tempfile::TempDir;
+
+use super::database::Database;
+use super::kafka::KafkaServer;
+use super::wait::wait_until;
+use super::worker::{Worker, run_command};
+use super::{kafka, postgres_url, run_dir};
+
+/// Held shared by tests that only want to be right, alone by those that measure time.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+/// One test's place in the world.
+pub struct Space {
+    /// Distinct for every test and run: `NAME_xxxxxx`. Topics and roles begin with it.
+    pub id: String,
+    pub kafka: &'static KafkaServer,
+    /// A connection of the superuser to the test's own database.
+    pub database: Database,
+    /// What `settings` writes; a test may change it before it starts workers.
+    pub settings: WorkerSettings,
+    /// What workers find in their environment.
+    pub environment: Vec<(String, String)>,
+    dir: TempDir,
+    _machine: Machine,
+}
+
+/// The settings that tests vary; the rest stays at its default.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    pub brokers: String,
+    pub postgres_url: String,
+    pub readers: Vec<String>,
+    pub kafka_properties: Vec<(String, String)>,
+    /// Lines of the `worker:` section, like `lanes: 2`.
+    pub worker: Vec<String>,
+    /// Whole top-level lines, appended as they are.
+    pub more: Vec<String>,
+}
+
+enum Machine {
+    Shared(#[allow(dead_code)] RwLockReadGuard<'static, ()>),
+    Alone(#[allow(dead_code)] RwLockWriteGuard<'static, ()>),
+}
+
+impl Space {
+    /// A space on the servers that all tests share.
+    pub fn new(name: &str) -> Space {
+        let machine = MACHINE.read().unwrap_or_else(|error| error.into_inner());
+        Space::with(name, &postgres_url, Machine::Shared(machine))
+    }
+
+    /// The same while no other test runs.
+    pub fn alone(name: &str) -> Space {
+        let machine = MACHINE.write().unwrap_or_else(|error| error.into_inner());
+        Space::with(name, &postgres_url, Machine::Alone(machine))
+    }
+
+    /// A space in a Postgres of the test's own; `url` gives the url of a database there.
+    pub fn on_postgres(name: &str, url: &dyn Fn(&str) -> String) -> Space {
+        let machine = MACHINE.read().unwrap_or_else(|error| error.into_inner());
+        Space::with(name, url, Machine::Shared(machine))
+    }
+
+    fn with(name: &str, url: &dyn Fn(&str) -> String, machine: Machine) -> Space {
+        let id = format!("{name}_{:06x}", rand::rng().random_range(0..1 << 24));
+        Database::at(&url("postgres")).execute(&format!("create database {id}"));
+        let kafka = kafka();
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{id}-"))
+            .tempdir_in(run_dir())
+            .unwrap();
+        fs::create_dir(dir.path().join("projections")).unwrap();
+        let settings = WorkerSettings {
+            brokers: kafka.brokers.clone(),
+            postgres_url: url(&id),
+            readers: Vec::new(),
+            // The shortest session that is not a risk on a busy machine of two cores.
+            kafka_properties: vec![
+                ("session.timeout.ms".to_owned(), "6000".to_owned()),
+                ("heartbeat.interval.ms".to_owned(), "1000".to_owned()),
+            ],
+            worker: Vec::new(),
+            more: Vec::new(),
+        };
+        Space {
+            database: Database::at(&url(&id)),
+            id,
+            kafka,
+            settings,
+            environment: Vec::new(),
+            dir,
+            _machine: machine,
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Makes a topic of this test and gives its full name.
+    pub fn topic(&self, name: &str, partitions: i32) -> String {
+        let topic = format!("{}.{name}", self.id);
+        self.kafka.create_topic(&topic, partitions, &[]);
+        topic
+    }
+
+    /// Makes a role of this test that may log in; gives its name and the url for it.
+    pub fn role(&self, name: &str) -> (String, String) {
+        let role = format!("{}_{name}", self.id);
+        let create = format!("create role {role} login password 'reader-secret'");
+        self.database.execute(&create);
+        let url = &self.settings.postgres_url;
+        let server = url.split_once('@').expect("a url with a user").1;
+        let url = format!("postgres://{role}:reader-secret@{server}");
+        (role, url)
+    }
+
+    /// Writes a definition to `projections/NAME.yaml`.
+    pub fn definition(&self, name: &str, text: &str) {
+        fs::write(self.definition_file(name), text).unwrap();
+    }
+
+    pub fn definition_file(&self, name: &str) -> PathBuf {
+        self.dir().join("projections").join(format!("{name}.yaml"))
+    }
+
+    /// Starts a worker with the settings as they are now.
+    pub fn start_worker(&self, name: &str) -> Worker {
+        let file = self.write_settings(name);
+        let environment: Vec<(&str, &str)> = self
+            .environment
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        let arguments = ["run", "--config", &file];
+        Worker::start(name, self.dir(), &arguments, &environment)
+    }
+
+    /// Runs another command to its end, with the settings as they are now.
+    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let file = self.write_settings("command");
+        let mut all = arguments.to_vec();
+        all.extend(["--config", &file]);
+        run_command(self.dir(), &all)
+    }
+
+    /// Waits until readers see every record that the topics hold now, as `consolidator.wait_for` tells.
+    pub fn wait_applied(&self, projection: &str, topics: &[&str], timeout: Duration) {
+        for topic in topics {
+            for (partition, (first, end)) in self.kafka.offsets(topic).into_iter().enumerate() {
+                if first < end {
+                    self.wait_offset(projection, topic, partition, end - 1, timeout);
+                }
+            }
+        }
+    }
+
+    /// The same for one record. Until there is a worker, and while Postgres is down, the question fails:
+    /// it is asked again.
+    pub fn wait_offset(
+        &self,
+        projection: &str,
+        topic: &str,
+        partition: usize,
+        offset: i64,
+        timeout: Duration,
+    ) {
+        let ask = format!(
+            "select consolidator.wait_for('{projection}', '{topic}', {partition}, {offset}, '500 ms')"
+        );
+        let mut last = String::new();
+        let what = format!("offset {offset} of {topic} [{partition}] to be applied");
+        let asked = std::panic::AssertUnwindSafe(|| {
+            wait_until(&what, timeout, || match self.database.try_query(&ask) {
+                Ok(rows) => rows[0][0].as_deref() == Some("t"),
+                Err(error) => {
+                    last = error.to_string();
+                    false
+                }
+            });
+        });
+        if let Err(panic) = std::panic::catch_unwind(asked) {
+            eprintln!("last answer of wait_for: {last}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    /// Writes the settings for one process and gives the file's path.
+    pub fn write_settings(&self, name: &str) -> String {
+        let file = self.dir().join(format!("{name}.settings.yaml"));
+        fs::write(&file, self.settings_text()).unwrap();
+        file.display().to_string()
+    }
+
+    fn settings_text(&self) -> String {
+        let settings = &self.settings;
+        let mut lines = vec![
+            "kafka:".to_owned(),
+            format!("  brokers: \"{}\"", settings.brokers),
+            format!("  group: \"{}\"", self.id),
+            "  properties:".to_owned(),
+        ];
+        let property = |(name, value): &(String, String)| format!("    {name}: \"{value}\"");
+        lines.extend(settings.kafka_properties.iter().map(property));
+        lines.push("postgres:".to_owned());
+        lines.push(format!("  url: \"{}\"", settings.postgres_url));
+        lines.push(format!("  readers: [{}]", settings.readers.join(", ")));
+        let projections = self.dir().join("projections");
+        lines.push(format!("projections: \"{}\"", projections.display()));
+        let http_port = free_port().unwrap();
+        lines.push(format!("http:\n  listen: \"127.0.0.1:{http_port}\""));
+        if !settings.worker.is_empty() {
+            lines.push("worker:".to_owned());
+            lines.extend(settings.worker.iter().map(|line| format!("  {line}")));
+        }
+        lines.extend(settings.more.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+}
