@@ -1,1 +1,3 @@
-//! (to come)
+//! The operator's commands on stored state; http.
+
+pub mod http;

@@ -13,6 +13,10 @@ pub struct Projection {
     pub description: Option<String>,
     /// The definition exactly as written; what a generation stores.
     pub text: String,
+    /// Equal for two texts that fold events into the same rows; see [`super::fingerprint`].
+    pub fold_fingerprint: String,
+    /// Equal for equal texts.
+    pub text_fingerprint: String,
     pub topics: Vec<Topic>,
     pub tables: Vec<Table>,
     pub views: Vec<View>,

@@ -1,5 +1,17 @@
 //! Events: what a Kafka record says once decoded. Knows nothing of rules, rows, Kafka clients or SQL.
 
+mod decode;
+mod error;
+mod field;
+pub mod json;
+mod time;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{Decoder, NO_TIMESTAMP, RECORD, TOMBSTONE};
+pub use error::{DecodeError, DecodeErrorKind};
+
 use crate::expression::value::Value;
 
 /// A record as the source hands it over; nothing is copied out of the client's buffers.

@@ -1,7 +1,83 @@
 //! SQL scalar expressions: parse, check types, compile, evaluate; values. Pure.
+//!
+//! The value side, in reading order: [`value`] and [`numeric`] say what a value is, [`cell`] how a row owns one,
+//! [`cast`] what its texts are and what it converts into, [`binary`] its wire format; the rest are the operators and
+//! functions of each kind of type.
+//!
+//! The language side, in reading order: `lex`, `parse` and `ast` are its syntax, `catalog` and `resolve` PostgreSQL's
+//! operators and how one is chosen, `check` gives names and types, `simplify` computes constants, `emit` makes flat
+//! code of it, which `machine` runs; [`program`] is what others hold.
+
+pub mod error;
+pub mod value;
+
+mod decimal;
+pub mod numeric;
+mod numeric_convert;
 
 pub mod cell;
-pub mod error;
-pub mod numeric;
+mod owned;
+
+mod array_text;
+pub mod binary;
+mod bytes_text;
+pub mod cast;
+mod number_text;
+
+pub mod arithmetic;
+pub mod compare;
+
+pub mod calendar;
+mod datetime_fields;
+mod datetime_parse;
+mod datetime_text;
+pub mod interval;
+mod interval_text;
+pub mod timezone;
+
+pub mod json_member;
+pub mod jsonb;
+mod jsonb_cast;
+mod jsonb_compare;
+pub mod jsonb_walk;
+
+mod ast;
+mod escape;
+mod keywords;
+mod lex;
+mod parse;
+mod parse_definition;
+mod parse_primary;
+mod parse_type;
+
+mod catalog;
+mod problem;
+mod resolve;
+mod scope;
+
+mod builtin;
+mod check;
+mod check_call;
+mod check_name;
+mod check_place;
+mod simplify;
+mod typed;
+
+mod emit;
+mod machine;
+mod member;
 pub mod program;
-pub mod value;
+
+pub use ast::EXPRESSION_DEPTH_MAX;
+pub use keywords::is_reserved_word;
+pub use lex::EXPRESSION_BYTES_MAX;
+pub use load::compile;
+pub use parse_definition::{AssignmentText, ColumnText, parse_assignments, parse_column};
+pub use parse_type::parse_type;
+pub use problem::Problem;
+pub use program::{Env, Machine, Program};
+pub use scope::{Names, Paths, Scope};
+
+mod load;
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,128 @@
-//! Compiled expressions.
-/// (to come)
+//! Compiled expressions: flat code over registers, and what it reads. Knows nothing of syntax; runs in [`super::machine`].
+
+use bumpalo::Bump;
+
+use crate::event::{Event, Member};
+
+use super::cell::Cell;
+use super::error::EvalError;
+use super::machine;
+use super::typed::{EventField, Native};
+use super::value::{Scalar, Type, Value};
+
+pub use super::machine::Machine;
+
+/// What an expression sees.
+#[derive(Clone, Copy)]
+pub struct Env<'a> {
+    /// The row's cells, in the order of `Scope::columns`.
+    pub row: &'a [Cell],
+    /// The row before the event.
+    pub old: &'a [Cell],
+    pub event: &'a Event<'a>,
+    /// By slot of `Scope::item`: the members of the element at hand.
+    pub item: &'a [Member<'a>],
+    /// The element's place, from 0.
+    pub index: i64,
+    /// Where results live that are in neither the row nor the record.
+    pub arena: &'a Bump,
+}
+
+/// A checked and compiled expression.
 #[derive(Debug)]
-pub struct Program;
+pub struct Program {
+    pub(super) ops: Vec<Op>,
+    pub(super) constants: Vec<Cell>,
+    pub(super) casts: Vec<CastTo>,
+    pub(super) registers: usize,
+    pub(super) result: Type,
+    /// Rising, each once; of the row itself.
+    pub(super) columns: Vec<usize>,
+    pub(super) reads_old: bool,
+    pub(super) is_event_key: bool,
+}
+
+impl Program {
+    /// The value for one event and row, in exactly the type of [`Program::result`], or PostgreSQL's error.
+    pub fn evaluate<'a>(&'a self, env: &Env<'a>, machine: &mut Machine) -> Result<Value<'a>, EvalError> {
+        machine::run(self, env, machine)
+    }
+
+    pub fn result(&self) -> Type {
+        self.result
+    }
+
+    /// Whether a column of the row is read (not `old.`).
+    pub fn reads_row(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    pub fn reads_old(&self) -> bool {
+        self.reads_old
+    }
+
+    /// Whether the value is `event.key` as it stands.
+    pub fn is_event_key(&self) -> bool {
+        self.is_event_key
+    }
+
+    /// Whether anything but constants is read.
+    pub(super) fn reads_input(&self) -> bool {
+        self.ops.iter().any(|op| matches!(op, Op::Event { .. } | Op::Header { .. } | Op::Index { .. } | Op::Member { .. } | Op::AddColumnMember { .. }))
+            || self.reads_row()
+            || self.reads_old
+    }
+
+    /// The columns of the row that are read, rising.
+    pub fn columns(&self) -> &[usize] {
+        &self.columns
+    }
+}
+
+/// A register's number.
+pub(super) type Register = u16;
+
+/// A cast with its target; too large to stand in an [`Op`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct CastTo {
+    pub ty: Type,
+    pub explicit: bool,
+}
+
+/// One instruction. Operands of a call stand in neighbouring registers from `at` on, and the result replaces the first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    Constant { constant: u16, to: Register },
+    Column { column: u16, to: Register },
+    Old { column: u16, to: Register },
+    Event { field: EventField, to: Register },
+    Header { slot: u16, to: Register },
+    Index { to: Register },
+    Member { slot: u16, item: bool, scalar: Scalar, array: bool, to: Register },
+    Copy { from: Register, to: Register },
+    Cast { cast: u16, at: Register },
+    /// Null if one of the arguments is null, without a call.
+    CallStrict { native: Native, at: Register, count: u16 },
+    Call { native: Native, at: Register, count: u16 },
+    /// `bigint + bigint`, and so on: the arithmetic of counters without a call.
+    AddBigInt { at: Register },
+    SubtractBigInt { at: Register },
+    /// `column + data.member`, of bigint.
+    AddColumnMember { column: u16, slot: u16, subtract: bool, to: Register },
+    Not { at: Register },
+    And { at: Register },
+    Or { at: Register },
+    IsNull { at: Register, negated: bool },
+    IsBool { at: Register, value: Option<bool>, negated: bool },
+    Distinct { native: Native, at: Register, negated: bool },
+    Nullif { native: Native, at: Register },
+    Extreme { at: Register, count: u16, greatest: bool },
+    Array { at: Register, count: u16 },
+    Quantified { native: Native, at: Register, all: bool },
+    Subscript { at: Register },
+    Jump { target: u32 },
+    JumpIfFalse { at: Register, target: u32 },
+    JumpIfTrue { at: Register, target: u32 },
+    JumpUnlessTrue { at: Register, target: u32 },
+    JumpIfPresent { at: Register, target: u32 },
+}

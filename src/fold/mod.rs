@@ -1,1 +1,410 @@
-//! (to come)
+//! Folds events into row changes. Knows nothing of Kafka, SQL or time.
+//!
+//! A batch goes through here in this order: [`Folder::plan`] (which rows does it touch), [`Folder::needs`] and
+//! [`Folder::supply`] (the ones that memory lacks), [`Folder::supply_missing_as_absent`], [`Folder::fold`],
+//! [`Folder::changes`], and, once they are in the database, [`Folder::committed`]; or [`Folder::discard`] if they never will be.
+
+mod apply;
+mod cache;
+mod changes;
+mod dispatch;
+mod failure;
+mod key;
+mod plan;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub use cache::SHARED_SLOT;
+pub use changes::{Changes, Needs, Rows, TableChanges};
+pub use failure::{EventFailure, Reason, RulePart, RulePlace};
+pub use key::key_fields;
+pub use plan::Batch;
+
+use crate::definition::Projection;
+use crate::event::Event;
+use crate::expression::cell::Cell;
+use crate::expression::program::Machine;
+use apply::{Applier, EventLog};
+use bumpalo::Bump;
+use cache::mark;
+use dispatch::Dispatch;
+use foldhash::fast::RandomState;
+use plan::Planner;
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+use std::sync::Arc;
+use table::TableState;
+
+/// Most names of unheard types that are counted one by one; events of further ones are counted together under
+/// [`OTHER_TYPES`].
+pub const UNHEARD_NAMES_MAX: usize = 1_000;
+/// Longest name of an unheard type that is kept, in bytes.
+const UNHEARD_NAME_BYTES_MAX: usize = 256;
+/// Rows that eviction looks at before it measures again.
+const EVICTION_STEP: u32 = 1_024;
+/// See [`UNHEARD_NAMES_MAX`].
+pub const OTHER_TYPES: &str = "(other types)";
+
+/// Folds the events of one lane and generation, and keeps the rows of owned tables in memory between batches.
+#[derive(Debug)]
+pub struct Folder {
+    projection: Arc<Projection>,
+    dispatch: Dispatch,
+    tables: Vec<TableState>,
+    cache_bytes_max: usize,
+    bulk: bool,
+    hasher: RandomState,
+    machine: Machine,
+    /// Values that live for a few events.
+    scratch: Bump,
+    key: Vec<u8>,
+    log: EventLog,
+    /// The owner slots of the batch at hand.
+    slots: Vec<i32>,
+    /// Events of unheard types by type: of the batch at hand, and of all committed ones.
+    unheard_in_batch: BTreeMap<String, u64>,
+    unheard: BTreeMap<String, u64>,
+}
+
+/// A row as the database holds it.
+#[derive(Debug)]
+pub struct LoadedRow<'r> {
+    /// In the order of the table's columns; they are taken out.
+    pub cells: &'r mut [Cell],
+    /// The checkpoint slot that owns it; of no meaning in a shared table.
+    pub owner: Option<i32>,
+}
+
+/// Two partitions meet one row of a table that was to be owned by one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnershipConflict {
+    /// Index into [`Projection::tables`].
+    pub table: usize,
+}
+
+/// What to do when an event fails: the one place where a policy takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Fold what comes before it and stop there.
+    Stop,
+    /// Leave it out and go on.
+    Skip,
+    /// Leave it out together with every later event of the same key in that topic and partition, and go on.
+    SetAside,
+}
+
+/// How far a batch was folded.
+#[derive(Debug)]
+pub struct FoldOutcome {
+    /// Events that are dealt with, counted from the front: applied, or left out on purpose.
+    pub folded: usize,
+    /// The event that the fold stopped before.
+    pub failure: Option<EventFailure>,
+    /// Events left out, in their order.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An event that a policy kept from being applied.
+#[derive(Debug)]
+pub struct LeftOut {
+    /// Its place in the batch.
+    pub event: usize,
+    /// `None`: it only follows another one of its key.
+    pub failure: Option<EventFailure>,
+}
+
+/// How often rows of owned tables were in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheCounts {
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl Folder {
+    /// `shared[n]`: rows of table `n` are to be locked in every batch and never kept. `cache_bytes_max` bounds what rows take
+    /// between batches.
+    pub fn new(projection: Arc<Projection>, shared: &[bool], cache_bytes_max: usize) -> Folder {
+        let tables = projection.tables.iter().zip(shared);
+        Folder {
+            dispatch: Dispatch::new(&projection),
+            tables: tables.map(|(table, shared)| TableState::new(table, *shared)).collect(),
+            projection,
+            cache_bytes_max,
+            bulk: false,
+            hasher: RandomState::default(),
+            machine: Machine::default(),
+            scratch: Bump::new(),
+            key: Vec::new(),
+            log: EventLog::default(),
+            slots: Vec::new(),
+            unheard_in_batch: BTreeMap::new(),
+            unheard: BTreeMap::new(),
+        }
+    }
+
+    /// For the load of new tables that nobody else writes: a row that is not in memory does not exist, unless rows of its table
+    /// have been evicted.
+    pub fn set_bulk(&mut self, bulk: bool) {
+        self.bulk = bulk;
+    }
+
+    /// The first pass: which rows the events touch. `slot_of(topic, partition)` is the checkpoint slot that owns rows.
+    pub fn plan<'b>(
+        &mut self,
+        events: &'b [Event<'b>],
+        slot_of: &dyn Fn(usize, i32) -> i32,
+        arena: &'b Bump,
+    ) -> Batch<'b> {
+        self.slots.clear();
+        let planner = Planner {
+            projection: &self.projection,
+            dispatch: &self.dispatch,
+            tables: &mut self.tables,
+            hasher: &self.hasher,
+            machine: &mut self.machine,
+            scratch: &mut self.scratch,
+            key: &mut self.key,
+            slots: &mut self.slots,
+            bulk: self.bulk,
+            arena,
+            batch: Batch::new(events),
+        };
+        planner.plan(slot_of)
+    }
+
+    /// Rows of a table that must be loaded, or locked and loaded, before the batch is folded.
+    pub fn needs(&self, table: usize) -> Needs<'_> {
+        let state = &self.tables[table];
+        let needed = |row: &u32| state.cache.head(*row).has(mark::NEEDED);
+        let rows = state.cache.fresh().iter().copied().filter(needed).collect();
+        Needs {
+            lock: state.shared,
+            rows: Rows::sorted(&state.cache, rows),
+        }
+    }
+
+    /// Takes a row that [`Folder::needs`] asked for. On a conflict the batch cannot be folded.
+    pub fn supply(&mut self, table: usize, row: LoadedRow<'_>) -> Result<(), OwnershipConflict> {
+        let columns = &self.projection.tables[table].columns;
+        let key_len = self.projection.tables[table].key_len;
+        let state = &mut self.tables[table];
+        self.key.clear();
+        for (cell, column) in row.cells.iter().zip(columns).take(key_len) {
+            key::pack(cell.value(), &column.column_type, &mut self.key);
+        }
+        let find = |slot| state.cache.find(plan::hash_of(&self.hasher, slot, &self.key), slot, &self.key);
+        let conflict = OwnershipConflict { table };
+        let place = if state.shared {
+            find(SHARED_SLOT)
+        } else {
+            // Whoever else of this batch knows the key must not go on believing that the row is its own, or is not there.
+            let foreign = |slot: &&i32| Some(**slot) != row.owner && find(**slot).is_some();
+            if self.slots.iter().find(foreign).is_some() {
+                return Err(conflict);
+            }
+            row.owner.and_then(find)
+        };
+        let place = place.ok_or(conflict)?;
+        let head = state.cache.head_mut(place);
+        head.marks &= !mark::NEEDED;
+        head.marks |= mark::PRESENT | mark::STORED;
+        for (column, cell) in row.cells.iter_mut().enumerate() {
+            let cell = std::mem::replace(cell, Cell::NULL);
+            state.cache.replace(place, column, cell);
+        }
+        Ok(())
+    }
+
+    /// Needed rows that were not supplied do not exist.
+    pub fn supply_missing_as_absent(&mut self) {
+        for state in &mut self.tables {
+            state.cache.needed_are_absent();
+        }
+    }
+
+    /// The second pass: folds the batch in order. Every event is applied to all its rows or to none.
+    pub fn fold(&mut self, batch: &Batch<'_>, on_failure: OnFailure) -> FoldOutcome {
+        let mut outcome = FoldOutcome {
+            folded: 0,
+            failure: None,
+            left_out: Vec::new(),
+        };
+        let mut held_back: HashSet<(usize, i32, &str)> = HashSet::new();
+        let mut touches = &batch.touches[..];
+        let mut planned = batch.failures.iter().peekable();
+        for (event_index, event) in batch.events.iter().enumerate() {
+            let others = touches.iter().position(|touch| touch.event as usize != event_index);
+            let (of_event, rest) = touches.split_at(others.unwrap_or(touches.len()));
+            touches = rest;
+            let planned = planned.next_if(|failure| failure.event() == event_index);
+            let key = event.key.map(|key| (event.topic, event.partition, key));
+            if !held_back.is_empty() && key.is_some_and(|key| held_back.contains(&key)) {
+                outcome.left_out.push(LeftOut::follower(event_index));
+                continue;
+            }
+            let applied = match planned {
+                Some(failure) => Err(failure.clone()),
+                None => self.apply(batch, event_index, of_event),
+            };
+            let Err(failure) = applied else { continue };
+            match on_failure {
+                OnFailure::Stop => {
+                    outcome.folded = event_index;
+                    outcome.failure = Some(failure);
+                    break;
+                }
+                OnFailure::Skip => {}
+                OnFailure::SetAside => held_back.extend(key),
+            }
+            outcome.left_out.push(LeftOut::failed(event_index, failure));
+        }
+        if outcome.failure.is_none() {
+            outcome.folded = batch.events.len();
+        }
+        self.count_unheard(batch, outcome.folded);
+        outcome
+    }
+
+    fn apply(
+        &mut self,
+        batch: &Batch<'_>,
+        event_index: usize,
+        touches: &[plan::Touch],
+    ) -> Result<(), EventFailure> {
+        if event_index % 64 == 63 {
+            self.scratch.reset();
+        }
+        let mut applier = Applier {
+            projection: &self.projection,
+            tables: &mut self.tables,
+            machine: &mut self.machine,
+            scratch: &self.scratch,
+            log: &mut self.log,
+        };
+        applier.event(batch, event_index, touches)
+    }
+
+    fn count_unheard(&mut self, batch: &Batch<'_>, folded: usize) {
+        for &event in &batch.unheard {
+            if (event as usize) < folded {
+                let name = batch.events[event as usize].event_type;
+                count(&mut self.unheard_in_batch, name, 1);
+            }
+        }
+    }
+
+    /// What the batch did, to be written. May be asked for again until [`Folder::committed`].
+    pub fn changes(&self) -> Changes<'_> {
+        let tables = self.tables.iter().map(|state| TableChanges::of(&state.cache));
+        Changes {
+            tables: tables.collect(),
+        }
+    }
+
+    /// The changes are in the database: rows of shared tables are dropped, and rows beyond the limit, those not touched lately
+    /// first. May be called when the changes have been handed over to be written, if [`Folder::forget_all`] follows should
+    /// that fail.
+    pub fn committed(&mut self) {
+        for state in &mut self.tables {
+            state.cache.committed(!state.shared);
+        }
+        for (name, events) in std::mem::take(&mut self.unheard_in_batch) {
+            count(&mut self.unheard, &name, events);
+        }
+        self.evict();
+    }
+
+    /// The changes will never be in the database: memory goes back to what the database held before the batch.
+    pub fn discard(&mut self) {
+        self.unheard_in_batch.clear();
+        for state in &mut self.tables {
+            state.cache.discard();
+        }
+    }
+
+    /// Forgets every row, because what the database holds is no longer known.
+    pub fn forget_all(&mut self) {
+        self.unheard_in_batch.clear();
+        for state in &mut self.tables {
+            state.cache.clear();
+        }
+    }
+
+    /// Forgets the rows of a partition that is no longer ours. Between batches.
+    pub fn forget_slot(&mut self, slot: i32) {
+        for state in &mut self.tables {
+            state.cache.forget_slot(slot);
+        }
+    }
+
+    /// Memory allocated for rows.
+    pub fn memory_bytes(&self) -> usize {
+        self.tables.iter().map(|state| state.cache.allocated_bytes()).sum()
+    }
+
+    /// Rows in memory.
+    pub fn cached_rows(&self) -> usize {
+        self.tables.iter().map(|state| state.cache.rows()).sum()
+    }
+
+    pub fn cache_counts(&self) -> CacheCounts {
+        let owned = self.tables.iter().filter(|state| !state.shared);
+        owned.fold(CacheCounts::default(), |counts, state| CacheCounts {
+            hits: counts.hits + state.hits,
+            misses: counts.misses + state.misses,
+        })
+    }
+
+    /// Events, by type, that were folded although neither a rule nor `ignore` knows their type.
+    pub fn unheard(&self) -> &BTreeMap<String, u64> {
+        &self.unheard
+    }
+
+    fn evict(&mut self) {
+        let used = |tables: &[TableState]| -> usize {
+            tables.iter().map(|state| state.cache.used_bytes()).sum()
+        };
+        while used(&self.tables) > self.cache_bytes_max {
+            let largest = self.tables.iter_mut().max_by_key(|state| state.cache.used_bytes());
+            match largest {
+                Some(state) if state.cache.rows() > 0 => state.cache.evict(EVICTION_STEP),
+                _ => break,
+            }
+        }
+    }
+}
+
+impl LeftOut {
+    fn failed(event: usize, failure: EventFailure) -> LeftOut {
+        let failure = Some(failure);
+        LeftOut { event, failure }
+    }
+
+    fn follower(event: usize) -> LeftOut {
+        LeftOut {
+            event,
+            failure: None,
+        }
+    }
+}
+
+/// Counts under `name` while there is room for names.
+fn count(counts: &mut BTreeMap<String, u64>, name: &str, events: u64) {
+    if let Some(known) = counts.get_mut(name) {
+        *known += events;
+        return;
+    }
+    let fits = counts.len() < UNHEARD_NAMES_MAX && name.len() <= UNHEARD_NAME_BYTES_MAX;
+    let name = if fits { name } else { OTHER_TYPES };
+    *counts.entry(name.to_owned()).or_default() += events;
+}
+
+impl fmt::Display for OwnershipConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a row belongs to another partition")
+    }
+}
+
+impl std::error::Error for OwnershipConflict {}

@@ -1,1 +1,32 @@
-//! (to come)
+//! The only code that names sqlx: the control schema, generations' tables, readers' views, and the one transaction that moves
+//! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
+//!
+//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
+//! `readers` for what analysts see, `lane` for the transaction of a batch, `encode`/`layout`/`rows` for the bytes it moves.
+
+mod checkpoint;
+mod connect;
+pub mod encode;
+mod error;
+mod generation;
+mod lane;
+mod layout;
+mod migrate;
+mod pointer;
+mod projection;
+mod quote;
+mod readers;
+mod rows;
+mod schema;
+mod stop;
+
+pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
+pub use connect::{ConnectSettings, Store};
+pub use error::{ErrorKind, Result, StoreError};
+pub use generation::{Generation, Orders, State};
+pub use lane::{LaneStore, Transaction};
+pub use layout::{Layout, TableLayout};
+pub use readers::ReadSettings;
+pub use rows::{LoadedRow, Rows};
+pub use schema::SHARED;
+pub use stop::Stop;

@@ -1,0 +1,137 @@
+-- The control tables: what Consolidator remembers besides the rows of read models.
+--
+-- Boundaries, the same everywhere:
+--   begin_offset   inclusive: the first offset this generation was to apply. Written once.
+--   next_offset    exclusive of what is applied: the first offset NOT yet applied. Every event below it (and at or above
+--                  begin_offset) is in the tables or in dead_letter, no event at or above it is. It moves only in the
+--                  transaction that writes those rows, so it is durable exactly when they are.
+--   end_offset     exclusive: the first offset that did not exist yet when it was measured. Only a measurement; may be behind.
+--   stop_at        exclusive: offsets below it are applied, none at or above it.
+--   as_of          event time of the last applied event of the partition; null before the first. Not monotonic: late events exist.
+--   measured_at, …_at   this server's clock. Never used to decide what is applied.
+--   epoch          raised by whoever takes the partition over, and for all partitions when a table is given over to the locked
+--                  way. A claim names the epoch it was given; a stale one moves nothing.
+
+create table consolidator.deployment (
+    single      boolean primary key default true check (single),
+    kafka_group text not null,
+    created_at  timestamptz not null default now()
+);
+comment on table consolidator.deployment is 'One row: which deployment (kafka.group) works on this control schema. Another one is refused.';
+
+create table consolidator.projection (
+    name        text primary key,
+    definition  text not null,
+    fingerprint text not null,
+    paused_at   timestamptz,
+    created_at  timestamptz not null default now(),
+    updated_at  timestamptz not null default now()
+);
+comment on table consolidator.projection is 'What should become live, as the definition files last said. Generations are folded by their own stored definition.';
+
+create table consolidator.generation (
+    id            bigint generated always as identity primary key,
+    projection    text not null references consolidator.projection (name),
+    definition    text not null,
+    fingerprint   text not null,
+    kafka_group   text not null,
+    topics        text[] not null,
+    state         text not null check (state in
+                      ('building', 'caught_up', 'held', 'live', 'grace', 'frozen', 'retired', 'failed')),
+    shared_tables text[] not null default '{}',
+    stop_at       jsonb,
+    reason        text,
+    created_at    timestamptz not null default now(),
+    caught_up_at  timestamptz,
+    live_at       timestamptz,
+    ended_at      timestamptz
+);
+create unique index generation_one_live on consolidator.generation (projection) where state = 'live';
+comment on column consolidator.generation.definition is 'The whole definition. The generation is folded by this text for as long as it lives.';
+comment on column consolidator.generation.kafka_group is 'The consumer group of this generation: <kafka.group>.<projection>.g<id>.';
+comment on column consolidator.generation.shared_tables is 'Tables whose rows are met from more than one partition and are therefore locked row by row. Only ever grows.';
+comment on column consolidator.generation.stop_at is 'topic -> partition -> offset (exclusive) at which its lanes stand still; null: never.';
+comment on column consolidator.generation.caught_up_at is 'When it first reached the end of its topics; null while it has not.';
+
+create table consolidator.pointer (
+    projection text primary key references consolidator.projection (name),
+    generation bigint not null references consolidator.generation (id),
+    moved_at   timestamptz not null default now()
+);
+comment on table consolidator.pointer is 'The generation that readers see, from the first build on. Views of the read schema are gated by it; moving it is one update.';
+
+create table consolidator.checkpoint (
+    generation          bigint not null references consolidator.generation (id) on delete cascade,
+    topic               text not null,
+    partition           integer not null check (partition >= 0),
+    slot                integer not null check (slot > 0),
+    begin_offset        bigint not null,
+    next_offset         bigint not null check (next_offset >= begin_offset),
+    epoch               bigint not null default 0,
+    owner_pid           integer,
+    owner_backend_start timestamptz,
+    owner_name          text,
+    end_offset          bigint,
+    as_of               timestamptz,
+    events              bigint not null default 0,
+    measured_at         timestamptz,
+    primary key (generation, topic, partition),
+    constraint checkpoint_slot unique (generation, slot)
+) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+comment on column consolidator.checkpoint.slot is 'Names the partition in the "$owner" column of the generation''s tables. Never reused.';
+comment on column consolidator.checkpoint.owner_pid is 'Backend of the lane that took the partition over last (with owner_backend_start: pids are reused).';
+comment on column consolidator.checkpoint.events is 'Events applied so far, for rates. Offsets have holes, so this is not next_offset - begin_offset.';
+
+create table consolidator.stop (
+    id         bigint generated always as identity primary key,
+    generation bigint not null references consolidator.generation (id) on delete cascade,
+    topic      text,
+    partition  integer,
+    "offset"   bigint,
+    key        text,
+    event_type text,
+    table_name text,
+    rule       text,
+    reason     text not null,
+    hint       text,
+    stopped_at timestamptz not null default now()
+);
+create unique index stop_place on consolidator.stop (generation, coalesce(topic, ''), coalesce(partition, -1));
+comment on table consolidator.stop is 'Why a generation (topic null) or one of its partitions stands still. Gone as soon as it goes on.';
+comment on column consolidator.stop."offset" is 'The record that could not be applied; the checkpoint''s next_offset is at or below it.';
+
+create table consolidator.published (
+    table_name text primary key,
+    projection text not null references consolidator.projection (name),
+    schema     text not null,
+    kind       text not null check (kind in ('table', 'view')),
+    columns    text[] not null
+);
+comment on table consolidator.published is 'The views of the read schema that are ours. A name belongs to one projection. Columns are append-only.';
+
+create table consolidator.dead_letter (
+    id           bigint generated always as identity primary key,
+    generation   bigint not null references consolidator.generation (id) on delete cascade,
+    topic        text not null,
+    partition    integer not null,
+    "offset"     bigint not null,
+    key          text,
+    record_key   bytea,
+    value        bytea,
+    headers      jsonb,
+    record_at    timestamptz,
+    event_type   text,
+    event_id     text,
+    event_time   timestamptz,
+    table_name   text,
+    rule         text,
+    sqlstate     text,
+    reason       text not null,
+    follows      boolean not null default false,
+    requested    text check (requested in ('retry', 'discard')),
+    set_aside_at timestamptz not null default now(),
+    unique (generation, topic, partition, "offset")
+);
+create index dead_letter_key on consolidator.dead_letter (generation, topic, partition, key, "offset");
+comment on table consolidator.dead_letter is 'Events set aside in the transaction that moved the checkpoint past them, in offset order per key.';
+comment on column consolidator.dead_letter.follows is 'Set aside only because an earlier event of the same key is.';

@@ -1,0 +1,262 @@
+//! The command line: arguments as typed ([`Arguments`]), and which part of the program answers them ([`dispatch`]).
+//!
+//! Knows every command, and no more of each than how to call it. Nobody imports this module but `main`.
+
+mod commands;
+pub mod output;
+
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::error::{Failure, Outcome};
+use crate::settings::{Settings, Sources, parse_duration};
+use crate::telemetry::{self, Audience};
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default().bold())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Folds Kafka events into Postgres read models, exactly once.
+///
+/// Exit status: 0 fine, 1 the thing asked about is not fine (lint error, test failed), 2 could not run.
+#[derive(Debug, Parser)]
+#[command(name = "consolidator", version, styles = STYLES, propagate_version = true, max_term_width = 100)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Stand before or after the command.
+#[derive(Debug, Args)]
+pub struct GlobalArguments {
+    /// Settings file; must exist. Without it: consolidator.yaml, if there is one
+    #[arg(long, value_name = "FILE", global = true, env = "CONSOLIDATOR_CONFIG", value_hint = ValueHint::FilePath)]
+    #[arg(help_heading = "Global options")]
+    pub config: Option<PathBuf>,
+    /// One setting, above file and environment, e.g. --set worker.lanes=4; may be repeated
+    #[arg(
+        long,
+        value_name = "SECTION.KEY=VALUE",
+        global = true,
+        help_heading = "Global options"
+    )]
+    pub set: Vec<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Everything embedded: broker, Postgres, sample events, live projections
+    ///
+    /// Needs nothing but this program: starts a broker and a Postgres of its own, feeds sample shop events at a steady rate,
+    /// folds them by the definitions in the projections folder and shows a live status. Ctrl-C ends everything it started.
+    Demo(DemoArguments),
+    /// The worker: folds events into the tables until it is told to stop
+    ///
+    /// SIGTERM or Ctrl-C: finishes its batches, leaves the consumer groups, exits 0. A second one exits at once.
+    Run,
+    /// Checks definitions; needs no Kafka, no Postgres, no settings
+    Lint(FilesArguments),
+    /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings
+    Test(FilesArguments),
+    /// Shows every projection: its state, gap, lag, and what holds it up
+    Status(StatusArguments),
+    /// Stops folding a projection, on every worker, until `resume`
+    Pause(ProjectionArguments),
+    /// Folds a paused or stopped projection on from its checkpoints
+    Resume(ProjectionArguments),
+    /// Prints a completion script for a shell
+    ///
+    /// For bash, for example: consolidator completions bash > /etc/bash_completion.d/consolidator
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Shows the effective settings, secrets hidden, and what they come to
+    Config(JsonArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArguments {
+    /// End by itself after this time, with a summary, e.g. 20s
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub run_for: Option<Duration>,
+    /// Events per second
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct FilesArguments {
+    /// Definitions, or folders of them [default: projections]
+    #[arg(value_name = "PATH", value_hint = ValueHint::AnyPath)]
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub output: JsonArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// Show it again every second until Ctrl-C
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub output: JsonArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct ProjectionArguments {
+    /// The projection's name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct JsonArguments {
+    /// One JSON object per line instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The arguments, or clap's own answer (help, version, usage error), which is already printed then; its exit status is 0 or 2.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, u8> {
+    Arguments::try_parse_from(arguments).map_err(|answer| {
+        match answer.print() {
+            // A reader that has gone away wanted no more.
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => Failure::EXIT_STATUS,
+            _ if answer.use_stderr() => Failure::EXIT_STATUS,
+            _ => 0,
+        }
+    })
+}
+
+/// Answers the command. Settings are read only by those that need them.
+pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
+    let GlobalArguments { config, set } = arguments.global;
+    let settings = || settings(config, set);
+    match arguments.command {
+        Command::Lint(files) => commands::lint(&paths_or_default(files.paths), files.output.json),
+        Command::Test(files) => commands::test(&paths_or_default(files.paths), files.output.json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "consolidator",
+                &mut script,
+            );
+            output::print(&String::from_utf8_lossy(&script))?;
+            Ok(Outcome::Fine)
+        }
+        Command::Config(output) => commands::config(&settings()?, output.json),
+        Command::Demo(demo) => commands::demo(
+            logged(settings()?, Audience::Service),
+            demo.run_for,
+            demo.rate,
+        ),
+        Command::Run => commands::run(logged(settings()?, Audience::Service)),
+        Command::Status(status) => commands::status(
+            logged(settings()?, Audience::Command),
+            status.watch,
+            status.output.json,
+        ),
+        Command::Pause(projection) => {
+            commands::pause(logged(settings()?, Audience::Command), &projection.name)
+        }
+        Command::Resume(projection) => {
+            commands::resume(logged(settings()?, Audience::Command), &projection.name)
+        }
+    }
+}
+
+fn settings(config: Option<PathBuf>, set: Vec<String>) -> Result<Settings, Failure> {
+    Settings::load(&Sources::here(config, set)).map_err(|error| match error.problems.as_slice() {
+        [problem] => Failure::new(problem),
+        problems => Failure::new(format!(
+            "{} problems in the settings\n  {}",
+            problems.len(),
+            problems.join("\n  ")
+        )),
+    })
+}
+
+/// With logging on.
+fn logged(settings: Settings, audience: Audience) -> Settings {
+    telemetry::init(&settings.log, audience);
+    settings
+}
+
+fn paths_or_default(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    match paths.is_empty() {
+        true => vec![PathBuf::from("projections")],
+        false => paths,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(line: &str) -> Arguments {
+        Arguments::try_parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn global_flags_stand_before_or_after_the_command() {
+        for line in [
+            "consolidator --config a.yaml --set x=1 status --json",
+            "consolidator status --json --set x=1 --config a.yaml",
+        ] {
+            let arguments = typed(line);
+            assert_eq!(
+                arguments.global.config,
+                Some(PathBuf::from("a.yaml")),
+                "{line}"
+            );
+            assert_eq!(arguments.global.set, ["x=1"], "{line}");
+            assert!(matches!(
+                arguments.command,
+                Command::Status(StatusArguments {
+                    output: JsonArguments { json: true },
+                    ..
+                })
+            ));
+        }
+    }
+
+    #[test]
+    fn durations_and_rates_are_checked_where_they_are_typed() {
+        let Command::Demo(demo) = typed("consolidator demo --for 20s --rate 500").command else {
+            panic!()
+        };
+        assert_eq!(
+            (demo.run_for, demo.rate),
+            (Some(Duration::from_secs(20)), 500)
+        );
+        for line in [
+            "consolidator demo --for 20",
+            "consolidator demo --rate 0",
+            "consolidator pause",
+            "consolidator nothing",
+        ] {
+            assert!(
+                Arguments::try_parse_from(line.split(' ')).is_err(),
+                "{line}"
+            );
+        }
+    }
+}

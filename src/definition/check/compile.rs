@@ -1,0 +1,105 @@
+//! Expressions of a definition: compiled with the names they may read, their problems put where they stand in the file.
+//! Knows nothing of tables and rules.
+
+use crate::definition::diagnostic::Report;
+use crate::definition::file::Assignments;
+use crate::definition::source::Text;
+use crate::event::Path;
+use crate::expression::program::Program;
+use crate::expression::value::{Type, Value};
+use crate::expression::{self, Names, Paths, Problem, Scope};
+
+/// Compiles expressions and gathers the slots that all of a projection share.
+#[derive(Default)]
+pub struct Compiler {
+    paths: Paths,
+    headers: Names,
+}
+
+/// What an expression may read besides the event.
+pub struct Reads<'s> {
+    /// The row's columns; empty where there is no row yet.
+    pub columns: &'s [(String, Type)],
+    pub old: bool,
+    pub item: Option<&'s mut Paths>,
+}
+
+impl Reads<'_> {
+    /// Nothing besides the event.
+    pub const EVENT: Reads<'static> = Reads { columns: &[], old: false, item: None };
+}
+
+impl Compiler {
+    /// With a target the assignment cast to it is compiled in.
+    pub fn compile(
+        &mut self,
+        report: &mut Report<'_>,
+        text: &Text,
+        reads: Reads<'_>,
+        target: Option<Type>,
+    ) -> Option<Program> {
+        let mut scope = Scope {
+            columns: reads.columns,
+            old: reads.old,
+            item: reads.item,
+            data: &mut self.paths,
+            headers: &mut self.headers,
+        };
+        match expression::compile(text.as_str(), &mut scope, target) {
+            Ok(program) => Some(program),
+            Err(problems) => {
+                report_problems(report, text, problems);
+                None
+            }
+        }
+    }
+
+    pub fn header_slot(&mut self, name: &str) -> usize {
+        self.headers.slot(name)
+    }
+
+    pub fn into_slots(self) -> (Vec<Path>, Vec<String>) {
+        (self.paths.into_vec(), self.headers.into_vec())
+    }
+}
+
+pub fn report_problems(report: &mut Report<'_>, text: &Text, problems: Vec<Problem>) {
+    for problem in problems {
+        report.error(text.locate(problem.span), problem.code, problem.message).maybe_hint(problem.hint);
+    }
+}
+
+/// Column and expression of every assignment, whether written as SQL text or as a map.
+pub fn pairs(assignments: &Assignments) -> Result<Vec<(Text, Text)>, (&Text, Vec<Problem>)> {
+    match assignments {
+        Assignments::Map(pairs) => Ok(pairs.clone()),
+        Assignments::Sql(text) => {
+            let parsed = expression::parse_assignments(text.as_str()).map_err(|problems| (text, problems))?;
+            let pairs = parsed.into_iter().map(|assignment| {
+                // The name as SQL means it, in lower case unless quoted, at the place where it was written.
+                let written = text.slice(assignment.name_span).span;
+                (Text::mapped(assignment.name, written, Vec::new()), text.slice(assignment.expr_span))
+            });
+            Ok(pairs.collect())
+        }
+    }
+}
+
+/// A length of time like `7 days`, in microseconds. No months: they differ.
+pub fn span_of_time(report: &mut Report<'_>, text: &Text) -> Option<i64> {
+    let constant = format!("interval default '{}'", text.text.replace('\'', ""));
+    let cell = expression::parse_column(&constant).ok().and_then(|column| column.default);
+    let micros = match cell.as_ref().map(|(cell, _)| cell.value()) {
+        Some(Value::Interval(interval)) if interval.months == 0 => i64::from(interval.days)
+            .checked_mul(86_400_000_000)
+            .and_then(|days| days.checked_add(interval.micros))
+            .filter(|micros| *micros > 0),
+        _ => None,
+    };
+    if micros.is_none() {
+        report
+            .error(text.span.clone(), "wrong-value", format!("`{}` is no length of time", text.text))
+            .hint("write it as `7 days` or `36 hours`");
+    }
+    micros
+}

@@ -1,0 +1,162 @@
+//! One table: its columns, key, rules and indexes. Knows nothing of other tables.
+
+use super::compile::{Compiler, Reads, report_problems};
+use super::{names, not_supported_yet, one_of, query, rule};
+use crate::definition::diagnostic::{Report, did_you_mean};
+use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
+use crate::definition::projection::{Column, Index, Table};
+use crate::definition::source::Text;
+use crate::expression;
+use crate::expression::cell::Cell;
+use crate::expression::value::Type;
+
+/// PostgreSQL's limit of columns in an index.
+const KEY_COLUMNS_MAX: usize = 32;
+/// PostgreSQL's limit of columns in a table is 1,600; some are ours.
+const COLUMNS_MAX: usize = 1_500;
+
+/// What the rules of a table need to know of it.
+pub struct Layout<'f> {
+    pub name: &'f str,
+    /// Key columns first.
+    pub columns: Vec<(String, Type)>,
+    /// Per key column the expression under the table's `key:`.
+    pub key: Vec<Option<Text>>,
+    pub topics: &'f [TopicFile],
+}
+
+pub fn table(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    topics: &[TopicFile],
+    file: &TableFile,
+) -> Option<Table> {
+    let (mut columns, mut key) = (Vec::new(), Vec::new());
+    for column in &file.key {
+        if let Some((column, expression)) = key_column(report, column) {
+            columns.push(column);
+            key.push(expression);
+        }
+    }
+    if let ([only], [None]) = (file.key.as_slice(), key.as_slice()) {
+        let place = only.definition.span.clone();
+        key[0] = Some(Text::mapped("event.key".to_owned(), place, Vec::new()));
+    }
+    columns.extend(file.columns.iter().filter_map(|file| column(report, file)));
+    check_columns(report, file);
+    if columns.len() < file.key.len() + file.columns.len() {
+        // Rules cannot be judged without knowing every column.
+        return None;
+    }
+    let layout = Layout {
+        name: &file.name.text,
+        columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
+        key,
+        topics,
+    };
+    let rules: Vec<_> = file.rules.iter().filter_map(|file| rule::rule(report, compiler, &layout, file)).collect();
+    let version = file.version.as_ref().and_then(|text| {
+        not_supported_yet(report, text.span.clone(), "`version` of a table");
+        compiler.compile(report, text, Reads::EVENT, None)
+    });
+    let history = file.history.as_ref().is_some_and(|text| {
+        let history = one_of(report, text, "value of `history`", &[("true", true), ("false", false)]) == Some(true);
+        if history {
+            not_supported_yet(report, text.span.clone(), "`history`");
+        }
+        history
+    });
+    Some(Table {
+        name: file.name.text.clone(),
+        comment: file.comment.clone(),
+        key_len: file.key.len(),
+        owned: rules.iter().all(|rule| rule.key.iter().any(|program| program.is_event_key())),
+        version_type: version.as_ref().map(|program| program.result()),
+        version,
+        history,
+        indexes: file.indexes.iter().filter_map(|file| index(report, &columns, file)).collect(),
+        columns,
+        rules,
+    })
+}
+
+fn check_columns(report: &mut Report<'_>, file: &TableFile) {
+    let all = || file.key.iter().chain(&file.columns);
+    for (index, column) in all().enumerate() {
+        names::check(report, &column.name, "column");
+        if all().take(index).any(|other| other.name.text == column.name.text) {
+            let message = format!("the column `{}` stands here a second time", column.name.text);
+            report.error(column.name.span.clone(), "duplicate-name", message);
+        }
+    }
+    if file.key.is_empty() && !report.has_errors() {
+        report.error(file.name.span.clone(), "missing-key", "a table needs at least one key column");
+    }
+    if file.key.len() > KEY_COLUMNS_MAX || all().count() > COLUMNS_MAX {
+        report.error(
+            file.name.span.clone(),
+            "too-many-columns",
+            format!("PostgreSQL takes at most {KEY_COLUMNS_MAX} key columns, and we at most {COLUMNS_MAX} columns"),
+        );
+    }
+}
+
+fn key_column(report: &mut Report<'_>, file: &ColumnFile) -> Option<(Column, Option<Text>)> {
+    let parsed = expression::parse_column(file.definition.as_str())
+        .map_err(|problems| report_problems(report, &file.definition, problems))
+        .ok()?;
+    if let Some(span) = parsed.default_span {
+        report
+            .error(file.definition.locate(span), "key-default", "a key column has no default")
+            .hint("a row's key comes from the event: write `type = expression`");
+    }
+    let expression = parsed.expr_span.map(|span| file.definition.slice(span));
+    let column = Column {
+        name: file.name.text.clone(),
+        column_type: parsed.ty,
+        not_null: true,
+        default: Cell::NULL,
+        default_sql: None,
+        comment: file.comment.clone(),
+    };
+    Some((column, expression))
+}
+
+fn column(report: &mut Report<'_>, file: &ColumnFile) -> Option<Column> {
+    let parsed = expression::parse_column(file.definition.as_str())
+        .map_err(|problems| report_problems(report, &file.definition, problems))
+        .ok()?;
+    if let Some(span) = parsed.expr_span {
+        report
+            .error(file.definition.locate(span), "column-expression", "only key columns have an expression here")
+            .hint("rules set the other columns; what a new row starts from is `default <constant>`");
+    }
+    let (default, default_sql) = parsed.default.map_or((Cell::NULL, None), |(cell, sql)| (cell, Some(sql)));
+    Some(Column {
+        name: file.name.text.clone(),
+        column_type: parsed.ty,
+        not_null: parsed.not_null,
+        default,
+        default_sql,
+        comment: file.comment.clone(),
+    })
+}
+
+fn index(report: &mut Report<'_>, columns: &[Column], file: &IndexFile) -> Option<Index> {
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    for column in &file.columns {
+        if !names.contains(&column.as_str()) {
+            let message = format!("unknown column `{}`", column.text);
+            report
+                .error(column.span.clone(), "unknown-column", message)
+                .maybe_hint(did_you_mean(&column.text, &names));
+        }
+    }
+    if let Some(sql) = &file.where_sql {
+        query::check_predicate(report, sql)?;
+    }
+    Some(Index {
+        columns: file.columns.iter().map(|text| text.text.clone()).collect(),
+        where_sql: file.where_sql.as_ref().map(|text| text.text.clone()),
+    })
+}

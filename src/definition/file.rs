@@ -1,0 +1,101 @@
+//! A definition as written: what each key of the file holds, as texts that know their place. Nothing is checked here but
+//! the shape. Knows nothing of types and expressions.
+
+use std::ops::Range;
+
+use super::source::Text;
+use super::testing::TestCase;
+
+#[derive(Debug, Default)]
+pub struct ProjectionFile {
+    pub name: Option<Text>,
+    pub description: Option<Text>,
+    pub topics: Vec<TopicFile>,
+    pub tables: Vec<TableFile>,
+    pub views: Vec<ViewFile>,
+    pub on_error: Option<Text>,
+    pub deduplicate: Option<DeduplicateFile>,
+    pub tests: Vec<TestCase>,
+}
+
+#[derive(Debug)]
+pub struct TopicFile {
+    pub name: Text,
+    pub format: Option<Text>,
+    pub envelope: Option<EnvelopeFile>,
+    pub ignore: Vec<Text>,
+    /// Where member declarations stand.
+    pub events: Option<Range<usize>>,
+}
+
+#[derive(Debug)]
+pub enum EnvelopeFile {
+    Word(Text),
+    /// Field → where it stands in a record.
+    Mapping(Vec<(Text, Text)>),
+}
+
+#[derive(Debug)]
+pub struct TableFile {
+    pub name: Text,
+    pub comment: Option<String>,
+    pub key: Vec<ColumnFile>,
+    pub columns: Vec<ColumnFile>,
+    pub rules: Vec<RuleFile>,
+    pub indexes: Vec<IndexFile>,
+    pub history: Option<Text>,
+    pub version: Option<Text>,
+}
+
+#[derive(Debug)]
+pub struct ColumnFile {
+    pub name: Text,
+    /// `bigint not null default 0`; of a key column `text = event.key`.
+    pub definition: Text,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct RuleFile {
+    /// The event types as written.
+    pub types: Text,
+    /// What to mark when the rule as a whole is meant.
+    pub span: Range<usize>,
+    pub topic: Option<Text>,
+    pub when: Option<Text>,
+    pub key: Option<Assignments>,
+    pub each: Option<Text>,
+    pub set: Option<Assignments>,
+    pub delete: Option<Text>,
+    pub if_missing: Option<Text>,
+    pub version: Option<Text>,
+    /// Where a `lookup` stands.
+    pub lookup: Option<Range<usize>>,
+}
+
+/// Column = expression, several times: as SQL text or as a map.
+#[derive(Debug)]
+pub enum Assignments {
+    Sql(Text),
+    Map(Vec<(Text, Text)>),
+}
+
+#[derive(Debug)]
+pub struct IndexFile {
+    pub columns: Vec<Text>,
+    pub where_sql: Option<Text>,
+}
+
+#[derive(Debug)]
+pub struct ViewFile {
+    pub name: Text,
+    pub sql: Text,
+    pub comment: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct DeduplicateFile {
+    pub span: Range<usize>,
+    pub by: Option<Text>,
+    pub keep: Option<Text>,
+}

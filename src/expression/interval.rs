@@ -1,0 +1,220 @@
+//! Arithmetic of intervals, dates and timestamps. Sessions are in UTC, so timestamptz moves as timestamp does.
+
+use super::calendar::{
+    MICROS_PER_DAY, MICROS_PER_SECOND, civil_from_days, date_in_range, date_to_timestamp,
+    days_from_civil, days_in_month, is_date_infinite, is_timestamp_infinite, timestamp_from_parts,
+    timestamp_in_range,
+};
+use super::error::EvalError;
+use super::value::Interval;
+
+const SECONDS_PER_DAY: f64 = 86_400.0;
+const DAYS_PER_MONTH: f64 = 30.0;
+
+#[cold]
+fn interval_out_of_range() -> EvalError {
+    EvalError::new("22008", "interval out of range")
+}
+
+#[cold]
+fn timestamp_out_of_range() -> EvalError {
+    EvalError::new("22008", "timestamp out of range")
+}
+
+#[cold]
+fn date_out_of_range() -> EvalError {
+    EvalError::new("22008", "date out of range")
+}
+
+impl Interval {
+    /// What the order of intervals looks at: a month is 30 days, a day 24 hours.
+    pub fn span(self) -> i128 {
+        i128::from(self.micros)
+            + (i128::from(self.days) + i128::from(self.months) * 30) * i128::from(MICROS_PER_DAY)
+    }
+
+    pub fn add(self, other: Interval) -> Result<Interval, EvalError> {
+        let sum = || {
+            Some(Interval {
+                months: self.months.checked_add(other.months)?,
+                days: self.days.checked_add(other.days)?,
+                micros: self.micros.checked_add(other.micros)?,
+            })
+        };
+        sum().ok_or_else(interval_out_of_range)
+    }
+
+    pub fn subtract(self, other: Interval) -> Result<Interval, EvalError> {
+        let difference = || {
+            Some(Interval {
+                months: self.months.checked_sub(other.months)?,
+                days: self.days.checked_sub(other.days)?,
+                micros: self.micros.checked_sub(other.micros)?,
+            })
+        };
+        difference().ok_or_else(interval_out_of_range)
+    }
+
+    pub fn negate(self) -> Result<Interval, EvalError> {
+        let negated = || {
+            Some(Interval {
+                months: self.months.checked_neg()?,
+                days: self.days.checked_neg()?,
+                micros: self.micros.checked_neg()?,
+            })
+        };
+        negated().ok_or_else(interval_out_of_range)
+    }
+
+    pub fn multiply(self, factor: f64) -> Result<Interval, EvalError> {
+        self.scaled(&|value| value * factor)
+    }
+
+    pub fn divide(self, divisor: f64) -> Result<Interval, EvalError> {
+        if divisor == 0.0 {
+            return Err(EvalError::division_by_zero());
+        }
+        self.scaled(&|value| value / divisor)
+    }
+
+    /// PostgreSQL's `interval_mul` and `interval_div`: fractions of months become days, those of days become time.
+    fn scaled(self, scale: &dyn Fn(f64) -> f64) -> Result<Interval, EvalError> {
+        let (scaled_months, scaled_days) =
+            (scale(f64::from(self.months)), scale(f64::from(self.days)));
+        let months = to_i32(scaled_months)?;
+        let mut days = to_i32(scaled_days)?;
+        let month_rest = round_micros((scaled_months - f64::from(months)) * DAYS_PER_MONTH);
+        let whole_month_rest = month_rest.trunc();
+        let mut seconds = round_micros(
+            (scaled_days - f64::from(days) + month_rest - whole_month_rest) * SECONDS_PER_DAY,
+        );
+        if seconds.abs() >= SECONDS_PER_DAY {
+            let whole = (seconds / SECONDS_PER_DAY).trunc();
+            days = days
+                .checked_add(whole as i32)
+                .ok_or_else(interval_out_of_range)?;
+            seconds -= whole * SECONDS_PER_DAY;
+        }
+        days = days
+            .checked_add(whole_month_rest as i32)
+            .ok_or_else(interval_out_of_range)?;
+        let micros =
+            (scale(self.micros as f64) + seconds * MICROS_PER_SECOND as f64).round_ties_even();
+        if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&micros) {
+            return Err(interval_out_of_range());
+        }
+        Ok(Interval {
+            months,
+            days,
+            micros: micros as i64,
+        })
+    }
+}
+
+fn to_i32(value: f64) -> Result<i32, EvalError> {
+    if (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&value) {
+        Ok(value as i32)
+    } else {
+        Err(interval_out_of_range())
+    }
+}
+
+/// PostgreSQL's `TSROUND`.
+fn round_micros(value: f64) -> f64 {
+    (value * 1_000_000.0).round_ties_even() / 1_000_000.0
+}
+
+/// `timestamp + interval`: months first (the day is cut to the month's length), then days, then time.
+pub fn timestamp_add(timestamp: i64, span: Interval) -> Result<i64, EvalError> {
+    if is_timestamp_infinite(timestamp) {
+        return Ok(timestamp);
+    }
+    let mut moved = timestamp;
+    if span.months != 0 {
+        let (year, month, day) = civil_from_days(moved.div_euclid(MICROS_PER_DAY));
+        let months = i64::from(year) * 12 + i64::from(month) - 1 + i64::from(span.months);
+        let (year, month) = (
+            months.div_euclid(12) as i32,
+            months.rem_euclid(12) as i32 + 1,
+        );
+        let days = days_from_civil(year, month, day.min(days_in_month(year, month)));
+        moved = timestamp_from_parts(days, moved.rem_euclid(MICROS_PER_DAY))
+            .ok_or_else(timestamp_out_of_range)?;
+    }
+    if span.days != 0 {
+        let days = moved.div_euclid(MICROS_PER_DAY) + i64::from(span.days);
+        moved = timestamp_from_parts(days, moved.rem_euclid(MICROS_PER_DAY))
+            .ok_or_else(timestamp_out_of_range)?;
+    }
+    timestamp_in_range(i128::from(moved) + i128::from(span.micros))
+        .ok_or_else(timestamp_out_of_range)
+}
+
+/// `timestamp - interval`.
+pub fn timestamp_subtract(timestamp: i64, span: Interval) -> Result<i64, EvalError> {
+    timestamp_add(timestamp, span.negate()?)
+}
+
+/// `timestamp - timestamp`: days and time.
+pub fn timestamp_difference(left: i64, right: i64) -> Result<Interval, EvalError> {
+    if is_timestamp_infinite(left) || is_timestamp_infinite(right) {
+        return Err(EvalError::new(
+            "22008",
+            "cannot subtract infinite timestamps",
+        ));
+    }
+    let micros = left.checked_sub(right).ok_or_else(interval_out_of_range)?;
+    Ok(Interval {
+        months: 0,
+        days: (micros / MICROS_PER_DAY) as i32,
+        micros: micros % MICROS_PER_DAY,
+    })
+}
+
+/// `date + integer`.
+pub fn date_add(date: i32, days: i32) -> Result<i32, EvalError> {
+    if is_date_infinite(date) {
+        return Ok(date);
+    }
+    date_in_range(i64::from(date) + i64::from(days)).ok_or_else(date_out_of_range)
+}
+
+/// `date - integer`.
+pub fn date_subtract(date: i32, days: i32) -> Result<i32, EvalError> {
+    if is_date_infinite(date) {
+        return Ok(date);
+    }
+    date_in_range(i64::from(date) - i64::from(days)).ok_or_else(date_out_of_range)
+}
+
+/// `date - date`, in days.
+pub fn date_difference(left: i32, right: i32) -> Result<i32, EvalError> {
+    if is_date_infinite(left) || is_date_infinite(right) {
+        return Err(EvalError::new("22008", "cannot subtract infinite dates"));
+    }
+    left.checked_sub(right).ok_or_else(date_out_of_range)
+}
+
+/// `date + interval`, a timestamp.
+pub fn date_add_interval(date: i32, span: Interval) -> Result<i64, EvalError> {
+    timestamp_add(date_to_timestamp(date)?, span)
+}
+
+/// `date + time`, a timestamp.
+pub fn date_add_time(date: i32, time: i64) -> Result<i64, EvalError> {
+    let midnight = date_to_timestamp(date)?;
+    if is_timestamp_infinite(midnight) {
+        return Ok(midnight);
+    }
+    timestamp_in_range(i128::from(midnight) + i128::from(time)).ok_or_else(timestamp_out_of_range)
+}
+
+/// `time + interval`: around the clock; only the interval's time counts.
+pub fn time_add(time: i64, span: Interval) -> i64 {
+    (i128::from(time) + i128::from(span.micros)).rem_euclid(i128::from(MICROS_PER_DAY)) as i64
+}
+
+/// `time - interval`.
+pub fn time_subtract(time: i64, span: Interval) -> i64 {
+    (i128::from(time) - i128::from(span.micros)).rem_euclid(i128::from(MICROS_PER_DAY)) as i64
+}

@@ -1,0 +1,30 @@
+//! A payload member as a value of the type that its place wants: `(data #>> path)::T`, for jsonb `data #> path`.
+//! Knows nothing of expressions.
+
+use bumpalo::Bump;
+
+use crate::event::Member;
+
+use super::cast;
+use super::error::EvalError;
+use super::json_member::json_member_to;
+use super::jsonb;
+use super::value::{Modifier, Scalar, Type, Value};
+
+pub(super) fn value<'a>(member: Member<'a>, scalar: Scalar, array: bool, arena: &'a Bump) -> Result<Value<'a>, EvalError> {
+    let ty = Type {
+        scalar,
+        modifier: Modifier::None,
+        array,
+    };
+    match member {
+        Member::Missing | Member::Json("null") => Ok(Value::Null),
+        Member::Json(json) if scalar == Scalar::Jsonb && !array => Ok(Value::Jsonb(jsonb::canonical(json, arena)?)),
+        Member::Json(json) => json_member_to(json, &ty, arena),
+        Member::Typed(value) => cast::cast(value, &ty, true, arena),
+    }
+}
+
+pub(super) fn bigint<'a>(member: Member<'a>, arena: &'a Bump) -> Result<Value<'a>, EvalError> {
+    value(member, Scalar::BigInt, false, arena)
+}

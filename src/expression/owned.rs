@@ -1,0 +1,79 @@
+//! Owned short texts and arrays behind [`super::cell::Cell`], and the only unsafe code of the value layer: two
+//! invariants that the constructors establish and nothing can break afterwards, because the fields are private.
+
+use std::sync::Arc;
+
+use super::cell::Cell;
+use super::value::Value;
+
+/// Longest text, in bytes, that a cell holds without an allocation.
+pub const SHORT_TEXT_BYTES_MAX: usize = 22;
+
+/// A text inside the cell itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortText {
+    length: u8,
+    bytes: [u8; SHORT_TEXT_BYTES_MAX],
+}
+
+impl ShortText {
+    /// `None` if it is too long.
+    pub fn new(text: &str) -> Option<ShortText> {
+        let mut bytes = [0; SHORT_TEXT_BYTES_MAX];
+        bytes
+            .get_mut(..text.len())?
+            .copy_from_slice(text.as_bytes());
+        Some(ShortText {
+            length: text.len() as u8,
+            bytes,
+        })
+    }
+
+    pub fn as_str(&self) -> &str {
+        // SAFETY: `new` copied the first `length` bytes, at most SHORT_TEXT_BYTES_MAX, from a `str`.
+        unsafe {
+            std::str::from_utf8_unchecked(self.bytes.get_unchecked(..usize::from(self.length)))
+        }
+    }
+}
+
+/// An array as values that point into cells which live as long.
+#[derive(Debug)]
+pub struct OwnedArray {
+    values: Box<[Value<'static>]>,
+    /// Shared ownership, because that keeps the cells at one address whatever happens to this struct.
+    cells: Arc<[Cell]>,
+}
+
+impl OwnedArray {
+    pub fn new(values: &[Value<'_>]) -> OwnedArray {
+        let cells: Arc<[Cell]> = values
+            .iter()
+            .map(|value| Cell::from_value(*value))
+            .collect();
+        let values = cells
+            .iter()
+            .map(|cell| {
+                // SAFETY: the values point into `cells`, which is never changed and is dropped with this struct;
+                // `values()` hands them out for no longer than a borrow of it.
+                unsafe { std::mem::transmute::<Value<'_>, Value<'static>>(cell.value()) }
+            })
+            .collect();
+        OwnedArray { values, cells }
+    }
+
+    pub fn values(&self) -> &[Value<'_>] {
+        &self.values
+    }
+
+    pub fn heap_bytes(&self) -> usize {
+        let elements: usize = self.cells.iter().map(Cell::heap_bytes).sum();
+        elements + size_of_val(&*self.cells) + size_of_val(&*self.values) + size_of::<OwnedArray>()
+    }
+}
+
+impl Clone for OwnedArray {
+    fn clone(&self) -> OwnedArray {
+        OwnedArray::new(self.values())
+    }
+}

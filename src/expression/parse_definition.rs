@@ -1,0 +1,160 @@
+//! The parts of a definition that are SQL text but no expressions: `a = …, b = …` as after `update … set`, and a column as
+//! in `create table`. Knows nothing of YAML and of the columns that exist.
+
+use std::ops::Range;
+
+use super::ast::{Expr, Kind};
+use super::cell::Cell;
+use super::lex::Tok;
+use super::parse::{Grammar, Parsed, Parser, level};
+use super::problem::Problem;
+use super::value::Type;
+
+/// One `name = expression` of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AssignmentText {
+    /// As SQL means it: lower case unless quoted.
+    pub name: String,
+    /// Bytes in the text that was parsed, as all spans here.
+    pub name_span: Range<usize>,
+    pub expr_span: Range<usize>,
+}
+
+/// `bigint not null default 0`, or for a key column `text = event.key`.
+#[derive(Clone, Debug)]
+pub struct ColumnText {
+    pub ty: Type,
+    pub type_span: Range<usize>,
+    pub not_null: bool,
+    /// The value, of exactly `ty`, and the constant as written.
+    pub default: Option<(Cell, String)>,
+    pub default_span: Option<Range<usize>>,
+    /// What stands behind `=`.
+    pub expr_span: Option<Range<usize>>,
+}
+
+/// Splits `a = expression, b = expression`; the expressions themselves are left for [`super::compile`].
+pub fn parse_assignments(text: &str) -> Result<Vec<AssignmentText>, Vec<Problem>> {
+    let split = || {
+        let mut parser = Parser::new(text)?;
+        let mut assignments = vec![parser.assignment()?];
+        while parser.take(&Tok::Comma) {
+            assignments.push(parser.assignment()?);
+        }
+        parser.expect_end()?;
+        Ok(assignments)
+    };
+    split().map_err(|problem| vec![problem])
+}
+
+/// Reads a column definition.
+pub fn parse_column(text: &str) -> Result<ColumnText, Vec<Problem>> {
+    let mut parser = Parser::new(text).map_err(|problem| vec![problem])?;
+    let (mut column, default) = parser.column().map_err(|problem| vec![problem])?;
+    if let (Some(default), Some(span)) = (default, column.default_span.clone()) {
+        let sql = text[span.clone()].to_owned();
+        let cell = super::load::constant(text, &default, column.ty)?;
+        column.default = Some((cell, sql));
+    }
+    Ok(column)
+}
+
+impl Parser<'_> {
+    fn assignment(&mut self) -> Parsed<AssignmentText> {
+        let name_span = self.span();
+        let Tok::Word { folded, .. } = self.token().tok.clone() else {
+            let problem = self.unexpected();
+            return Err(problem.with_hint("a set is a list of `column = expression`"));
+        };
+        self.at += 1;
+        if self.token().tok != Tok::Op("=".to_owned()) {
+            let problem = self.unexpected();
+            return Err(problem.with_hint(format!("after a column stands `=` and an expression: {folded} = …")));
+        }
+        self.at += 1;
+        let expr_span = self.skip_expression()?;
+        Ok(AssignmentText {
+            name: folded,
+            name_span,
+            expr_span,
+        })
+    }
+
+    /// Moves to the comma that ends the expression, or to the end.
+    fn skip_expression(&mut self) -> Parsed<Range<usize>> {
+        let (first, start) = (self.at, self.span().start);
+        let mut open = 0_usize;
+        loop {
+            match self.token().tok {
+                Tok::LeftParen | Tok::LeftBracket => open += 1,
+                Tok::RightParen | Tok::RightBracket => open = open.saturating_sub(1),
+                Tok::Comma if open == 0 => break,
+                Tok::End => break,
+                _ => {}
+            }
+            self.at += 1;
+        }
+        if self.at == first {
+            let problem = Problem::new(start..start, "syntax", "an expression is missing after `=`");
+            return Err(problem.with_hint("write null to clear a column"));
+        }
+        Ok(start..self.previous().span.end)
+    }
+
+    fn column(&mut self) -> Parsed<(ColumnText, Option<Expr>)> {
+        let start = self.span().start;
+        let (ty, end) = self.type_name()?;
+        let mut column = ColumnText {
+            ty,
+            type_span: start..end,
+            not_null: false,
+            default: None,
+            default_span: None,
+            expr_span: None,
+        };
+        let mut default = None;
+        let mut nullable = false;
+        loop {
+            let span = self.span();
+            if self.take_word("not") {
+                self.expect_word("null")?;
+                column.not_null = true;
+            } else if self.take_word("null") {
+                nullable = true;
+            } else if self.take_word("default") {
+                if default.is_some() {
+                    return Err(Problem::new(span, "syntax", "a column has one default"));
+                }
+                let expr = self.expr_above(level::ANY, Grammar::Restricted)?;
+                column.default_span = Some(expr.span.start..self.previous().span.end);
+                default = Some(expr).filter(|e| !matches!(e.kind, Kind::Null));
+                column.default_span = column.default_span.filter(|_| default.is_some());
+            } else if self.token().tok == Tok::Op("=".to_owned()) {
+                self.at += 1;
+                column.expr_span = Some(self.skip_expression()?);
+                break;
+            } else {
+                break;
+            }
+            if column.not_null && nullable {
+                return Err(Problem::new(span, "syntax", "both null and not null"));
+            }
+        }
+        if self.token().tok != Tok::End {
+            return Err(self.refuse_constraint());
+        }
+        Ok((column, default))
+    }
+
+    fn refuse_constraint(&self) -> Problem {
+        let span = self.span();
+        let hint = match self.word() {
+            Some("primary") => "the columns under `key:` are the primary key",
+            Some("unique") => "uniqueness over other columns is no function of the log",
+            Some("references" | "check" | "constraint" | "generated" | "collate") => "a read model has no constraints but `not null`: the fold decides what a row holds",
+            _ => return self.unexpected().with_hint("a column is a type, then `not null` and `default <constant>`"),
+        };
+        let shown = &self.text[span.clone()];
+        Problem::new(span, "unsupported", format!("`{shown}` is not supported")).with_hint(hint)
+    }
+}

@@ -1,0 +1,71 @@
+//! What an expression may name, and the slots that its payload members and headers get. Knows nothing of expressions.
+
+use crate::event::Path;
+
+use super::value::Type;
+
+/// The names in scope of one expression. Paths and headers are collected over all expressions of a projection.
+pub struct Scope<'s> {
+    /// The row's columns, in the order of its cells; empty where the row may not be read.
+    pub columns: &'s [(String, Type)],
+    /// Whether `old.<column>` may be read.
+    pub old: bool,
+    /// Below `each`: where `item.<path>` gets its slots; then `index` may be read too.
+    pub item: Option<&'s mut Paths>,
+    pub data: &'s mut Paths,
+    pub headers: &'s mut Names,
+}
+
+/// Member paths, each once; its place is its slot.
+#[derive(Debug, Default)]
+pub struct Paths(Vec<Path>);
+
+impl Paths {
+    pub fn new() -> Paths {
+        Paths::default()
+    }
+
+    pub fn slot(&mut self, path: Path) -> usize {
+        intern(&mut self.0, path)
+    }
+
+    pub fn as_slice(&self) -> &[Path] {
+        &self.0
+    }
+
+    pub fn into_vec(self) -> Vec<Path> {
+        self.0
+    }
+}
+
+/// Header names, each once; its place is its slot.
+#[derive(Debug, Default)]
+pub struct Names(Vec<String>);
+
+impl Names {
+    pub fn new() -> Names {
+        Names::default()
+    }
+
+    pub fn slot(&mut self, name: &str) -> usize {
+        intern(&mut self.0, name.to_owned())
+    }
+
+    pub fn as_slice(&self) -> &[String] {
+        &self.0
+    }
+
+    pub fn into_vec(self) -> Vec<String> {
+        self.0
+    }
+}
+
+fn intern<T: PartialEq>(list: &mut Vec<T>, wanted: T) -> usize {
+    match list.iter().position(|known| *known == wanted) {
+        Some(slot) => slot,
+        None => {
+            list.push(wanted);
+            list.len() - 1
+        }
+    }
+}

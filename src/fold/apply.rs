@@ -1,0 +1,345 @@
+//! The second pass: applies rules to rows, event by event, each to all its rows or to none.
+
+use super::cache::mark;
+use super::failure::{At, EventFailure, Reason, RulePart};
+use super::plan::{Batch, Element, Touch};
+use super::table::TableState;
+use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
+use crate::event::Event;
+use crate::expression::cell::Cell;
+use crate::expression::error::EvalError;
+use crate::expression::program::{Env, Machine, Program};
+use crate::expression::value::Value;
+use bumpalo::Bump;
+
+/// What has to be known of an event until it is through. Kept between events for its memory only.
+#[derive(Debug, Default)]
+pub(super) struct EventLog {
+    undo: Vec<Undo>,
+    /// Right sides of the rule at hand.
+    staged: Vec<Cell>,
+    /// Rows that may have a null in a not-null column.
+    suspects: Vec<Touch>,
+    /// Rows that the event deleted: no later rule of it may create them again.
+    deleted: Vec<(u16, u32)>,
+    /// Rows as they were before the event, where a rule may ask for them.
+    before: Vec<Before>,
+}
+
+#[derive(Debug)]
+enum Undo {
+    Cell {
+        table: u16,
+        column: u16,
+        row: u32,
+        cell: Cell,
+    },
+    Presence {
+        table: u16,
+        row: u32,
+        present: bool,
+    },
+}
+
+#[derive(Debug)]
+struct Before {
+    table: u16,
+    row: u32,
+    /// `None`: there was no row.
+    cells: Option<Vec<Cell>>,
+}
+
+/// What the second pass works with.
+pub(super) struct Applier<'f> {
+    pub(super) projection: &'f Projection,
+    pub(super) tables: &'f mut [TableState],
+    pub(super) machine: &'f mut Machine,
+    pub(super) scratch: &'f Bump,
+    pub(super) log: &'f mut EventLog,
+}
+
+/// The event, rule and row at hand.
+#[derive(Clone, Copy)]
+struct Step<'e> {
+    event: &'e Event<'e>,
+    event_index: usize,
+    rule: &'e Rule,
+    element: Element<'e>,
+    touch: Touch,
+    /// The event touches nothing else.
+    only: bool,
+}
+
+impl<'f> Applier<'f> {
+    /// Applies one event, or leaves every row as it was.
+    pub(super) fn event(
+        &mut self,
+        batch: &Batch<'_>,
+        event_index: usize,
+        touches: &[Touch],
+    ) -> Result<(), EventFailure> {
+        let mut outcome = Ok(());
+        for touch in touches {
+            let table = &self.projection.tables[usize::from(touch.table)];
+            let step = Step {
+                event: &batch.events[event_index],
+                event_index,
+                rule: &table.rules[usize::from(touch.rule)],
+                element: batch.element(touch),
+                touch: *touch,
+                only: touches.len() == 1,
+            };
+            outcome = self.rule(step);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        if outcome.is_ok() && !self.log.suspects.is_empty() {
+            outcome = self.check_not_null(event_index);
+        }
+        if outcome.is_err() {
+            self.undo();
+        }
+        self.log.clear();
+        outcome
+    }
+
+    fn rule(&mut self, step: Step<'_>) -> Result<(), EventFailure> {
+        let Step { rule, touch, .. } = step;
+        let present = self.table(touch).cache.head(touch.row).has(mark::PRESENT);
+        if !present {
+            let deleted = self.log.deleted.contains(&(touch.table, touch.row));
+            let deletes = matches!(rule.action, Action::Delete);
+            match rule.if_missing {
+                IfMissing::Skip => return Ok(()),
+                IfMissing::Create if deleted || deletes => return Ok(()),
+                IfMissing::Create | IfMissing::Fail if !deleted => self.fill_with_defaults(touch),
+                IfMissing::Create | IfMissing::Fail => {}
+            }
+        }
+        self.remember(step, present);
+        if let (Some(when), true) = (&rule.when, self.when_reads_row(touch)) {
+            match self.evaluate(when, step, present) {
+                Ok(Value::Bool(true)) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    let reason = Reason::Expression(error);
+                    return Err(self.failure(step, RulePart::When, None, reason));
+                }
+            }
+        }
+        if !present && rule.if_missing == IfMissing::Fail {
+            return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
+        }
+        match &rule.action {
+            Action::Delete => self.delete(touch),
+            Action::Set(assignments) => self.set(step, present, assignments)?,
+        }
+        Ok(())
+    }
+
+    fn set(
+        &mut self,
+        step: Step<'_>,
+        present: bool,
+        assignments: &[Assignment],
+    ) -> Result<(), EventFailure> {
+        let touch = step.touch;
+        // Every right side sees the row as it was before the rule.
+        for assignment in assignments {
+            let value = self.evaluate(&assignment.program, step, present);
+            match value.map(Cell::from_value) {
+                Ok(cell) => self.log.staged.push(cell),
+                Err(error) => {
+                    let column = Some(assignment.column);
+                    let reason = Reason::Expression(error);
+                    return Err(self.failure(step, RulePart::Set, column, reason));
+                }
+            }
+        }
+        let table = &self.projection.tables[usize::from(touch.table)];
+        let state = &mut self.tables[usize::from(touch.table)];
+        let mut changed = !present;
+        let mut suspect = !present && state.null_by_default;
+        if !present {
+            state.cache.head_mut(touch.row).marks |= mark::PRESENT;
+            self.log.undo.push(presence(touch, false));
+        }
+        for (assignment, cell) in assignments.iter().zip(self.log.staged.drain(..)) {
+            let column = assignment.column;
+            suspect |= cell.is_null() && table.columns[column].not_null;
+            if !cell.same(&state.cache.cells(touch.row)[column]) {
+                changed = true;
+                self.log.undo.push(Undo::Cell {
+                    table: touch.table,
+                    column: column as u16,
+                    row: touch.row,
+                    cell: state.cache.replace(touch.row, column, cell),
+                });
+            }
+        }
+        if changed {
+            state.cache.mark_dirty(touch.row);
+        }
+        if suspect {
+            self.log.suspects.push(touch);
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, touch: Touch) {
+        let cache = &mut self.tables[usize::from(touch.table)].cache;
+        cache.head_mut(touch.row).marks &= !mark::PRESENT;
+        cache.mark_dirty(touch.row);
+        self.log.undo.push(presence(touch, true));
+        self.log.deleted.push((touch.table, touch.row));
+    }
+
+    /// What a rule that creates the row starts from. The key cells stand already.
+    fn fill_with_defaults(&mut self, touch: Touch) {
+        let table = &self.projection.tables[usize::from(touch.table)];
+        let cache = &mut self.tables[usize::from(touch.table)].cache;
+        for column in table.key_len..table.columns.len() {
+            cache.replace(touch.row, column, table.columns[column].default.clone());
+        }
+    }
+
+    /// Keeps the row as it is before the event's first rule on it, if a rule may ask for it after that.
+    fn remember(&mut self, step: Step<'_>, present: bool) {
+        let touch = step.touch;
+        let state = &self.tables[usize::from(touch.table)];
+        let known = |before: &Before| before.row == touch.row && before.table == touch.table;
+        if step.only || !state.reads_old || self.log.before.iter().any(known) {
+            return;
+        }
+        let cells = present.then(|| state.cache.cells(touch.row).to_vec());
+        self.log.before.push(Before {
+            table: touch.table,
+            row: touch.row,
+            cells,
+        });
+    }
+
+    fn evaluate<'s>(
+        &'s mut self,
+        program: &'s Program,
+        step: Step<'s>,
+        present: bool,
+    ) -> Result<Value<'s>, EvalError> {
+        let touch = step.touch;
+        let state = &self.tables[usize::from(touch.table)];
+        let row = state.cache.cells(touch.row);
+        let mut old: &[Cell] = &[];
+        if step.rule.reads_old {
+            let known = |before: &&Before| before.row == touch.row && before.table == touch.table;
+            old = match self.log.before.iter().find(known) {
+                Some(Before {
+                    cells: Some(cells), ..
+                }) => cells,
+                None if present => row,
+                _ => &state.null_row,
+            };
+        }
+        let env = Env {
+            row,
+            old,
+            event: step.event,
+            item: step.element.members,
+            index: step.element.index,
+            arena: self.scratch,
+        };
+        program.evaluate(&env, self.machine)
+    }
+
+    fn check_not_null(&self, event_index: usize) -> Result<(), EventFailure> {
+        for suspect in &self.log.suspects {
+            let table = &self.projection.tables[usize::from(suspect.table)];
+            let cache = &self.table(*suspect).cache;
+            if !cache.head(suspect.row).has(mark::PRESENT) {
+                continue;
+            }
+            let cells = cache.cells(suspect.row).iter().zip(&table.columns);
+            let null = cells
+                .enumerate()
+                .position(|(_, (cell, column))| column.not_null && cell.is_null());
+            if null.is_some() {
+                let at = At {
+                    table: suspect.table,
+                    rule: suspect.rule,
+                    part: RulePart::Set,
+                    column: null,
+                };
+                let reason = Reason::NotNull;
+                return Err(EventFailure::new(self.projection, event_index, at, reason));
+            }
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self) {
+        for undo in self.log.undo.drain(..).rev() {
+            match undo {
+                Undo::Cell {
+                    table,
+                    column,
+                    row,
+                    cell,
+                } => {
+                    let cache = &mut self.tables[usize::from(table)].cache;
+                    cache.replace(row, usize::from(column), cell);
+                }
+                Undo::Presence {
+                    table,
+                    row,
+                    present,
+                } => {
+                    let head = self.tables[usize::from(table)].cache.head_mut(row);
+                    head.marks = head.marks & !mark::PRESENT | u8::from(present) * mark::PRESENT;
+                }
+            }
+        }
+    }
+
+    fn table(&self, touch: Touch) -> &TableState {
+        &self.tables[usize::from(touch.table)]
+    }
+
+    fn when_reads_row(&self, touch: Touch) -> bool {
+        self.table(touch).rules[usize::from(touch.rule)].when_reads_row
+    }
+
+    #[cold]
+    fn failure(
+        &self,
+        step: Step<'_>,
+        part: RulePart,
+        column: Option<usize>,
+        reason: Reason,
+    ) -> EventFailure {
+        let at = At {
+            table: step.touch.table,
+            rule: step.touch.rule,
+            part,
+            column,
+        };
+        EventFailure::new(self.projection, step.event_index, at, reason)
+    }
+}
+
+impl EventLog {
+    fn clear(&mut self) {
+        self.undo.clear();
+        self.staged.clear();
+        self.suspects.clear();
+        self.deleted.clear();
+        self.before.clear();
+    }
+}
+
+fn presence(touch: Touch, present: bool) -> Undo {
+    Undo::Presence {
+        table: touch.table,
+        row: touch.row,
+        present,
+    }
+}

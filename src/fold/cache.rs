@@ -1,0 +1,315 @@
+//! The rows of one table that a lane holds in memory: an index by packed key and owner, rows in chunks that never move, and the
+//! marks that tell what the batch did to them. Knows nothing of events and rules.
+
+use super::key::PackedKey;
+use crate::expression::cell::Cell;
+use hashbrown::HashTable;
+
+/// Rows per allocation.
+const CHUNK_ROWS: usize = 512;
+
+/// The owner slot of rows in tables whose rows partitions share.
+pub const SHARED_SLOT: i32 = -1;
+
+pub(super) mod mark {
+    /// The place holds a row (be it one that is known to be absent).
+    pub(crate) const USED: u8 = 1;
+    /// There is such a row, as far as the fold has come.
+    pub(crate) const PRESENT: u8 = 2;
+    /// There was such a row in the database before the batch.
+    pub(crate) const STORED: u8 = 4;
+    /// Not yet known whether there is such a row: it must be loaded.
+    pub(crate) const NEEDED: u8 = 8;
+    /// Changed by the batch, and in the list of changed rows.
+    pub(crate) const DIRTY: u8 = 16;
+    /// Touched since eviction last came by.
+    pub(crate) const REFERENCED: u8 = 32;
+}
+
+/// Rows of one table.
+#[derive(Debug)]
+pub(super) struct TableCache {
+    stride: usize,
+    index: HashTable<IndexEntry>,
+    chunks: Vec<Chunk>,
+    /// Places ever given out; those not in use are in `free`.
+    places: u32,
+    free: Vec<u32>,
+    heap_bytes: usize,
+    /// Rows the batch has changed.
+    dirty: Vec<u32>,
+    /// Rows that the batch brought in: absent ones do not outlive it.
+    fresh: Vec<u32>,
+    hand: u32,
+    /// A row has been evicted: from then on an unknown row may be stored.
+    pub(super) evicted: bool,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    heads: Box<[Head]>,
+    cells: Box<[Cell]>,
+}
+
+/// What is known of a row beside its cells.
+#[derive(Debug)]
+pub(super) struct Head {
+    key: PackedKey,
+    hash: u64,
+    slot: i32,
+    pub(super) marks: u8,
+}
+
+#[derive(Debug)]
+struct IndexEntry {
+    /// Spares a look at the row for nearly every other key.
+    tag: u32,
+    row: u32,
+}
+
+impl Head {
+    const EMPTY: Head = Head {
+        key: PackedKey::EMPTY,
+        hash: 0,
+        slot: SHARED_SLOT,
+        marks: 0,
+    };
+
+    #[inline]
+    pub(super) fn has(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+
+    pub(super) fn key(&self) -> &[u8] {
+        self.key.bytes()
+    }
+
+    pub(super) fn slot(&self) -> i32 {
+        self.slot
+    }
+}
+
+impl TableCache {
+    pub(super) fn new(columns: usize) -> TableCache {
+        TableCache {
+            stride: columns,
+            index: HashTable::new(),
+            chunks: Vec::new(),
+            places: 0,
+            free: Vec::new(),
+            heap_bytes: 0,
+            dirty: Vec::new(),
+            fresh: Vec::new(),
+            hand: 0,
+            evicted: false,
+        }
+    }
+
+    #[inline]
+    pub(super) fn head(&self, row: u32) -> &Head {
+        let (chunk, at) = place(row);
+        &self.chunks[chunk].heads[at]
+    }
+
+    #[inline]
+    pub(super) fn head_mut(&mut self, row: u32) -> &mut Head {
+        let (chunk, at) = place(row);
+        &mut self.chunks[chunk].heads[at]
+    }
+
+    #[inline]
+    pub(super) fn cells(&self, row: u32) -> &[Cell] {
+        let (chunk, at) = place(row);
+        &self.chunks[chunk].cells[at * self.stride..(at + 1) * self.stride]
+    }
+
+    /// Puts `cell` in place and hands out the one that was there.
+    #[inline]
+    pub(super) fn replace(&mut self, row: u32, column: usize, cell: Cell) -> Cell {
+        let (chunk, at) = place(row);
+        let old = &mut self.chunks[chunk].cells[at * self.stride + column];
+        self.heap_bytes += cell.heap_bytes();
+        self.heap_bytes -= old.heap_bytes();
+        std::mem::replace(old, cell)
+    }
+
+    #[inline]
+    pub(super) fn find(&self, hash: u64, slot: i32, key: &[u8]) -> Option<u32> {
+        let tag = tag_of(hash);
+        let matches = |entry: &IndexEntry| {
+            entry.tag == tag && {
+                let head = self.head(entry.row);
+                head.slot == slot && head.key.bytes() == key
+            }
+        };
+        self.index.find(hash, matches).map(|entry| entry.row)
+    }
+
+    /// The key is not in the index. The new row's cells are null and its marks `USED` alone.
+    pub(super) fn insert(&mut self, hash: u64, slot: i32, key: &[u8]) -> u32 {
+        let row = self.free.pop().unwrap_or_else(|| {
+            if self.places as usize == self.chunks.len() * CHUNK_ROWS {
+                self.chunks.push(Chunk {
+                    heads: (0..CHUNK_ROWS).map(|_| Head::EMPTY).collect(),
+                    cells: (0..CHUNK_ROWS * self.stride).map(|_| Cell::NULL).collect(),
+                });
+            }
+            self.places += 1;
+            self.places - 1
+        });
+        let key = PackedKey::new(key);
+        self.heap_bytes += key.heap_bytes();
+        *self.head_mut(row) = Head {
+            key,
+            hash,
+            slot,
+            marks: mark::USED,
+        };
+        self.fresh.push(row);
+        let tag = tag_of(hash);
+        let chunks = &self.chunks;
+        let hash_of = |entry: &IndexEntry| {
+            let (chunk, at) = place(entry.row);
+            chunks[chunk].heads[at].hash
+        };
+        self.index.insert_unique(hash, IndexEntry { tag, row }, hash_of);
+        row
+    }
+
+    fn remove(&mut self, row: u32) {
+        let head = std::mem::replace(self.head_mut(row), Head::EMPTY);
+        debug_assert!(head.has(mark::USED));
+        self.heap_bytes -= head.key.heap_bytes();
+        if let Ok(entry) = self.index.find_entry(head.hash, |entry| entry.row == row) {
+            entry.remove();
+        }
+        for column in 0..self.stride {
+            self.replace(row, column, Cell::NULL);
+        }
+        self.free.push(row);
+    }
+
+    #[inline]
+    pub(super) fn mark_dirty(&mut self, row: u32) {
+        let head = self.head_mut(row);
+        if !head.has(mark::DIRTY) {
+            head.marks |= mark::DIRTY;
+            self.dirty.push(row);
+        }
+    }
+
+    pub(super) fn dirty(&self) -> &[u32] {
+        &self.dirty
+    }
+
+    pub(super) fn fresh(&self) -> &[u32] {
+        &self.fresh
+    }
+
+    /// Rows that are still needed have been looked for, and are not there.
+    pub(super) fn needed_are_absent(&mut self) {
+        for at in 0..self.fresh.len() {
+            let row = self.fresh[at];
+            self.head_mut(row).marks &= !mark::NEEDED;
+        }
+    }
+
+    /// What the batch left is what the database holds: nothing is dirty any more, rows that are gone are forgotten, and of a
+    /// shared table all.
+    pub(super) fn committed(&mut self, keep: bool) {
+        for row in std::mem::take(&mut self.dirty) {
+            let head = self.head_mut(row);
+            head.marks &= !mark::DIRTY;
+            if head.has(mark::PRESENT) {
+                head.marks |= mark::STORED;
+            } else {
+                head.marks &= !mark::STORED;
+                self.fresh.push(row);
+            }
+        }
+        for row in std::mem::take(&mut self.fresh) {
+            let head = self.head(row);
+            if head.has(mark::USED) && !(keep && head.has(mark::PRESENT)) {
+                self.remove(row);
+            }
+        }
+    }
+
+    /// Forgets every row that the batch changed or brought in, so that memory tells again what the database did before it.
+    pub(super) fn discard(&mut self) {
+        let dirty = std::mem::take(&mut self.dirty);
+        for row in dirty.into_iter().chain(std::mem::take(&mut self.fresh)) {
+            if self.head(row).has(mark::USED) {
+                self.remove(row);
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = TableCache {
+            evicted: self.evicted,
+            ..TableCache::new(self.stride)
+        };
+    }
+
+    /// Forgets the rows of one owner. Not within a batch.
+    pub(super) fn forget_slot(&mut self, slot: i32) {
+        for row in 0..self.places {
+            let head = self.head(row);
+            if head.has(mark::USED) && head.slot == slot {
+                self.remove(row);
+            }
+        }
+    }
+
+    /// Looks at up to `rows` rows in turn and forgets those that are neither dirty nor touched since the last look.
+    pub(super) fn evict(&mut self, rows: u32) {
+        for _ in 0..rows.min(self.places) {
+            self.hand = (self.hand + 1) % self.places;
+            let head = self.head_mut(self.hand);
+            if !head.has(mark::USED) || head.has(mark::DIRTY) {
+                continue;
+            }
+            if head.has(mark::REFERENCED) {
+                head.marks &= !mark::REFERENCED;
+            } else {
+                self.evicted = true;
+                self.remove(self.hand);
+            }
+        }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.places as usize - self.free.len()
+    }
+
+    /// Memory that the rows in use take.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.rows() * self.row_bytes() + self.heap_bytes
+    }
+
+    /// Memory that is allocated for rows, in use or not.
+    pub(super) fn allocated_bytes(&self) -> usize {
+        let lists = self.free.capacity() + self.dirty.capacity() + self.fresh.capacity();
+        let index = self.index.capacity() * 8 / 7 * (size_of::<IndexEntry>() + 1);
+        self.chunks.len() * CHUNK_ROWS * (size_of::<Head>() + self.stride * size_of::<Cell>())
+            + index
+            + lists * size_of::<u32>()
+            + self.heap_bytes
+    }
+
+    fn row_bytes(&self) -> usize {
+        size_of::<Head>() + self.stride * size_of::<Cell>() + 2 * size_of::<IndexEntry>()
+    }
+}
+
+#[inline(always)]
+fn place(row: u32) -> (usize, usize) {
+    (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
+}
+
+/// The index itself takes the low bits of the hash for the place and the top seven for its own tag.
+#[inline(always)]
+fn tag_of(hash: u64) -> u32 {
+    (hash >> 24) as u32
+}

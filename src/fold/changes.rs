@@ -1,0 +1,124 @@
+//! What a batch reads and what it did, as the store wants it: rows by table, sorted by packed key.
+
+use super::cache::{TableCache, mark};
+use super::key::key_fields;
+use crate::expression::cell::Cell;
+
+/// Rows of one table, sorted by packed key bytes.
+#[derive(Debug)]
+pub struct Rows<'f> {
+    cache: &'f TableCache,
+    rows: Vec<u32>,
+}
+
+/// Rows that must be read before the batch can be folded.
+#[derive(Debug)]
+pub struct Needs<'f> {
+    /// The rows must be locked (and absent ones claimed) before they are read: partitions share the table.
+    pub lock: bool,
+    /// Only key, key cells and owner mean anything.
+    pub rows: Rows<'f>,
+}
+
+/// What a batch did to the tables: `changes.tables[n]` belongs to the projection's `n`th table.
+#[derive(Debug)]
+pub struct Changes<'f> {
+    pub tables: Vec<TableChanges<'f>>,
+}
+
+/// What a batch did to one table. Of a deleted row only key, key cells and owner mean anything.
+#[derive(Debug)]
+pub struct TableChanges<'f> {
+    /// Rows that the database did not have.
+    pub inserts: Rows<'f>,
+    pub updates: Rows<'f>,
+    pub deletes: Rows<'f>,
+}
+
+impl<'f> Rows<'f> {
+    pub(super) fn sorted(cache: &'f TableCache, mut rows: Vec<u32>) -> Rows<'f> {
+        if rows.len() > 1 {
+            // Most keys differ in their first sixteen bytes: those are compared without going back to the rows.
+            let mut heads: Vec<(u128, u32)> = rows
+                .iter()
+                .map(|&row| (prefix(cache.head(row).key()), row))
+                .collect();
+            heads.sort_unstable_by(|a, b| {
+                let full = || cache.head(a.1).key().cmp(cache.head(b.1).key());
+                a.0.cmp(&b.0).then_with(full)
+            });
+            rows.clear();
+            rows.extend(heads.iter().map(|head| head.1));
+        }
+        Rows { cache, rows }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The key columns as PostgreSQL binary fields (length word and bytes), one after the other.
+    pub fn key(&self, n: usize) -> &'f [u8] {
+        self.cache.head(self.rows[n]).key()
+    }
+
+    /// The key column by column, each with its length word.
+    pub fn key_fields(&self, n: usize) -> impl Iterator<Item = &'f [u8]> + use<'f> {
+        key_fields(self.key(n))
+    }
+
+    /// In the order of the table's columns.
+    pub fn cells(&self, n: usize) -> &'f [Cell] {
+        self.cache.cells(self.rows[n])
+    }
+
+    /// The checkpoint slot that owns the row; -1 in a shared table.
+    pub fn owner(&self, n: usize) -> i32 {
+        self.cache.head(self.rows[n]).slot()
+    }
+}
+
+impl<'f> TableChanges<'f> {
+    pub(super) fn of(cache: &'f TableCache) -> TableChanges<'f> {
+        let (mut inserts, mut updates, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
+        for &row in cache.dirty() {
+            let head = cache.head(row);
+            match (head.has(mark::STORED), head.has(mark::PRESENT)) {
+                (false, true) => inserts.push(row),
+                (true, true) => updates.push(row),
+                (true, false) => deletes.push(row),
+                (false, false) => {}
+            }
+        }
+        TableChanges {
+            inserts: Rows::sorted(cache, inserts),
+            updates: Rows::sorted(cache, updates),
+            deletes: Rows::sorted(cache, deletes),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.inserts.is_empty() && self.updates.is_empty() && self.deletes.is_empty()
+    }
+}
+
+impl Changes<'_> {
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(TableChanges::is_empty)
+    }
+}
+
+fn prefix(key: &[u8]) -> u128 {
+    match key.first_chunk::<16>() {
+        Some(bytes) => u128::from_be_bytes(*bytes),
+        None => {
+            let mut bytes = [0; 16];
+            bytes[..key.len()].copy_from_slice(key);
+            u128::from_be_bytes(bytes)
+        }
+    }
+}

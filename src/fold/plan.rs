@@ -1,0 +1,336 @@
+//! The first pass over a batch: which rows each event touches. Evaluates what does not read rows (keys, arrays of `each`, most
+//! conditions), so that rows can be loaded before the fold and nothing is hashed twice.
+
+use super::cache::{SHARED_SLOT, mark};
+use super::dispatch::{Dispatch, RuleRef};
+use super::failure::{At, EventFailure, Reason, RulePart};
+use super::key::{pack, pack_text};
+use super::table::{RuleState, TableState};
+use crate::definition::projection::{Each, Projection, Rule};
+use crate::event::{Event, Member, json};
+use crate::expression::cell::Cell;
+use crate::expression::error::EvalError;
+use crate::expression::program::{Env, Machine, Program};
+use crate::expression::value::Value;
+use bumpalo::Bump;
+use foldhash::fast::RandomState;
+use std::hash::{BuildHasher, Hasher};
+
+/// Events with the rows they touch. Belongs to the folder that planned it, until that plans again.
+#[derive(Debug)]
+pub struct Batch<'b> {
+    pub(super) events: &'b [Event<'b>],
+    /// In the order of events, rules and elements.
+    pub(super) touches: Vec<Touch>,
+    pub(super) elements: Vec<Element<'b>>,
+    /// Events that failed already, in their order.
+    pub(super) failures: Vec<EventFailure>,
+    /// Events of types that nobody has heard of.
+    pub(super) unheard: Vec<u32>,
+}
+
+/// One rule on one row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Touch {
+    pub(super) event: u32,
+    pub(super) row: u32,
+    /// Index into [`Batch::elements`], or [`NO_ELEMENT`].
+    pub(super) element: u32,
+    pub(super) table: u16,
+    pub(super) rule: u16,
+}
+
+pub(super) const NO_ELEMENT: u32 = u32::MAX;
+
+/// One element of an array that `each` runs over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Element<'b> {
+    pub(super) members: &'b [Member<'b>],
+    pub(super) index: i64,
+}
+
+const NO_ITEM: Element<'static> = Element {
+    members: &[],
+    index: 0,
+};
+
+impl<'b> Batch<'b> {
+    pub(super) fn new(events: &'b [Event<'b>]) -> Batch<'b> {
+        Batch {
+            events,
+            touches: Vec::with_capacity(events.len()),
+            elements: Vec::new(),
+            failures: Vec::new(),
+            unheard: Vec::new(),
+        }
+    }
+
+    pub fn events(&self) -> &'b [Event<'b>] {
+        self.events
+    }
+
+    pub(super) fn element(&self, touch: &Touch) -> Element<'b> {
+        match touch.element {
+            NO_ELEMENT => NO_ITEM,
+            element => self.elements[element as usize],
+        }
+    }
+}
+
+/// What the first pass works with.
+pub(super) struct Planner<'f, 'b> {
+    pub(super) projection: &'f Projection,
+    pub(super) dispatch: &'f Dispatch,
+    pub(super) tables: &'f mut [TableState],
+    pub(super) hasher: &'f RandomState,
+    pub(super) machine: &'f mut Machine,
+    pub(super) scratch: &'f mut Bump,
+    pub(super) key: &'f mut Vec<u8>,
+    /// The owner slots that occur.
+    pub(super) slots: &'f mut Vec<i32>,
+    /// Rows not in the cache are absent, unless some have been evicted.
+    pub(super) bulk: bool,
+    pub(super) arena: &'b Bump,
+    pub(super) batch: Batch<'b>,
+}
+
+/// The event and rule at hand.
+#[derive(Clone, Copy)]
+struct Step<'b> {
+    event: &'b Event<'b>,
+    event_index: u32,
+    slot: i32,
+    rule: RuleRef,
+}
+
+impl<'b> Planner<'_, 'b> {
+    pub(super) fn plan(mut self, slot_of: &dyn Fn(usize, i32) -> i32) -> Batch<'b> {
+        let mut partition = None;
+        let mut slot = SHARED_SLOT;
+        for (event_index, event) in self.batch.events.iter().enumerate() {
+            if partition != Some((event.topic, event.partition)) {
+                partition = Some((event.topic, event.partition));
+                slot = slot_of(event.topic, event.partition);
+                if !self.slots.contains(&slot) {
+                    self.slots.push(slot);
+                }
+            }
+            self.event(event, event_index as u32, slot);
+            if event_index % 64 == 63 {
+                self.scratch.reset();
+            }
+        }
+        self.scratch.reset();
+        self.batch
+    }
+
+    fn event(&mut self, event: &'b Event<'b>, event_index: u32, slot: i32) {
+        let dispatch = self.dispatch;
+        let touches = self.batch.touches.len();
+        let matching = dispatch.matching(event.topic, event.event_type);
+        if matching.unheard {
+            self.batch.unheard.push(event_index);
+        }
+        for &rule in &matching.rules {
+            let step = Step {
+                event,
+                event_index,
+                slot,
+                rule,
+            };
+            if let Err(failure) = self.rule(step) {
+                self.batch.touches.truncate(touches);
+                self.batch.failures.push(failure);
+                return;
+            }
+        }
+    }
+
+    fn rule(&mut self, step: Step<'b>) -> Result<(), EventFailure> {
+        let projection = self.projection;
+        let table = &projection.tables[usize::from(step.rule.table)];
+        let rule = &table.rules[usize::from(step.rule.rule)];
+        match &rule.each {
+            None => self.element(step, rule, NO_ITEM, NO_ELEMENT),
+            Some(each) => self.each(step, rule, each),
+        }
+    }
+
+    fn each(&mut self, step: Step<'b>, rule: &Rule, each: &Each) -> Result<(), EventFailure> {
+        let text = match evaluate(&each.array, self.scratch, self.machine, step, NO_ITEM) {
+            Ok(Value::Null) => return Ok(()),
+            Ok(Value::Jsonb(text)) => Some(&*self.arena.alloc_str(text)),
+            Ok(_) => None,
+            Err(error) => {
+                let reason = Reason::Expression(error);
+                return Err(self.failure(step, RulePart::Each, None, reason));
+            }
+        };
+        let mut elements = Vec::new();
+        let is_array = text.is_some_and(|text| {
+            json::elements(text, |element| elements.push(element)).unwrap_or(false)
+        });
+        if !is_array {
+            return Err(self.failure(step, RulePart::Each, None, Reason::NotAnArray));
+        }
+        for (index, text) in elements.into_iter().enumerate() {
+            let plan = &self.rule_state(step).item_plan;
+            let members = self.arena.alloc_slice_fill_copy(plan.slots(), Member::Missing);
+            if json::extract(text, plan, members).is_err() {
+                return Err(self.failure(step, RulePart::Each, None, Reason::NotAnArray));
+            }
+            let element = Element {
+                members,
+                index: index as i64,
+            };
+            let at = self.batch.elements.len() as u32;
+            self.batch.elements.push(element);
+            self.element(step, rule, element, at)?;
+        }
+        Ok(())
+    }
+
+    /// One rule for one element of its `each`, or for the event.
+    fn element(
+        &mut self,
+        step: Step<'b>,
+        rule: &Rule,
+        element: Element<'b>,
+        element_index: u32,
+    ) -> Result<(), EventFailure> {
+        if let (Some(when), false) = (&rule.when, self.rule_state(step).when_reads_row) {
+            match evaluate(when, self.scratch, self.machine, step, element) {
+                Ok(Value::Bool(true)) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => {
+                    let reason = Reason::Expression(error);
+                    return Err(self.failure(step, RulePart::When, None, reason));
+                }
+            }
+        }
+        let row = match step.event.key {
+            Some(key) if step.rule.text_key => {
+                self.key.clear();
+                pack_text(key, self.key);
+                self.touch(step, &[Value::Text(key)])
+            }
+            _ => self.evaluated_key(step, rule, element)?,
+        };
+        self.batch.touches.push(Touch {
+            event: step.event_index,
+            row,
+            element: element_index,
+            table: step.rule.table,
+            rule: step.rule.rule,
+        });
+        Ok(())
+    }
+
+    fn evaluated_key(
+        &mut self,
+        step: Step<'b>,
+        rule: &Rule,
+        element: Element<'b>,
+    ) -> Result<u32, EventFailure> {
+        let table = &self.projection.tables[usize::from(step.rule.table)];
+        self.key.clear();
+        let scratch: &Bump = self.scratch;
+        let values = scratch.alloc_slice_fill_copy(rule.key.len(), Value::Null);
+        for (column, program) in rule.key.iter().enumerate() {
+            let reason = match evaluate(program, scratch, self.machine, step, element) {
+                Ok(Value::Null) => Reason::KeyNull,
+                Ok(value) => {
+                    pack(value, &table.columns[column].column_type, self.key);
+                    values[column] = value;
+                    continue;
+                }
+                Err(error) => Reason::Expression(error),
+            };
+            return Err(self.failure(step, RulePart::Key, Some(column), reason));
+        }
+        let state = &mut self.tables[usize::from(step.rule.table)];
+        Ok(touch(state, self.hasher, self.bulk, step.slot, self.key, values))
+    }
+
+    fn touch(&mut self, step: Step<'b>, key: &[Value<'_>]) -> u32 {
+        let state = &mut self.tables[usize::from(step.rule.table)];
+        touch(state, self.hasher, self.bulk, step.slot, self.key, key)
+    }
+
+    fn rule_state(&self, step: Step<'b>) -> &RuleState {
+        &self.tables[usize::from(step.rule.table)].rules[usize::from(step.rule.rule)]
+    }
+
+    #[cold]
+    fn failure(
+        &self,
+        step: Step<'b>,
+        part: RulePart,
+        column: Option<usize>,
+        reason: Reason,
+    ) -> EventFailure {
+        let at = At {
+            table: step.rule.table,
+            rule: step.rule.rule,
+            part,
+            column,
+        };
+        EventFailure::new(self.projection, step.event_index as usize, at, reason)
+    }
+}
+
+fn evaluate<'s>(
+    program: &'s Program,
+    scratch: &'s Bump,
+    machine: &mut Machine,
+    step: Step<'s>,
+    element: Element<'s>,
+) -> Result<Value<'s>, EvalError> {
+    let env = Env {
+        row: &[],
+        old: &[],
+        event: step.event,
+        item: element.members,
+        index: element.index,
+        arena: scratch,
+    };
+    program.evaluate(&env, machine)
+}
+
+pub(super) fn hash_of(hasher: &RandomState, slot: i32, key: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write_i32(slot);
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// The row for a packed key, brought into the cache if need be.
+fn touch(
+    state: &mut TableState,
+    hasher: &RandomState,
+    bulk: bool,
+    slot: i32,
+    packed: &[u8],
+    key: &[Value<'_>],
+) -> u32 {
+    let slot = if state.shared { SHARED_SLOT } else { slot };
+    let hash = hash_of(hasher, slot, packed);
+    if let Some(row) = state.cache.find(hash, slot, packed) {
+        let head = state.cache.head_mut(row);
+        if !head.has(mark::NEEDED) {
+            state.hits += 1;
+        }
+        head.marks |= mark::REFERENCED;
+        return row;
+    }
+    state.misses += 1;
+    let row = state.cache.insert(hash, slot, packed);
+    for (column, value) in key.iter().enumerate() {
+        state.cache.replace(row, column, Cell::from_value(*value));
+    }
+    if !(bulk && !state.cache.evicted) {
+        state.cache.head_mut(row).marks |= mark::NEEDED;
+    }
+    state.cache.head_mut(row).marks |= mark::REFERENCED;
+    row
+}

@@ -1,0 +1,59 @@
+//! What the fold keeps for each table: its rows, and what is known of its rules beforehand.
+
+use super::cache::TableCache;
+use crate::definition::projection::{Rule, Table};
+use crate::event::json::Plan;
+use crate::expression::cell::Cell;
+
+#[derive(Debug)]
+pub(super) struct TableState {
+    pub(super) cache: TableCache,
+    /// Partitions share rows: they are locked, and live only for the batch.
+    pub(super) shared: bool,
+    pub(super) rules: Vec<RuleState>,
+    /// What `old.` reads of a row that there was not.
+    pub(super) null_row: Vec<Cell>,
+    /// A new row has nulls in not-null columns until some rule fills them.
+    pub(super) null_by_default: bool,
+    /// Some rule reads `old.`.
+    pub(super) reads_old: bool,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct RuleState {
+    /// `when` has to wait for the second pass.
+    pub(super) when_reads_row: bool,
+    /// Takes `item.` members out of an element of `each`.
+    pub(super) item_plan: Plan,
+}
+
+impl TableState {
+    pub(super) fn new(table: &Table, shared: bool) -> TableState {
+        let others = &table.columns[table.key_len..];
+        TableState {
+            cache: TableCache::new(table.columns.len()),
+            shared,
+            rules: table.rules.iter().map(RuleState::new).collect(),
+            null_row: table.columns.iter().map(|_| Cell::NULL).collect(),
+            null_by_default: others.iter().any(|column| column.not_null && column.default.is_null()),
+            reads_old: table.rules.iter().any(|rule| rule.reads_old),
+            hits: 0,
+            misses: 0,
+        }
+    }
+}
+
+impl RuleState {
+    fn new(rule: &Rule) -> RuleState {
+        let when = rule.when.as_ref();
+        RuleState {
+            when_reads_row: when.is_some_and(|when| when.reads_row() || when.reads_old()),
+            item_plan: match &rule.each {
+                Some(each) => Plan::new(&each.paths),
+                None => Plan::default(),
+            },
+        }
+    }
+}

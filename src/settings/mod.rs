@@ -1,0 +1,173 @@
+//! Settings: file, environment and flags (as written) to [`Settings`] (as meant: checked, nothing optional required).
+//!
+//! Later layers win: `consolidator.yaml` or `--config FILE`, then `CONSOLIDATOR__SECTION__KEY`, then `--set section.key=value`.
+//! Knows no command and opens no connection. Every key, with its default and meaning, stands in [`keys::KEYS`].
+
+pub mod keys;
+mod layers;
+pub mod memory;
+mod quantity;
+mod reader;
+mod secret;
+mod show;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use layers::Layer;
+pub use layers::Sources;
+pub use memory::MemoryPlan;
+pub use quantity::{format_bytes, format_duration, parse_bytes, parse_duration};
+use reader::Reader;
+pub use secret::Secret;
+pub use show::{Footprint, show_json, show_yaml};
+
+/// What the whole program runs with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub kafka: KafkaSettings,
+    pub postgres: PostgresSettings,
+    /// The folder that holds one definition per file.
+    pub projections: PathBuf,
+    pub http: HttpSettings,
+    pub worker: WorkerSettings,
+    pub rebuild: RebuildSettings,
+    pub log: LogSettings,
+    /// For every key: where its value came from (`consolidator.yaml:3:9`, a variable, `--set`, `default`).
+    pub origins: BTreeMap<String, String>,
+    /// Secret key (`postgres.url`, `kafka.properties.sasl.password`) -> the file it was read from.
+    pub secret_files: BTreeMap<String, PathBuf>,
+}
+
+/// How to reach Kafka.
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `host:port`, several separated by commas.
+    pub brokers: String,
+    /// Prefix of every consumer group: `<group>.<projection>.g<generation>`.
+    pub group: String,
+    /// Any librdkafka property but the [`keys::RESERVED_PROPERTIES`]; secrets are already read from their files.
+    #[serde(default)]
+    pub properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for KafkaSettings {
+    /// Values of secret properties are not shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: BTreeMap<&str, &str> = self
+            .properties
+            .iter()
+            .map(|(name, value)| match keys::is_secret_property(name) {
+                true => (name.as_str(), secret::HIDDEN),
+                false => (name.as_str(), value.as_str()),
+            })
+            .collect();
+        f.debug_struct("KafkaSettings")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("properties", &shown)
+            .finish()
+    }
+}
+
+/// How to reach Postgres, and who reads there.
+#[derive(Debug, Clone)]
+pub struct PostgresSettings {
+    pub url: Secret,
+    pub read_schema: String,
+    /// Roles that may read the read schema.
+    pub readers: Vec<String>,
+    /// Hard limit of this process, lanes included.
+    pub max_connections: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct HttpSettings {
+    /// `None`: `off`.
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerSettings {
+    /// Per generation and process.
+    pub lanes: usize,
+    /// Bound of a batch near the end of the log.
+    pub batch_events: usize,
+    /// How long a batch near the end of the log waits for more events.
+    pub batch_linger: Duration,
+    /// Bytes; shared out by [`MemoryPlan`].
+    pub memory_limit: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct RebuildSettings {
+    pub on_change: OnChange,
+    /// How long the old generation stays fed after a switch.
+    pub grace: Duration,
+}
+
+/// What `run` does about a definition that changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnChange {
+    /// Build the new generation and switch readers to it.
+    Switch,
+    /// Build it and keep it beside the live one.
+    Hold,
+    /// Go on with the live one.
+    Ignore,
+}
+
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    pub filter: LogFilter,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogFilter {
+    /// `info` for `run` and `demo`, `warn` for the other commands.
+    Auto,
+    /// Directives as `tracing` takes them, for example `info,consolidator::worker=debug`.
+    Directives(String),
+}
+
+/// Everything that is wrong with the settings, each problem with the place it was written at.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .problems.join("\n"))]
+pub struct SettingsError {
+    pub problems: Vec<String>,
+}
+
+impl Settings {
+    /// Reads all layers and checks them; every problem is reported, not just the first.
+    pub fn load(sources: &Sources) -> Result<Settings, SettingsError> {
+        let mut problems = Vec::new();
+        let file = Layer::from_file(sources, &mut problems);
+        let environment = Layer::from_environment(&sources.environment, &mut problems);
+        let flags = Layer::from_flags(&sources.set, &mut problems);
+        let mut reader = Reader::merge([file, environment, flags], problems);
+        let settings = reader.settings();
+        let problems = reader.into_problems();
+        match problems.is_empty() {
+            true => Ok(settings),
+            false => Err(SettingsError { problems }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

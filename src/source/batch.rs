@@ -1,0 +1,218 @@
+//! A batch of records, read in place from librdkafka's buffers. Knows nothing of groups or offsets
+//! that are kept.
+
+use std::ffi::CStr;
+
+use bumpalo::Bump;
+
+use super::TopicPartition;
+use super::raw::{MessageError, Messages};
+use crate::event::Record;
+
+/// Records of one lane, in offset order per partition. Owns the client's buffers that they lie in:
+/// frees them on [`clear`](RecordBatch::clear) and drop, and keeps the client alive until then.
+pub struct RecordBatch {
+    messages: Messages,
+    /// Per message, the index of its topic.
+    topics: Vec<u32>,
+    bytes: usize,
+    bytes_max: usize,
+    headers_wanted: bool,
+    /// Holds the slices of headers that `records` hands out.
+    headers: Bump,
+}
+
+impl Default for RecordBatch {
+    fn default() -> Self {
+        RecordBatch::with_headers(false)
+    }
+}
+
+impl RecordBatch {
+    /// An empty batch; `wanted`: whether its records shall carry their headers. Parsing them costs
+    /// time, so only if a rule reads one.
+    pub fn with_headers(wanted: bool) -> RecordBatch {
+        RecordBatch {
+            messages: Messages::default(),
+            topics: Vec::new(),
+            bytes: 0,
+            bytes_max: usize::MAX,
+            headers_wanted: wanted,
+            headers: Bump::new(),
+        }
+    }
+
+    /// Polling stops soon after the batch holds that many bytes of keys and values (it takes a few
+    /// thousand records at a time, and looks in between).
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.bytes_max = bytes_max;
+    }
+
+    /// Number of records.
+    pub fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.topics.is_empty()
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_full(&self, records_max: usize) -> bool {
+        self.len() >= records_max || self.bytes >= self.bytes_max
+    }
+
+    /// The records, in the order in which they came.
+    pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
+        (0..self.len()).map(|index| self.record(index))
+    }
+
+    /// One record. With headers wanted, each call builds the list anew, and the memory is given back
+    /// on `clear`: ask once per record.
+    ///
+    /// # Panics
+    /// If `index` is not below `len`.
+    pub fn record(&self, index: usize) -> Record<'_> {
+        Record {
+            topic: self.topics[index] as usize,
+            partition: self.messages.partition(index),
+            offset: self.messages.offset(index),
+            timestamp_ms: self.messages.timestamp_ms(index),
+            key: self.messages.key(index),
+            value: self.messages.value(index),
+            headers: if self.headers_wanted {
+                self.headers_of(index)
+            } else {
+                &[]
+            },
+        }
+    }
+
+    /// The leader epoch under which the record was written, if the broker told: with it a truncated
+    /// log can be noticed (KIP-320).
+    ///
+    /// # Panics
+    /// If `index` is not below `len`.
+    pub fn leader_epoch(&self, index: usize) -> Option<i32> {
+        self.messages.leader_epoch(index)
+    }
+
+    /// Frees the records; the batch can be filled again, by any lane.
+    pub fn clear(&mut self) {
+        self.messages.clear();
+        self.topics.clear();
+        self.bytes = 0;
+        self.headers.reset();
+    }
+
+    pub(super) fn messages(&mut self) -> &mut Messages {
+        &mut self.messages
+    }
+
+    /// Takes in the messages that came since the last call: resolves their topics, and hands out
+    /// the errors among them. `noticed` hears of both in order; of records once per run of them.
+    pub(super) fn admit(&mut self, topics: &mut TopicIndex, mut noticed: impl FnMut(Noticed)) {
+        let mut last = None;
+        let mut index = self.topics.len();
+        while index < self.messages.len() {
+            let topic = topics.resolve(&self.messages, index);
+            let partition = self.messages.partition(index);
+            let at = topic.map(|topic| TopicPartition {
+                topic: topic as usize,
+                partition,
+            });
+            let (Some(topic), Some(known), None) = (topic, at, self.messages.error(index)) else {
+                let error = self.messages.error(index).unwrap_or_else(|| MessageError {
+                    code: rdkafka::types::RDKafkaErrorCode::UnknownTopic,
+                    text: "a record of a topic that was not subscribed".to_owned(),
+                    offset: self.messages.offset(index),
+                });
+                noticed(Noticed::Failure(at, error));
+                self.messages.remove(index);
+                last = None;
+                continue;
+            };
+            if last != Some(known) {
+                last = Some(known);
+                noticed(Noticed::Records(known));
+            }
+            self.bytes += self.messages.key(index).map_or(0, <[u8]>::len)
+                + self.messages.value(index).map_or(0, <[u8]>::len);
+            self.topics.push(topic);
+            index += 1;
+        }
+    }
+
+    fn headers_of(&self, index: usize) -> &[(&str, Option<&[u8]>)] {
+        let mut list: Vec<(&str, Option<&[u8]>)> = Vec::new();
+        self.messages.headers(index, |name, value| {
+            // A name that is not UTF-8 can be asked for by no definition.
+            if let Ok(name) = name.to_str() {
+                list.push((name, value));
+            }
+        });
+        self.headers.alloc_slice_copy(&list)
+    }
+}
+
+/// What [`RecordBatch::admit`] came across.
+pub(super) enum Noticed {
+    /// One or more records of this partition.
+    Records(TopicPartition),
+    Failure(Option<TopicPartition>, MessageError),
+}
+
+/// From the client's topic objects to indexes into the subscribed topics, without comparing names
+/// for every record.
+pub(super) struct TopicIndex {
+    names: Vec<std::ffi::CString>,
+    /// `(identity, index)`, the last one used first.
+    known: Vec<(usize, u32)>,
+}
+
+impl TopicIndex {
+    pub fn new(names: Vec<std::ffi::CString>) -> TopicIndex {
+        TopicIndex {
+            names,
+            known: Vec::new(),
+        }
+    }
+
+    pub fn name(&self, topic: usize) -> &CStr {
+        &self.names[topic]
+    }
+
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.names
+            .iter()
+            .position(|known| known.to_bytes() == name.as_bytes())
+    }
+
+    /// To be called when partitions are assigned: an object of a topic that was not assigned may
+    /// have been freed, and its address used again.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    fn resolve(&mut self, messages: &Messages, index: usize) -> Option<u32> {
+        let identity = messages.topic_identity(index);
+        if let Some((first, topic)) = self.known.first()
+            && *first == identity
+        {
+            return Some(*topic);
+        }
+        if let Some(at) = self.known.iter().position(|(known, _)| *known == identity) {
+            self.known.swap(0, at);
+            return Some(self.known[0].1);
+        }
+        let name = messages.topic_name(index)?;
+        let topic = self.find(name.to_str().ok()?)?;
+        let topic = u32::try_from(topic).ok()?;
+        self.known.insert(0, (identity, topic));
+        Some(topic)
+    }
+}

@@ -1,0 +1,118 @@
+//! Connections: how every session of ours is set up, and the one pool with its hard limit.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+
+use super::error::{Context, Result, StoreError};
+use super::migrate;
+
+/// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A lane uses about ten statements per table and session.
+const STATEMENTS_KEPT: usize = 1_000;
+
+/// Sent after connecting, not as start-up parameters, so that poolers in session mode take it.
+const SESSION: &str = "set client_min_messages = warning; \
+     set search_path = pg_catalog, pg_temp; \
+     set default_transaction_isolation = 'read committed'; \
+     set jit = off; \
+     set lock_timeout = '30s'; \
+     set statement_timeout = 0; \
+     set idle_in_transaction_session_timeout = '60s'";
+
+/// Everything that names Postgres in the settings.
+#[derive(Clone, Debug)]
+pub struct ConnectSettings {
+    /// `postgres://user:password@host:port/database?sslmode=…`
+    pub url: String,
+    /// Of this process, lanes included.
+    pub max_connections: u32,
+}
+
+/// The database: control schema, generations, views. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) pool: PgPool,
+}
+
+impl Store {
+    /// Connects once, brings the control schema up to date, and opens the pool.
+    ///
+    /// # Errors
+    /// `Refused` (the URL), `Disconnected` (nobody answers), `Authentication`, `NoDatabase`, `Permission` (no schema yet and
+    /// no right to create it), each with the server's own words.
+    pub async fn connect(settings: &ConnectSettings) -> Result<Store> {
+        let options = options(&settings.url)?;
+        let place = place(&options);
+        let mut first = options
+            .connect()
+            .await
+            .context(|| format!("connecting to Postgres at {place}"))?;
+        migrate::migrate(&mut first).await?;
+        first.close().await.doing("closing a connection")?;
+
+        let pool = PgPoolOptions::new()
+            .max_connections(settings.max_connections.max(2))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .idle_timeout(Duration::from_secs(60))
+            .max_lifetime(None)
+            .after_connect(|connection, _| Box::pin(set_up(connection)))
+            .connect_lazy_with(options);
+        Ok(Store { pool })
+    }
+
+    /// Closes the pool; connections that lanes still hold end with them.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// Does the server answer?
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("select 1")
+            .execute(&self.pool)
+            .await
+            .doing("asking Postgres whether it is there")?;
+        Ok(())
+    }
+}
+
+fn options(url: &str) -> Result<PgConnectOptions> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        // The url may hold a password: it is not repeated.
+        return Err(StoreError::refused("reading postgres.url", "it does not begin with postgres://"));
+    }
+    let options = PgConnectOptions::from_str(url)
+        .map_err(|error| StoreError::from_sqlx(&error, "reading postgres.url"))?;
+    let application = match options.get_application_name() {
+        Some(name) => name.to_owned(),
+        None => "consolidator".to_owned(),
+    };
+    Ok(options
+        .application_name(&application)
+        .statement_cache_capacity(STATEMENTS_KEPT)
+        .disable_statement_logging())
+}
+
+/// Host, port and database, never a secret.
+fn place(options: &PgConnectOptions) -> String {
+    let database = options.get_database().unwrap_or(options.get_username());
+    match options.get_socket() {
+        Some(socket) => format!("{}, database {database}", socket.display()),
+        None => format!(
+            "{}:{}, database {database}",
+            options.get_host(),
+            options.get_port()
+        ),
+    }
+}
+
+async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+    sqlx::raw_sql(SESSION).execute(connection).await?;
+    Ok(())
+}

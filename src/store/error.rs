@@ -1,0 +1,252 @@
+//! What can go wrong in the store, sorted by what can be done about it. Knows nothing of what the worker then does.
+
+use std::fmt;
+
+use sqlx::postgres::PgDatabaseError;
+
+/// Classes of errors, by SQLSTATE where PostgreSQL gave one
+/// (<https://www.postgresql.org/docs/15/errcodes-appendix.html>). Every answer to them matches exhaustively.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ErrorKind {
+    /// 40001, 40P01, 55P03, 57014: others were in the way. The same batch again.
+    Contention,
+    /// A row that is written under the rule "one partition at a time" belongs to another partition. Index into the
+    /// projection's tables.
+    OwnershipConflict { table: usize },
+    /// A claim moved fewer checkpoints than it named, or the session lost its transaction (25P03): somebody else owns a partition.
+    Fenced,
+    /// 26000, 42P05: the connection does not hold the statements it should. Reconnect.
+    StatementGone,
+    /// 08xxx, 57P01-03, 25006, I/O, no free connection in time: reconnect, take over again.
+    Disconnected,
+    /// COMMIT did not answer "done": only the checkpoint tells.
+    CommitUnknown,
+    /// 53xxx: disk, memory or connections used up.
+    OutOfResources,
+    /// 58xxx, XX001, XX002: the server's own trouble.
+    ServerFault,
+    /// 42501.
+    Permission,
+    /// 42P01, 42703, 3F000: a table, column or schema of ours is not there any more.
+    SchemaDiffers,
+    /// 28xxx.
+    Authentication,
+    /// 3D000.
+    NoDatabase,
+    /// 22xxx, 23xxx (but see `OwnershipConflict`), 54000: a value that a table does not take.
+    EventFault,
+    /// We refuse what was asked for, and the message says why (a name taken, a type PostgreSQL does not have, a missing role).
+    Refused,
+    /// Everything else; treated as systemic, never as an event's fault.
+    Unexpected,
+}
+
+impl ErrorKind {
+    /// The session cannot be used any more.
+    pub fn ends_session(self) -> bool {
+        match self {
+            ErrorKind::StatementGone | ErrorKind::Disconnected | ErrorKind::CommitUnknown => true,
+            ErrorKind::Contention
+            | ErrorKind::OwnershipConflict { .. }
+            | ErrorKind::Fenced
+            | ErrorKind::OutOfResources
+            | ErrorKind::ServerFault
+            | ErrorKind::Permission
+            | ErrorKind::SchemaDiffers
+            | ErrorKind::Authentication
+            | ErrorKind::NoDatabase
+            | ErrorKind::EventFault
+            | ErrorKind::Refused
+            | ErrorKind::Unexpected => false,
+        }
+    }
+
+    fn of_sqlstate(code: &str) -> ErrorKind {
+        match code {
+            "40001" | "40P01" | "55P03" | "57014" => ErrorKind::Contention,
+            "25P03" => ErrorKind::Fenced,
+            "26000" | "42P05" => ErrorKind::StatementGone,
+            "57P01" | "57P02" | "57P03" | "25006" => ErrorKind::Disconnected,
+            "42501" => ErrorKind::Permission,
+            "42P01" | "42703" | "3F000" => ErrorKind::SchemaDiffers,
+            "3D000" => ErrorKind::NoDatabase,
+            "XX001" | "XX002" => ErrorKind::ServerFault,
+            "54000" => ErrorKind::EventFault,
+            _ => match code.get(..2) {
+                Some("08") => ErrorKind::Disconnected,
+                Some("22" | "23") => ErrorKind::EventFault,
+                Some("28") => ErrorKind::Authentication,
+                Some("53") => ErrorKind::OutOfResources,
+                Some("58") => ErrorKind::ServerFault,
+                _ => ErrorKind::Unexpected,
+            },
+        }
+    }
+}
+
+/// An error of the store: kind, PostgreSQL's words, and what was being done.
+#[derive(Debug)]
+pub struct StoreError {
+    pub kind: ErrorKind,
+    /// As PostgreSQL gave it; `None` if the error is not the server's.
+    pub sqlstate: Option<Box<str>>,
+    pub message: String,
+    /// Detail and hint, as far as the server gave them or we can.
+    pub hint: Option<Box<str>>,
+    /// What was being done: `writing table inventory`.
+    pub context: String,
+}
+
+/// The usual result here.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+impl StoreError {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        context: impl Into<String>,
+        message: impl Into<String>,
+    ) -> StoreError {
+        StoreError {
+            kind,
+            sqlstate: None,
+            message: message.into(),
+            hint: None,
+            context: context.into(),
+        }
+    }
+
+    pub(crate) fn refused(context: impl Into<String>, message: impl Into<String>) -> StoreError {
+        StoreError::new(ErrorKind::Refused, context, message)
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<Box<str>>) -> StoreError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// From sqlx, outside of COMMIT.
+    pub(crate) fn from_sqlx(error: &sqlx::Error, context: impl Into<String>) -> StoreError {
+        let context = context.into();
+        let kind = match error {
+            sqlx::Error::Database(database) => {
+                return match database.try_downcast_ref::<PgDatabaseError>() {
+                    Some(error) => StoreError::from_server(error, context),
+                    None => StoreError::new(ErrorKind::Unexpected, context, database.to_string()),
+                };
+            }
+            sqlx::Error::Io(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::BeginFailed => ErrorKind::Disconnected,
+            sqlx::Error::Configuration(_) | sqlx::Error::Tls(_) => ErrorKind::Refused,
+            _ => ErrorKind::Unexpected,
+        };
+        let message = match error {
+            sqlx::Error::Io(source) => source.to_string(),
+            sqlx::Error::PoolTimedOut => {
+                "no connection in time: the server refuses, or postgres.max_connections are in use"
+                    .to_owned()
+            }
+            sqlx::Error::Configuration(source) | sqlx::Error::Tls(source) => {
+                let cause = source.source().map(|cause| format!(": {cause}"));
+                format!("{source}{}", cause.unwrap_or_default())
+            }
+            other => other.to_string(),
+        };
+        StoreError::new(kind, context, message)
+    }
+
+    fn from_server(error: &PgDatabaseError, context: String) -> StoreError {
+        let hint = match (error.detail(), error.hint()) {
+            (None, None) => None,
+            (Some(text), None) | (None, Some(text)) => Some(text.into()),
+            (Some(detail), Some(hint)) => Some(format!("{detail} {hint}").into()),
+        };
+        StoreError {
+            kind: ErrorKind::of_sqlstate(error.code()),
+            sqlstate: Some(error.code().into()),
+            message: error.message().to_owned(),
+            hint,
+            context,
+        }
+    }
+
+    /// Any error of COMMIT, however it looks: whether it took effect is only to be read from the checkpoint.
+    pub(crate) fn from_commit(error: &sqlx::Error) -> StoreError {
+        StoreError {
+            kind: ErrorKind::CommitUnknown,
+            ..StoreError::from_sqlx(error, "committing")
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.context, self.message)?;
+        if let Some(hint) = &self.hint {
+            write!(f, " ({hint})")?;
+        }
+        match &self.sqlstate {
+            Some(sqlstate) => write!(f, " [{sqlstate}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+/// Adds what was being done to errors of sqlx.
+pub(crate) trait Context<T> {
+    fn context(self, context: impl FnOnce() -> String) -> Result<T>;
+    fn doing(self, context: &'static str) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, sqlx::Error> {
+    fn context(self, context: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| StoreError::from_sqlx(&error, context()))
+    }
+
+    fn doing(self, context: &'static str) -> Result<T> {
+        self.map_err(|error| StoreError::from_sqlx(&error, context))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_of_the_table_has_its_kind() {
+        for (code, kind) in [
+            ("40001", ErrorKind::Contention),
+            ("40P01", ErrorKind::Contention),
+            ("55P03", ErrorKind::Contention),
+            ("57014", ErrorKind::Contention),
+            ("25P03", ErrorKind::Fenced),
+            ("26000", ErrorKind::StatementGone),
+            ("42P05", ErrorKind::StatementGone),
+            ("08006", ErrorKind::Disconnected),
+            ("57P01", ErrorKind::Disconnected),
+            ("57P03", ErrorKind::Disconnected),
+            ("25006", ErrorKind::Disconnected),
+            ("53100", ErrorKind::OutOfResources),
+            ("58030", ErrorKind::ServerFault),
+            ("XX001", ErrorKind::ServerFault),
+            ("42501", ErrorKind::Permission),
+            ("42P01", ErrorKind::SchemaDiffers),
+            ("42703", ErrorKind::SchemaDiffers),
+            ("28P01", ErrorKind::Authentication),
+            ("3D000", ErrorKind::NoDatabase),
+            ("22003", ErrorKind::EventFault),
+            ("23502", ErrorKind::EventFault),
+            ("54000", ErrorKind::EventFault),
+            ("54001", ErrorKind::Unexpected),
+            ("42601", ErrorKind::Unexpected),
+            ("XX000", ErrorKind::Unexpected),
+        ] {
+            assert_eq!(ErrorKind::of_sqlstate(code), kind, "{code}");
+        }
+    }
+}

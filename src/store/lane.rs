@@ -1,0 +1,359 @@
+//! A lane's connection and its one transaction: claim, load or lock, write, commit. Knows nothing of events.
+
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, Connection, Postgres};
+use tokio::runtime::Handle;
+
+use super::checkpoint::{self, Checkpoint, Claim, Partition, TakeOver};
+use super::connect::Store;
+use super::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
+use super::error::{Context, ErrorKind, Result, StoreError};
+use super::layout::{Layout, PLACEHOLDER, TableLayout};
+use super::rows::{self, Rows};
+
+/// Plans for a lane's statements: parameters are small sets of keys, tables are large, statistics may be missing. Always by index,
+/// planned once.
+const LANE_SESSION: &str = "set plan_cache_mode = force_generic_plan; set enable_hashjoin = off; \
+     set enable_mergejoin = off; set enable_seqscan = off; set max_parallel_workers_per_gather = 0";
+
+/// Bytes of a COPY sent at once.
+const COPY_PIECE_BYTES: usize = 1 << 20;
+
+/// One connection, for one lane, as long as it lives.
+#[derive(Debug)]
+pub struct LaneStore {
+    pool: PgPool,
+    /// Always there, but while it is dropped.
+    connection: Option<PoolConnection<Postgres>>,
+    /// A connection of a pool can only be dropped inside of a runtime; a lane may be dropped anywhere.
+    runtime: Handle,
+    /// `host/pid/lane`, for people who look for the owner of a partition.
+    name: String,
+    /// How long a rival's open transaction is waited for before its session is ended.
+    rival_wait: Duration,
+}
+
+impl LaneStore {
+    /// Takes a connection out of the store's pool for good.
+    ///
+    /// # Errors
+    /// As the server's; `Disconnected` if the pool has none left.
+    pub async fn connect(store: &Store, name: &str, rival_wait: Duration) -> Result<LaneStore> {
+        let connection = acquire(&store.pool).await?;
+        Ok(LaneStore {
+            pool: store.pool.clone(),
+            connection: Some(connection),
+            runtime: Handle::current(),
+            name: name.to_owned(),
+            rival_wait,
+        })
+    }
+
+    /// Throws the connection away, with whatever it had open, and gets a new one. Partitions have to be taken over again: the
+    /// checkpoints name the old session as their owner.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn reconnect(&mut self) -> Result<()> {
+        let fresh = acquire(&self.pool).await?;
+        self.connection = Some(fresh);
+        Ok(())
+    }
+
+    fn session(&mut self) -> &mut PgConnection {
+        self.connection.as_mut().expect("a lane has a connection while it lives")
+    }
+
+    /// Raises the epochs of these partitions, so that nobody else can commit for them any more, and reads where they stand. A rival's
+    /// open transaction is waited for, then its session is ended. Partitions without a checkpoint begin at their `begin_offset`.
+    /// Also the way to learn the outcome of a COMMIT that did not answer.
+    ///
+    /// # Errors
+    /// `Contention` if somebody unknown keeps the checkpoints locked.
+    pub async fn take_over(&mut self, generation: i64, parts: &[Partition]) -> Result<TakeOver> {
+        checkpoint::ensure(self.session(), generation, parts).await?;
+        let (name, rival_wait) = (self.name.clone(), self.rival_wait);
+        checkpoint::take_over(self.session(), generation, parts, &name, rival_wait).await
+    }
+
+    /// Checkpoints as they are once nobody has an open transaction on them. Only reads; epochs stay.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn reread(&mut self, generation: i64, slots: &[i32]) -> Result<Vec<Checkpoint>> {
+        checkpoint::reread(self.session(), generation, slots).await
+    }
+
+    /// Gives partitions (slot, epoch) up in good order.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn release(&mut self, generation: i64, held: &[(i32, i64)]) -> Result<()> {
+        checkpoint::release(self.session(), generation, held).await
+    }
+
+    /// The table goes over to the locked way for good, and every lane of the generation is fenced once, this one too. False if
+    /// it had gone over already.
+    ///
+    /// # Errors
+    /// `Contention` if somebody unknown keeps the checkpoints locked.
+    pub async fn give_up_ownership(&mut self, layout: &Layout, table: usize) -> Result<bool> {
+        let name = &layout.tables[table].name;
+        let rival_wait = self.rival_wait;
+        checkpoint::give_up_ownership(self.session(), layout.generation, name, rival_wait).await
+    }
+
+    /// Begins the transaction of one batch by claiming its partitions.
+    ///
+    /// # Errors
+    /// `Fenced` if any of the claims does not hold; nothing is open then.
+    pub async fn begin<'l>(&'l mut self, layout: &'l Layout, claims: &[Claim]) -> Result<Transaction<'l>> {
+        let mut tx = self
+            .session()
+            .begin_with("begin isolation level read committed")
+            .await
+            .doing("beginning a batch")?;
+        checkpoint::claim(&mut tx, layout.generation, claims).await?;
+        Ok(Transaction {
+            tx,
+            layout,
+            placeholders: Vec::new(),
+        })
+    }
+}
+
+impl Drop for LaneStore {
+    fn drop(&mut self) {
+        let _inside = self.runtime.enter();
+        self.connection = None;
+    }
+}
+
+/// The transaction of one batch; claimed. Dropped without [`commit`](Transaction::commit), it is rolled back.
+#[must_use = "a batch that is not committed is rolled back"]
+#[derive(Debug)]
+pub struct Transaction<'l> {
+    tx: sqlx::Transaction<'l, Postgres>,
+    layout: &'l Layout,
+    /// Keys that were locked, by table, and how many of them hold only a placeholder.
+    placeholders: Vec<(usize, EncodedKeys, u64)>,
+}
+
+impl Transaction<'_> {
+    /// Rows of an owned table, those that are there. The caller compares owners.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn load_owned(&mut self, table: usize, keys: &EncodedKeys) -> Result<Rows> {
+        let layout = self.table(table);
+        debug_assert!(!layout.shared, "rows of a shared table are locked");
+        self.load(layout, keys, None).await
+    }
+
+    /// Rows of a shared table, those that are there, locked until the end of the transaction; the missing ones are claimed too, so that
+    /// nobody else can create them meanwhile. Keys must be sorted, and tables locked in the order of their index: everybody
+    /// locks in the same order.
+    ///
+    /// # Errors
+    /// As the server's; `Contention` if somebody holds a row for too long.
+    pub async fn lock_shared(&mut self, table: usize, keys: EncodedKeys) -> Result<Rows> {
+        let layout = self.table(table);
+        debug_assert!(layout.shared, "rows of an owned table are not locked");
+        let mut missing = 0;
+        for chunk in &keys.chunks {
+            missing += rows::execute(&mut self.tx, &layout.sql.lock, chunk)
+                .await
+                .context(|| format!("locking rows of table {}", layout.name))?;
+        }
+        // A statement of its own: it sees what those committed whom the locking waited for.
+        let rows = if missing == keys.rows() as u64 {
+            Rows::default()
+        } else {
+            self.load(layout, &keys, Some(PLACEHOLDER)).await?
+        };
+        if missing > 0 {
+            self.placeholders.push((table, keys, missing));
+        }
+        Ok(rows)
+    }
+
+    /// Writes everything that the batch changes; once per batch, also if that is nothing.
+    ///
+    /// # Errors
+    /// `OwnershipConflict`: a row belongs to another partition than the fold thought. `EventFault`: a value that a table does not take.
+    pub async fn write(&mut self, changes: &EncodedChanges) -> Result<()> {
+        for change in &changes.tables {
+            let layout = self.table(change.table);
+            if layout.shared {
+                self.write_shared(layout, change).await?;
+            } else {
+                self.write_owned(layout, change).await?;
+            }
+        }
+        self.drop_placeholders(changes).await
+    }
+
+    /// Rows and checkpoints become visible and durable together.
+    ///
+    /// # Errors
+    /// Always `CommitUnknown`: only the checkpoints tell whether it took effect.
+    pub async fn commit(self) -> Result<()> {
+        assert!(self.placeholders.is_empty(), "what was locked is written before the commit");
+        self.tx.commit().await.map_err(|error| StoreError::from_commit(&error))
+    }
+
+    /// Undoes the batch, and waits until the locks are gone.
+    ///
+    /// # Errors
+    /// As the server's; the transaction is gone in any case.
+    pub async fn rollback(self) -> Result<()> {
+        self.tx.rollback().await.doing("rolling back a batch")
+    }
+}
+
+impl<'l> Transaction<'l> {
+    fn table(&self, table: usize) -> &'l TableLayout {
+        &self.layout.tables[table]
+    }
+
+    async fn load(&mut self, layout: &TableLayout, keys: &EncodedKeys, skip_owner: Option<i32>) -> Result<Rows> {
+        let mut loaded = Rows::default();
+        let mut first_key = 0;
+        for chunk in &keys.chunks {
+            let answer = rows::fetch(&mut self.tx, &layout.sql.load, chunk)
+                .await
+                .context(|| format!("loading rows of table {}", layout.name))?;
+            loaded.extend(&answer, first_key, &layout.column_types, skip_owner)?;
+            first_key += chunk.rows;
+        }
+        Ok(loaded)
+    }
+
+    /// Without `on conflict`: a key that is there already belongs to somebody else, and that must be noticed.
+    async fn write_owned(&mut self, layout: &TableLayout, change: &EncodedTable) -> Result<()> {
+        let table = change.table;
+        let conflict = |error: StoreError| error.as_ownership_conflict(layout, table);
+        self.insert(layout, &change.inserts).await.map_err(conflict)?;
+        let updated = self.update(layout, &change.updates).await?;
+        let deleted = self.delete(layout, &change.deletes).await?;
+        if updated == change.updates.rows() as u64 && deleted == change.deletes.rows() as u64 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            ErrorKind::OwnershipConflict { table },
+            format!("writing table {}", layout.name),
+            "rows belong to another partition than the one their events came from",
+        ))
+    }
+
+    /// Every row is locked by now, new ones by their placeholder: all is an update.
+    async fn write_shared(&mut self, layout: &TableLayout, change: &EncodedTable) -> Result<()> {
+        let written = self.update(layout, &change.inserts).await?
+            + self.update(layout, &change.updates).await?
+            + self.delete(layout, &change.deletes).await?;
+        let expected = change.inserts.rows() + change.updates.rows() + change.deletes.rows();
+        if written == expected as u64 {
+            return Ok(());
+        }
+        Err(StoreError::new(
+            ErrorKind::Unexpected,
+            format!("writing table {}", layout.name),
+            format!("{written} of {expected} locked rows were there"),
+        ))
+    }
+
+    /// Keys that were locked for events that then made no row of them.
+    async fn drop_placeholders(&mut self, changes: &EncodedChanges) -> Result<()> {
+        for (table, keys, missing) in std::mem::take(&mut self.placeholders) {
+            let layout = self.table(table);
+            let filled = changes.tables.iter().filter(|change| change.table == table);
+            if filled.map(|change| change.inserts.rows() as u64).sum::<u64>() == missing {
+                continue;
+            }
+            for chunk in &keys.chunks {
+                rows::execute(&mut self.tx, &layout.sql.drop_placeholders, chunk)
+                    .await
+                    .context(|| format!("writing table {}", layout.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, layout: &TableLayout, inserts: &EncodedRows) -> Result<u64> {
+        let context = || format!("writing table {}", layout.name);
+        match inserts {
+            EncodedRows::Columns(chunks) => {
+                let mut inserted = 0;
+                for chunk in chunks {
+                    inserted += rows::execute(&mut self.tx, &layout.sql.insert, chunk).await.context(context)?;
+                }
+                Ok(inserted)
+            }
+            EncodedRows::Copy { bytes, .. } => copy(&mut self.tx, &layout.sql.copy, bytes).await.context(context),
+        }
+    }
+
+    async fn update(&mut self, layout: &TableLayout, updates: &EncodedRows) -> Result<u64> {
+        let context = || format!("writing table {}", layout.name);
+        match updates {
+            EncodedRows::Columns(chunks) => {
+                let mut updated = 0;
+                for chunk in chunks {
+                    updated += rows::execute(&mut self.tx, &layout.sql.update, chunk).await.context(context)?;
+                }
+                Ok(updated)
+            }
+            EncodedRows::Copy { bytes, .. } => {
+                let create = AssertSqlSafe(layout.sql.create_stage.as_str());
+                sqlx::query(create).execute(&mut *self.tx).await.context(context)?;
+                copy(&mut self.tx, &layout.sql.copy_stage, bytes).await.context(context)?;
+                let merge = AssertSqlSafe(layout.sql.update_from_stage.as_str());
+                let updated = sqlx::query(merge).execute(&mut *self.tx).await.context(context)?;
+                Ok(updated.rows_affected())
+            }
+        }
+    }
+
+    async fn delete(&mut self, layout: &TableLayout, deletes: &EncodedKeys) -> Result<u64> {
+        let mut deleted = 0;
+        for chunk in &deletes.chunks {
+            deleted += rows::execute(&mut self.tx, &layout.sql.delete, chunk)
+                .await
+                .context(|| format!("writing table {}", layout.name))?;
+        }
+        Ok(deleted)
+    }
+}
+
+impl StoreError {
+    /// 23505 on the table's own key.
+    fn as_ownership_conflict(mut self, layout: &TableLayout, table: usize) -> StoreError {
+        if self.sqlstate.as_deref() == Some("23505") {
+            self.kind = ErrorKind::OwnershipConflict { table };
+            self.context = format!("writing table {}", layout.name);
+        }
+        self
+    }
+}
+
+async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {
+    let mut connection = pool.acquire().await.doing("connecting a lane to Postgres")?;
+    // Its settings are a lane's: it never goes back.
+    connection.close_on_drop();
+    sqlx::raw_sql(LANE_SESSION)
+        .execute(&mut *connection)
+        .await
+        .doing("connecting a lane to Postgres")?;
+    Ok(connection)
+}
+
+async fn copy(connection: &mut PgConnection, sql: &str, bytes: &[u8]) -> std::result::Result<u64, sqlx::Error> {
+    let mut copy = connection.copy_in_raw(sql).await?;
+    for piece in bytes.chunks(COPY_PIECE_BYTES) {
+        copy.send(piece).await?;
+    }
+    copy.finish().await
+}

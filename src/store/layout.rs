@@ -1,0 +1,221 @@
+//! A generation's tables as its lanes use them: types in order, and every statement's text, made once.
+
+use super::error::{Result, StoreError};
+use super::quote::{generation_schema, identifier, identifiers, qualified};
+use super::schema::{OWNER, SHARED};
+use crate::definition::projection::{Projection, Table};
+use crate::expression::value::{Modifier, Scalar, Type};
+
+use super::encode::INTEGER;
+
+/// `"$owner"` of a row that holds a missing key's place until the end of its own transaction; nobody else ever sees it.
+pub(crate) const PLACEHOLDER: i32 = -2;
+
+/// The tables of a generation.
+#[derive(Debug)]
+pub struct Layout {
+    pub(crate) generation: i64,
+    /// By index of the projection's tables.
+    pub tables: Vec<TableLayout>,
+}
+
+/// One table.
+#[derive(Debug)]
+pub struct TableLayout {
+    pub(crate) name: String,
+    pub(crate) key_len: usize,
+    /// Rows are met from several partitions: the locked way.
+    pub(crate) shared: bool,
+    /// Some column is an array, which does not go through `unnest`.
+    pub(crate) has_arrays: bool,
+    /// The columns, without `"$owner"`.
+    pub(crate) column_types: Vec<Type>,
+    /// The columns, then `"$owner"`: what a written row has.
+    pub(crate) row_types: Vec<Type>,
+    /// The key columns, then `"$owner"`: what a deleted row has.
+    pub(crate) delete_types: Vec<Type>,
+    pub(crate) sql: Statements,
+}
+
+/// Texts of statements; each is prepared once per session.
+#[derive(Debug)]
+pub(crate) struct Statements {
+    /// Keys → position (from 1), `"$owner"`, columns; of the rows that are there.
+    pub(crate) load: String,
+    /// Keys → locks the rows that are there, claims those that are not by placeholders; counts the latter.
+    pub(crate) lock: String,
+    pub(crate) insert: String,
+    pub(crate) copy: String,
+    pub(crate) update: String,
+    pub(crate) delete: String,
+    /// Keys → removes placeholders that were not filled.
+    pub(crate) drop_placeholders: String,
+    /// A temporary table of the row's shape, for rows that come by COPY and are merged.
+    pub(crate) create_stage: String,
+    pub(crate) copy_stage: String,
+    pub(crate) update_from_stage: String,
+}
+
+impl Layout {
+    /// `shared_tables` names those of the generation that went over to the locked way.
+    ///
+    /// # Errors
+    /// `Refused`: a key column of array type.
+    pub fn new(projection: &Projection, generation: i64, shared_tables: &[String]) -> Result<Layout> {
+        let schema = generation_schema(generation);
+        let tables = projection
+            .tables
+            .iter()
+            .map(|table| {
+                let shared = !table.owned || shared_tables.contains(&table.name);
+                TableLayout::new(&schema, table, shared)
+            })
+            .collect::<Result<_>>()?;
+        Ok(Layout { generation, tables })
+    }
+
+    /// Per table: rows are met from several partitions.
+    pub fn shared(&self) -> Vec<bool> {
+        self.tables.iter().map(|table| table.shared).collect()
+    }
+}
+
+impl TableLayout {
+    fn new(schema: &str, table: &Table, shared: bool) -> Result<TableLayout> {
+        let column_types: Vec<Type> = table.columns.iter().map(|column| column.column_type).collect();
+        if column_types[..table.key_len].iter().any(|ty| ty.array) {
+            return Err(StoreError::refused(
+                format!("table {}", table.name),
+                "a key column cannot be an array",
+            ));
+        }
+        let with_owner = |types: &[Type]| types.iter().copied().chain([INTEGER]).collect::<Vec<_>>();
+        Ok(TableLayout {
+            name: table.name.clone(),
+            key_len: table.key_len,
+            shared,
+            has_arrays: column_types.iter().any(|ty| ty.array),
+            row_types: with_owner(&column_types),
+            delete_types: with_owner(&column_types[..table.key_len]),
+            column_types,
+            sql: Statements::new(schema, table, shared),
+        })
+    }
+}
+
+impl Statements {
+    fn new(schema: &str, table: &Table, shared: bool) -> Statements {
+        let place = qualified(schema, &table.name);
+        let owner = identifier(OWNER);
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        let (key, rest) = names.split_at(table.key_len);
+        let types: Vec<Type> = table.columns.iter().map(|column| column.column_type).collect();
+        let columns = identifiers(names.iter().copied());
+        let key_columns = identifiers(key.iter().copied());
+
+        let from_keys = unnest(&types[..key.len()]);
+        let same_key = join(key.iter().map(|name| format!("t.{0} = u.{0}", identifier(name))), " and ");
+        // Only an owned table's writes are checked against the owner; in a shared one the row is locked.
+        let mine = if shared { String::new() } else { format!(" and t.{owner} = u.{owner}") };
+        let assign_owner = if shared { format!("{owner} = {SHARED}") } else { format!("{owner} = u.{owner}") };
+        let assign = join(rest.iter().map(|name| format!("{0} = u.{0}", identifier(name))).chain([assign_owner]), ", ");
+
+        let loaded = join(names.iter().map(|name| format!("t.{}", identifier(name))), ", ");
+        let required: Vec<(&str, String)> = table.columns[key.len()..]
+            .iter()
+            .filter(|column| column.not_null)
+            .map(|column| (column.name.as_str(), zero(column.column_type)))
+            .collect();
+        let claimed = identifiers(key.iter().copied().chain(required.iter().map(|(name, _)| *name)).chain([OWNER]));
+        let claims = join(
+            key.iter()
+                .map(|name| format!("u.{}", identifier(name)))
+                .chain(required.iter().map(|(_, zero)| zero.clone()))
+                .chain([PLACEHOLDER.to_string()]),
+            ", ",
+        );
+        let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {}", table.name)));
+
+        Statements {
+            load: format!(
+                "select u.\"$n\"::integer, t.{owner}, {loaded} from {from_keys} with ordinality as u ({key_columns}, \"$n\") \
+                 join {place} t on {same_key}"
+            ),
+            lock: format!(
+                "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
+                 on conflict ({key_columns}) do update set {owner} = t.{owner} where false"
+            ),
+            insert: format!(
+                "insert into {place} ({columns}, {owner}) select * from {}",
+                unnest_owned(&types),
+            ),
+            copy: format!("copy {place} ({columns}, {owner}) from stdin (format binary)"),
+            update: format!(
+                "update {place} t set {assign} from {} as u ({columns}, {owner}) where {same_key}{mine}",
+                unnest_owned(&types)
+            ),
+            delete: format!(
+                "delete from {place} t using {} as u ({key_columns}, {owner}) where {same_key}{mine}",
+                unnest_owned(&types[..key.len()])
+            ),
+            drop_placeholders: format!(
+                "delete from {place} t using {from_keys} as u ({key_columns}) where {same_key} and t.{owner} = {PLACEHOLDER}"
+            ),
+            create_stage: format!(
+                "create temporary table if not exists {stage} on commit delete rows as \
+                 select {columns}, {owner} from {place} with no data"
+            ),
+            copy_stage: format!("copy {stage} ({columns}, {owner}) from stdin (format binary)"),
+            update_from_stage: format!("update {place} t set {assign} from {stage} u where {same_key}{mine}"),
+        }
+    }
+}
+
+/// `unnest($1::text[], $2::bigint[], …)`: one parameter per column.
+fn unnest(types: &[Type]) -> String {
+    let parameters = types
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| format!("${}::{}[]", index + 1, scalar(*ty)));
+    format!("unnest({})", join(parameters, ", "))
+}
+
+/// As [`unnest`], with `"$owner"` as the last parameter.
+fn unnest_owned(types: &[Type]) -> String {
+    let types: Vec<Type> = types.iter().copied().chain([INTEGER]).collect();
+    unnest(&types)
+}
+
+/// The type's name without modifier and brackets.
+fn scalar(ty: Type) -> Type {
+    Type {
+        scalar: ty.scalar,
+        modifier: Modifier::None,
+        array: false,
+    }
+}
+
+/// A constant that a not-null column takes while its row is a placeholder.
+fn zero(ty: Type) -> String {
+    let text = match ty.scalar {
+        _ if ty.array => "{}",
+        Scalar::Boolean => "false",
+        Scalar::SmallInt
+        | Scalar::Integer
+        | Scalar::BigInt
+        | Scalar::Real
+        | Scalar::Double
+        | Scalar::Numeric
+        | Scalar::Interval => "0",
+        Scalar::Text | Scalar::Varchar | Scalar::Bytea => "",
+        Scalar::Uuid => "00000000-0000-0000-0000-000000000000",
+        Scalar::Date | Scalar::Timestamp | Scalar::TimestampTz => "2000-01-01",
+        Scalar::Time => "00:00",
+        Scalar::Jsonb => "null",
+    };
+    format!("'{text}'::{ty}")
+}
+
+fn join(parts: impl IntoIterator<Item = String>, separator: &str) -> String {
+    parts.into_iter().collect::<Vec<_>>().join(separator)
+}

@@ -1,0 +1,93 @@
+//! Why a generation or one of its partitions stands still. The row is there exactly as long as it does.
+
+use sqlx::FromRow;
+
+use super::connect::Store;
+use super::error::{Context, Result};
+
+/// A row of `consolidator.stop`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
+pub struct Stop {
+    pub generation: i64,
+    /// `None`: the whole generation.
+    pub topic: Option<String>,
+    pub partition: Option<i32>,
+    /// The record that could not be applied.
+    pub offset: Option<i64>,
+    pub key: Option<String>,
+    pub event_type: Option<String>,
+    pub table_name: Option<String>,
+    pub rule: Option<String>,
+    pub reason: String,
+    pub hint: Option<String>,
+}
+
+impl Store {
+    /// Records that a generation or partition stands still; a later reason replaces an earlier one.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn record_stop(&self, stop: &Stop) -> Result<()> {
+        sqlx::query(
+            "insert into consolidator.stop \
+               (generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+             on conflict (generation, coalesce(topic, ''), coalesce(partition, -1)) do update set \
+               \"offset\" = excluded.\"offset\", key = excluded.key, event_type = excluded.event_type, \
+               table_name = excluded.table_name, rule = excluded.rule, reason = excluded.reason, hint = excluded.hint, \
+               stopped_at = now()",
+        )
+        .bind(stop.generation)
+        .bind(&stop.topic)
+        .bind(stop.partition)
+        .bind(stop.offset)
+        .bind(stop.key.as_deref().map(without_nul))
+        .bind(stop.event_type.as_deref().map(without_nul))
+        .bind(&stop.table_name)
+        .bind(&stop.rule)
+        .bind(without_nul(&stop.reason))
+        .bind(stop.hint.as_deref().map(without_nul))
+        .execute(&self.pool)
+        .await
+        .doing("recording why a projection stands still")?;
+        Ok(())
+    }
+
+    /// It goes on: of one partition, or (`None`) of the whole generation's own stop.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn clear_stop(&self, generation: i64, place: Option<(&str, i32)>) -> Result<()> {
+        sqlx::query(
+            "delete from consolidator.stop \
+             where generation = $1 and topic is not distinct from $2 and partition is not distinct from $3",
+        )
+        .bind(generation)
+        .bind(place.map(|(topic, _)| topic))
+        .bind(place.map(|(_, partition)| partition))
+        .execute(&self.pool)
+        .await
+        .doing("clearing why a projection stood still")?;
+        Ok(())
+    }
+
+    /// What a generation stands still at, oldest first.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn stops(&self, generation: i64) -> Result<Vec<Stop>> {
+        sqlx::query_as(
+            "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint \
+             from consolidator.stop where generation = $1 order by id",
+        )
+        .bind(generation)
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading why a projection stands still")
+    }
+}
+
+/// Texts of events may hold what PostgreSQL's text cannot.
+fn without_nul(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
