@@ -22,7 +22,7 @@ mod array_text;
 pub mod binary;
 mod bytes_text;
 pub mod cast;
-mod number_text;
+pub mod number_text;
 
 pub mod arithmetic;
 pub mod compare;

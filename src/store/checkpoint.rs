@@ -66,12 +66,7 @@ pub struct Claim {
 /// Makes sure of a checkpoint row for every partition; new ones get slots that nobody had.
 pub(super) async fn ensure(connection: &mut PgConnection, generation: i64, parts: &[Partition]) -> Result<()> {
     let context = "recording new partitions";
-    let known: Vec<(String, i32)> =
-        sqlx::query_as("select topic, partition from consolidator.checkpoint where generation = $1")
-            .bind(generation)
-            .fetch_all(&mut *connection)
-            .await
-            .doing(context)?;
+    let known = known(connection, generation).await?;
     let missing: Vec<&Partition> = parts
         .iter()
         .filter(|part| !known.iter().any(|(topic, partition)| *topic == part.topic && *partition == part.partition))
@@ -102,6 +97,15 @@ pub(super) async fn ensure(connection: &mut PgConnection, generation: i64, parts
     .await
     .doing(context)?;
     tx.commit().await.doing(context)
+}
+
+/// Topic and partition of every checkpoint.
+pub(super) async fn known(connection: &mut PgConnection, generation: i64) -> Result<Vec<(String, i32)>> {
+    sqlx::query_as("select topic, partition from consolidator.checkpoint where generation = $1")
+        .bind(generation)
+        .fetch_all(connection)
+        .await
+        .doing("reading which partitions are known")
 }
 
 /// Raises the epochs, waiting for a rival's open transaction at most `rival_wait`; then its backend is terminated.

@@ -73,6 +73,12 @@ impl Rows {
             .map(|(&(key, owner), cells)| LoadedRow { key: key as usize, owner, cells })
     }
 
+    /// Owner and cells of each row, to be moved out of.
+    pub fn drain(&mut self) -> impl Iterator<Item = (i32, &mut [Cell])> {
+        let owners = self.places.iter().map(|&(_, owner)| owner);
+        owners.zip(self.cells.chunks_exact_mut(self.width.max(1)))
+    }
+
     /// Takes what `load` answered; `first_key` is the number of keys before this statement's.
     pub(super) fn extend(&mut self, answer: &[PgRow], first_key: usize, types: &[Type], skip_owner: Option<i32>) -> Result<()> {
         self.width = types.len();
