@@ -262,3 +262,18 @@ fn hostile_files_are_refused_in_bounded_time() {
         );
     }
 }
+
+#[test]
+fn line_ends_of_windows_and_a_byte_order_mark_change_nothing() {
+    let text = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n    columns:\n      n: \"bigint\"\n    rules:\n      A:\n        set: |\n          n = 1 +\n            m\n";
+    let places = |text: &str| {
+        let found = definition::load("p.yaml", text).diagnostics;
+        found
+            .iter()
+            .map(|found| (found.code, found.line, found.column))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(text), [("unknown-column", 13, 13)]);
+    assert_eq!(places(&text.replace('\n', "\r\n")), places(text));
+    assert_eq!(places(&format!("\u{feff}{text}")), places(text));
+}

@@ -218,12 +218,11 @@ impl<'t> Report<'t> {
 
     /// In the file's order, each once.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| {
-            (
-                diagnostic.span.start,
-                diagnostic.severity,
-                diagnostic.span.end,
-            )
+        self.diagnostics.sort_by(|a, b| {
+            let place = |found: &Diagnostic| (found.span.start, found.severity, found.span.end);
+            place(a)
+                .cmp(&place(b))
+                .then_with(|| a.message.cmp(&b.message))
         });
         self.diagnostics
             .dedup_by(|a, b| a.span == b.span && a.message == b.message);

@@ -193,7 +193,7 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
 fn column(report: &mut Report<'_>, entry: &Entry) -> Option<ColumnFile> {
     let name = entry.key.text.clone();
     if !matches!(entry.value.kind, Kind::Map(_)) {
-        let definition = shape::sql(report, &entry.value, &name.span, "a column")?;
+        let definition = shape::column(report, &entry.value, &name.span, "a column")?;
         return Some(ColumnFile {
             name,
             definition,
@@ -211,7 +211,7 @@ fn column(report: &mut Report<'_>, entry: &Entry) -> Option<ColumnFile> {
     let (node, span) = required(report, &fields, "type", "a column")?;
     Some(ColumnFile {
         name,
-        definition: shape::sql(report, node, &span, "`type`")?,
+        definition: shape::column(report, node, &span, "`type`")?,
         comment,
     })
 }
