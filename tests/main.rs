@@ -5,7 +5,12 @@
 
 mod support;
 
+mod bad_input;
 mod demo_servers;
+mod exactness;
+mod inventory;
+mod readers;
+mod shared_keys;
 mod servers;
 mod store;
 mod tidy;

@@ -5,7 +5,7 @@
 use super::control::Shutdown;
 use super::policy::backoff;
 use super::{LaneLimits, Work};
-use crate::definition::{self, Projection, fingerprint};
+use crate::definition::{self, Projection};
 use crate::error::Failure;
 use crate::event::Decoder;
 use crate::metrics::Metrics;
@@ -84,9 +84,9 @@ pub(super) async fn prepare(settings: &Settings, store: &Store, projections: &[P
         readers: settings.postgres.readers.clone(),
     };
     for projection in projections {
-        let fingerprint = fingerprint::of_text(&projection.text);
+        let fingerprint = &projection.fold_fingerprint;
         let generation =
-            store.ensure_generation(projection, &fingerprint, &settings.kafka.group, &read).await.map_err(failed)?;
+            store.ensure_generation(projection, fingerprint, &settings.kafka.group, &read).await.map_err(failed)?;
         if generation.definition == projection.text {
             info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
         } else {

@@ -162,6 +162,8 @@ pub fn projection(name: &str, tables: Vec<Table>) -> Projection {
         name: name.to_owned(),
         description: None,
         text: format!("projection: {name}"),
+        fold_fingerprint: String::new(),
+        text_fingerprint: String::new(),
         topics: vec![Topic {
             name: "events".to_owned(),
             format: Format::Json,
