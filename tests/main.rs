@@ -6,4 +6,5 @@
 mod support;
 
 mod servers;
+mod source;
 mod tidy;
