@@ -91,7 +91,11 @@ impl Diagnostic {
         };
         let title = format!("{}[{}]", self.severity.word(), self.code);
         let place = format!("{}:{}:{}", self.file, self.line, self.column);
-        let mut out = format!("{place}: {}: {}\n", paint(tone, &title), paint("1", &self.message));
+        let mut out = format!(
+            "{place}: {}: {}\n",
+            paint(tone, &title),
+            paint("1", &self.message)
+        );
         if !self.line_text.trim().is_empty() {
             let (shown, before, marked) = self.excerpt();
             let number = self.line.to_string();
@@ -118,9 +122,17 @@ impl Diagnostic {
     /// A workflow command that GitHub shows on the line.
     /// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
     pub fn github(&self) -> String {
-        let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let data = |text: &str| {
+            text.replace('%', "%25")
+                .replace('\r', "%0D")
+                .replace('\n', "%0A")
+        };
         let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let hint = self
+            .hint
+            .as_ref()
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
         format!(
             "::{} file={},line={},col={},endLine={},endColumn={},title={}::{}",
             self.severity.word(),
@@ -136,7 +148,11 @@ impl Diagnostic {
 
     /// The source line as shown, how many characters stand before the mark, and how many are marked.
     fn excerpt(&self) -> (String, usize, usize) {
-        let line: Vec<char> = self.line_text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: Vec<char> = self
+            .line_text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let from = (self.column - 1).min(line.len());
         let to = match self.end_line == self.line {
             true => (self.end_column - 1).clamp(from, line.len()),
@@ -161,30 +177,58 @@ pub struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub fn new(source: Source<'t>) -> Self {
-        Report { source, diagnostics: Vec::new() }
+        Report {
+            source,
+            diagnostics: Vec::new(),
+        }
     }
 
-    pub fn error(&mut self, span: Range<usize>, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn error(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Error, span, code, message.into())
     }
 
-    pub fn warning(&mut self, span: Range<usize>, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn warning(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Warning, span, code, message.into())
     }
 
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
     /// In the file's order, each once.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity, diagnostic.span.end));
-        self.diagnostics.dedup_by(|a, b| a.span == b.span && a.message == b.message);
+        self.diagnostics.sort_by_key(|diagnostic| {
+            (
+                diagnostic.span.start,
+                diagnostic.severity,
+                diagnostic.span.end,
+            )
+        });
+        self.diagnostics
+            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
         self.diagnostics.truncate(DIAGNOSTICS_MAX);
         self.diagnostics
     }
 
-    fn add(&mut self, severity: Severity, span: Range<usize>, code: &'static str, message: String) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        severity: Severity,
+        span: Range<usize>,
+        code: &'static str,
+        message: String,
+    ) -> &mut Diagnostic {
         let (line, column) = self.source.position(span.start);
         let (end_line, end_column) = self.source.position(span.end.max(span.start));
         self.diagnostics.push(Diagnostic {
@@ -209,7 +253,12 @@ pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) ->
     let allowed = (name.chars().count() / 3).max(1);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= allowed && *candidate != name)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

@@ -42,9 +42,17 @@ pub fn load(file_name: &str, text: &str) -> Loaded {
     let Some(root) = yaml::parse(&mut report) else {
         let mut diagnostics = report.finish();
         if diagnostics.is_empty() {
-            diagnostics.push(Diagnostic::of_file(file_name, "empty-file", "the file is empty".to_owned()));
+            diagnostics.push(Diagnostic::of_file(
+                file_name,
+                "empty-file",
+                "the file is empty".to_owned(),
+            ));
         }
-        return Loaded { projection: None, diagnostics, tests: Vec::new() };
+        return Loaded {
+            projection: None,
+            diagnostics,
+            tests: Vec::new(),
+        };
     };
     let file = read::read(&mut report, &root);
     let projection = check::check(&mut report, &file);
@@ -53,5 +61,9 @@ pub fn load(file_name: &str, text: &str) -> Loaded {
         warnings::warn(&mut report, &file, projection);
         !report.has_errors()
     });
-    Loaded { projection, diagnostics: report.finish(), tests: file.tests }
+    Loaded {
+        projection,
+        diagnostics: report.finish(),
+        tests: file.tests,
+    }
 }

@@ -40,7 +40,10 @@ pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
     };
     match parse_text(text, &timestamptz, arena)? {
         Value::TimestampTz(time) => Ok(time),
-        _ => Err(EvalError::invalid_datetime("timestamp with time zone", text)),
+        _ => Err(EvalError::invalid_datetime(
+            "timestamp with time zone",
+            text,
+        )),
     }
 }
 
@@ -48,7 +51,9 @@ pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
 pub(super) fn bigint(text: &str) -> Result<i64, EvalError> {
     match text.as_bytes() {
         digits if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
-            Ok(digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
+            Ok(digits
+                .iter()
+                .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
         }
         _ => parse_i64(text),
     }

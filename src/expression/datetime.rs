@@ -219,8 +219,7 @@ pub fn age(left: i64, right: i64) -> Result<Interval, EvalError> {
     }
     let (later, earlier) = (left.max(right), left.min(right));
     let (year, month, day) = civil_from_days(later.div_euclid(MICROS_PER_DAY));
-    let (start_year, start_month, start_day) =
-        civil_from_days(earlier.div_euclid(MICROS_PER_DAY));
+    let (start_year, start_month, start_day) = civil_from_days(earlier.div_euclid(MICROS_PER_DAY));
     let mut span = Interval {
         months: (year - start_year) * 12 + month - start_month,
         days: day - start_day,
@@ -235,5 +234,9 @@ pub fn age(left: i64, right: i64) -> Result<Interval, EvalError> {
         span.days += days_in_month(start_year, start_month);
         span.months -= 1;
     }
-    if left < right { span.negate() } else { Ok(span) }
+    if left < right {
+        span.negate()
+    } else {
+        Ok(span)
+    }
 }

@@ -172,7 +172,8 @@ impl TableCache {
             let (chunk, at) = place(entry.row);
             chunks[chunk].heads[at].hash
         };
-        self.index.insert_unique(hash, IndexEntry { tag, row }, hash_of);
+        self.index
+            .insert_unique(hash, IndexEntry { tag, row }, hash_of);
         row
     }
 

@@ -5,7 +5,8 @@ use crate::expression::binary;
 use crate::expression::cell::Cell;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 
-use super::layout::TableLayout;
+use super::layout::{Layout, TableLayout};
+use crate::fold;
 
 /// Rows of one statement at most: bounds the memory that a statement takes on both sides.
 pub(crate) const STATEMENT_ROWS_MAX: usize = 10_000;
@@ -55,6 +56,16 @@ impl RawArray {
             self.bytes[7] = 1;
         }
         binary::encode_field(value, &self.element, &mut self.bytes);
+        self.count_row();
+    }
+
+    /// A field that is encoded already, length word first; not null.
+    fn push_field(&mut self, field: &[u8]) {
+        self.bytes.extend_from_slice(field);
+        self.count_row();
+    }
+
+    fn count_row(&mut self) {
         self.rows += 1;
         let rows = i32::try_from(self.rows).expect("a statement has few rows");
         self.bytes[12..16].copy_from_slice(&rows.to_be_bytes());
@@ -155,6 +166,54 @@ impl EncodedChanges {
         };
         self.tables.iter().map(of).sum()
     }
+}
+
+/// What a batch did, as bytes.
+pub fn changes(layout: &Layout, changes: &fold::Changes<'_>) -> EncodedChanges {
+    let tables = changes.tables.iter().enumerate();
+    let changed = tables.filter(|(_, change)| !change.is_empty());
+    EncodedChanges {
+        tables: changed
+            .map(|(table, change)| {
+                let layout = &layout.tables[table];
+                EncodedTable {
+                    table,
+                    inserts: rows(layout, Purpose::Insert, &change.inserts),
+                    updates: rows(layout, Purpose::Update, &change.updates),
+                    deletes: deletes(layout, &change.deletes),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// The keys that a batch needs rows of, in the order of `needed`.
+pub fn keys(layout: &TableLayout, needed: &fold::Rows<'_>) -> EncodedKeys {
+    let mut encoder = KeysEncoder::new(layout);
+    for n in 0..needed.len() {
+        let chunk = writable(&mut encoder.keys.chunks, encoder.types);
+        for (field, array) in needed.key_fields(n).zip(&mut chunk.arrays) {
+            array.push_field(field);
+        }
+        chunk.rows += 1;
+    }
+    encoder.finish()
+}
+
+fn rows(layout: &TableLayout, purpose: Purpose, changed: &fold::Rows<'_>) -> EncodedRows {
+    let mut encoder = RowsEncoder::new(layout, purpose, changed.len());
+    for n in 0..changed.len() {
+        encoder.push(changed.cells(n), changed.owner(n));
+    }
+    encoder.finish()
+}
+
+fn deletes(layout: &TableLayout, deleted: &fold::Rows<'_>) -> EncodedKeys {
+    let mut encoder = KeysEncoder::for_deletes(layout);
+    for n in 0..deleted.len() {
+        encoder.push_owned(&deleted.cells(n)[..layout.key_len], deleted.owner(n));
+    }
+    encoder.finish()
 }
 
 /// What will be done with encoded rows.
@@ -295,10 +354,7 @@ fn push_columns<'v>(
     types: &[Type],
     values: impl Iterator<Item = Value<'v>>,
 ) {
-    if chunks.last().is_none_or(Columns::is_full) {
-        chunks.push(Columns::new(types));
-    }
-    let chunk = chunks.last_mut().expect("a chunk was just made sure of");
+    let chunk = writable(chunks, types);
     let mut pushed = 0;
     for (value, array) in values.zip(&mut chunk.arrays) {
         array.push(value);
@@ -306,4 +362,12 @@ fn push_columns<'v>(
     }
     assert_eq!(pushed, types.len(), "a row has a cell for every column");
     chunk.rows += 1;
+}
+
+/// The last chunk, or a new one if that is full.
+fn writable<'c>(chunks: &'c mut Vec<Columns>, types: &[Type]) -> &'c mut Columns {
+    if chunks.last().is_none_or(Columns::is_full) {
+        chunks.push(Columns::new(types));
+    }
+    chunks.last_mut().expect("a chunk was just made sure of")
 }

@@ -10,7 +10,7 @@ use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::readers::ReadSettings;
 use super::{pointer, projection, readers, schema};
-use crate::definition::projection::Projection;
+use crate::definition::{self, Projection};
 
 /// The life of a generation. Only [`Store::set_state`] and the switch move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +88,7 @@ pub struct Generation {
     pub projection: String,
     /// The text it is folded by.
     pub definition: String,
+    /// [`Projection::fold_fingerprint`] of it.
     pub fingerprint: String,
     /// `<kafka.group>.<projection>.g<id>`.
     pub kafka_group: String,
@@ -97,6 +98,24 @@ pub struct Generation {
     /// Names of the tables that went over to the locked way.
     pub shared_tables: Vec<String>,
     pub reason: Option<String>,
+}
+
+impl Generation {
+    /// Its stored definition, read again: what it is folded by, whatever the files say by now.
+    ///
+    /// # Errors
+    /// `Refused`: a version of the program that reads definitions differently stored it.
+    pub fn meant(&self) -> Result<Projection> {
+        let name = format!("generation {} of {}", self.id, self.projection);
+        let loaded = definition::load(&name, &self.definition);
+        loaded.projection.ok_or_else(|| {
+            StoreError::refused(
+                name,
+                "its stored definition is no longer one that this version reads",
+            )
+            .hint("Run the version that made it, or rebuild.")
+        })
+    }
 }
 
 impl TryFrom<String> for State {
@@ -124,23 +143,26 @@ impl Store {
     pub async fn ensure_generation(
         &self,
         projection: &Projection,
-        fingerprint: &str,
         kafka_group: &str,
         read: &ReadSettings,
     ) -> Result<Generation> {
         let mut connection = self.pool.acquire().await.doing("preparing a projection")?;
         let mut tx = connection.begin().await.doing("preparing a projection")?;
         projection::lock(&mut tx, &projection.name).await?;
-        projection::remember(&mut tx, projection, fingerprint).await?;
+        projection::remember(&mut tx, projection).await?;
         let generation = match pointer::generation_of(&mut tx, &projection.name).await? {
             Some(id) => load(&mut tx, id).await?,
             None => {
-                let generation = create(&mut tx, projection, fingerprint, kafka_group).await?;
+                let generation = create(&mut tx, projection, kafka_group).await?;
                 pointer::create(&mut tx, &projection.name, generation.id).await?;
                 generation
             }
         };
-        readers::publish(&mut tx, projection, &generation, read).await?;
+        if generation.definition == projection.text {
+            readers::publish(&mut tx, projection, &generation, read).await?;
+        } else {
+            readers::publish(&mut tx, &generation.meant()?, &generation, read).await?;
+        }
         tx.commit().await.doing("preparing a projection")?;
         Ok(generation)
     }
@@ -221,7 +243,6 @@ impl Store {
 async fn create(
     connection: &mut PgConnection,
     projection: &Projection,
-    fingerprint: &str,
     kafka_group: &str,
 ) -> Result<Generation> {
     let topics: Vec<&str> = projection
@@ -235,7 +256,7 @@ async fn create(
     )
     .bind(&projection.name)
     .bind(&projection.text)
-    .bind(fingerprint)
+    .bind(&projection.fold_fingerprint)
     .bind(&topics)
     .fetch_one(&mut *connection)
     .await

@@ -252,7 +252,7 @@ impl<'l> Transaction<'l> {
     /// Without `on conflict`: a key that is there already belongs to somebody else, and that must be noticed.
     async fn write_owned(&mut self, layout: &TableLayout, change: &EncodedTable) -> Result<()> {
         let table = change.table;
-        let conflict = |error: StoreError| error.as_ownership_conflict(layout, table);
+        let conflict = |error: StoreError| error.into_ownership_conflict(layout, table);
         self.insert(layout, &change.inserts)
             .await
             .map_err(conflict)?;
@@ -367,7 +367,7 @@ impl<'l> Transaction<'l> {
 
 impl StoreError {
     /// 23505 on the table's own key.
-    fn as_ownership_conflict(mut self, layout: &TableLayout, table: usize) -> StoreError {
+    fn into_ownership_conflict(mut self, layout: &TableLayout, table: usize) -> StoreError {
         if self.sqlstate.as_deref() == Some("23505") {
             self.kind = ErrorKind::OwnershipConflict { table };
             self.context = format!("writing table {}", layout.name);

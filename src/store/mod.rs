@@ -19,6 +19,7 @@ mod quote;
 mod readers;
 mod rows;
 mod schema;
+mod status;
 mod stop;
 
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
@@ -28,6 +29,7 @@ pub use generation::{Generation, Orders, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
 pub use readers::ReadSettings;
-pub use rows::{LoadedRow, Rows};
+pub use rows::{LoadedRow, Rows, TakenRow};
 pub use schema::SHARED;
+pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
 pub use stop::Stop;

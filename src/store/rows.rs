@@ -59,6 +59,14 @@ pub struct LoadedRow<'r> {
     pub cells: &'r [Cell],
 }
 
+/// As [`LoadedRow`].
+#[derive(Debug)]
+pub struct TakenRow<'r> {
+    pub key: usize,
+    pub owner: i32,
+    pub cells: &'r mut [Cell],
+}
+
 impl Rows {
     pub fn len(&self) -> usize {
         self.places.len()
@@ -74,6 +82,18 @@ impl Rows {
             .iter()
             .zip(self.cells.chunks_exact(self.width.max(1)))
             .map(|(&(key, owner), cells)| LoadedRow {
+                key: key as usize,
+                owner,
+                cells,
+            })
+    }
+
+    /// The same, for who takes the cells.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = TakenRow<'_>> {
+        self.places
+            .iter()
+            .zip(self.cells.chunks_exact_mut(self.width.max(1)))
+            .map(|(&(key, owner), cells)| TakenRow {
                 key: key as usize,
                 owner,
                 cells,

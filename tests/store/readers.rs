@@ -9,7 +9,7 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
     let mut sql = base.sql().await;
     execute(
         &mut sql,
-        &format!("drop role if exists {role}; create role {role} login"),
+        &format!("drop role if exists {role}; create role {role} login password '{PASSWORD}'"),
     )
     .await;
     let read = ReadSettings {
@@ -20,16 +20,16 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
     projection.views = vec![view("large", "select id from counter where n > 10")];
     let store = &base.store;
     let generation = store
-        .ensure_generation(&projection, "f1", "group", &read)
+        .ensure_generation(&projection, "group", &read)
         .await
         .unwrap();
     // A second start finds everything in place.
     store
-        .ensure_generation(&projection, "f1", "group", &read)
+        .ensure_generation(&projection, "group", &read)
         .await
         .unwrap();
     let layout = Layout::new(&projection, generation.id, &[]).unwrap();
-    let url = base.url.replace("postgres@", &format!("{role}@"));
+    let url = as_role(&base.url, &role);
     let reader = PgConnection::connect(&url).await.unwrap();
     (generation, Arc::new(layout), reader, role)
 }

@@ -31,10 +31,18 @@ pub fn check_view(report: &mut Report<'_>, sql: &Text) -> Option<()> {
             }
             [Statement::Query(_), second, ..] => {
                 let at = offset(sql, second.span().start.line, second.span().start.column);
-                report.error(sql.locate(at), "sql", "a view is one query, and a second statement begins here");
+                report.error(
+                    sql.locate(at),
+                    "sql",
+                    "a view is one query, and a second statement begins here",
+                );
             }
             _ => {
-                report.error(sql.span.clone(), "sql", "a view is a query: `select … from …`");
+                report.error(
+                    sql.span.clone(),
+                    "sql",
+                    "a view is a query: `select … from …`",
+                );
             }
         },
     }
@@ -43,7 +51,9 @@ pub fn check_view(report: &mut Report<'_>, sql: &Text) -> Option<()> {
 
 /// A condition and nothing behind it.
 pub fn check_predicate(report: &mut Report<'_>, sql: &Text) -> Option<()> {
-    let mut parser = match Parser::new(&PostgreSqlDialect {}).with_recursion_limit(DEPTH_MAX).try_with_sql(sql.as_str())
+    let mut parser = match Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(DEPTH_MAX)
+        .try_with_sql(sql.as_str())
     {
         Ok(parser) => parser,
         Err(error) => {
@@ -59,7 +69,11 @@ pub fn check_predicate(report: &mut Report<'_>, sql: &Text) -> Option<()> {
                 return Some(());
             }
             let at = offset(sql, next.span.start.line, next.span.start.column);
-            report.error(sql.locate(at), "sql", format!("the condition should end before `{next}`"));
+            report.error(
+                sql.locate(at),
+                "sql",
+                format!("the condition should end before `{next}`"),
+            );
         }
     }
     None
@@ -68,11 +82,15 @@ pub fn check_predicate(report: &mut Report<'_>, sql: &Text) -> Option<()> {
 /// sqlparser says the place within the message: `… at Line: 1, Column: 15`.
 fn report_error(report: &mut Report<'_>, sql: &Text, error: &ParserError) {
     let message = match error {
-        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.as_str(),
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => {
+            message.as_str()
+        }
         ParserError::RecursionLimitExceeded => "it is nested too deeply",
     };
     let (message, place) = message.split_once(" at Line: ").unwrap_or((message, ""));
-    let place = place.split_once(", Column: ").and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+    let place = place
+        .split_once(", Column: ")
+        .and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
     let span = match place {
         Some((line, column)) => sql.locate(offset(sql, line, column)),
         None => sql.span.clone(),
@@ -85,10 +103,21 @@ fn offset(sql: &Text, line: u64, column: u64) -> Range<usize> {
     let line = usize::try_from(line).unwrap_or(1).max(1);
     let column = usize::try_from(column).unwrap_or(1).max(1);
     let text = sql.as_str();
-    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
-    let at = start + text[start..].chars().take(column - 1).map(char::len_utf8).sum::<usize>();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line - 1)
+        .map(str::len)
+        .sum();
+    let at = start
+        + text[start..]
+            .chars()
+            .take(column - 1)
+            .map(char::len_utf8)
+            .sum::<usize>();
     let rest = &text[at..];
-    let word = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    let word = rest
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(rest.len());
     let first = rest.chars().next().map_or(0, char::len_utf8);
     at..at + word.max(first)
 }

@@ -50,17 +50,29 @@ pub fn table(
     }
     let layout = Layout {
         name: &file.name.text,
-        columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
+        columns: columns
+            .iter()
+            .map(|column| (column.name.clone(), column.column_type))
+            .collect(),
         key,
         topics,
     };
-    let rules: Vec<_> = file.rules.iter().filter_map(|file| rule::rule(report, compiler, &layout, file)).collect();
+    let rules: Vec<_> = file
+        .rules
+        .iter()
+        .filter_map(|file| rule::rule(report, compiler, &layout, file))
+        .collect();
     let version = file.version.as_ref().and_then(|text| {
         not_supported_yet(report, text.span.clone(), "`version` of a table");
         compiler.compile(report, text, Reads::EVENT, None)
     });
     let history = file.history.as_ref().is_some_and(|text| {
-        let history = one_of(report, text, "value of `history`", &[("true", true), ("false", false)]) == Some(true);
+        let history = one_of(
+            report,
+            text,
+            "value of `history`",
+            &[("true", true), ("false", false)],
+        ) == Some(true);
         if history {
             not_supported_yet(report, text.span.clone(), "`history`");
         }
@@ -70,11 +82,17 @@ pub fn table(
         name: file.name.text.clone(),
         comment: file.comment.clone(),
         key_len: file.key.len(),
-        owned: rules.iter().all(|rule| rule.key.iter().any(|program| program.is_event_key())),
+        owned: rules
+            .iter()
+            .all(|rule| rule.key.iter().any(|program| program.is_event_key())),
         version_type: version.as_ref().map(|program| program.result()),
         version,
         history,
-        indexes: file.indexes.iter().filter_map(|file| index(report, &columns, file)).collect(),
+        indexes: file
+            .indexes
+            .iter()
+            .filter_map(|file| index(report, &columns, file))
+            .collect(),
         columns,
         rules,
     })
@@ -84,13 +102,23 @@ fn check_columns(report: &mut Report<'_>, file: &TableFile) {
     let all = || file.key.iter().chain(&file.columns);
     for (index, column) in all().enumerate() {
         names::check(report, &column.name, "column");
-        if all().take(index).any(|other| other.name.text == column.name.text) {
-            let message = format!("the column `{}` stands here a second time", column.name.text);
+        if all()
+            .take(index)
+            .any(|other| other.name.text == column.name.text)
+        {
+            let message = format!(
+                "the column `{}` stands here a second time",
+                column.name.text
+            );
             report.error(column.name.span.clone(), "duplicate-name", message);
         }
     }
     if file.key.is_empty() && !report.has_errors() {
-        report.error(file.name.span.clone(), "missing-key", "a table needs at least one key column");
+        report.error(
+            file.name.span.clone(),
+            "missing-key",
+            "a table needs at least one key column",
+        );
     }
     if file.key.len() > KEY_COLUMNS_MAX || all().count() > COLUMNS_MAX {
         report.error(
@@ -107,7 +135,11 @@ fn key_column(report: &mut Report<'_>, file: &ColumnFile) -> Option<(Column, Opt
         .ok()?;
     if let Some(span) = parsed.default_span {
         report
-            .error(file.definition.locate(span), "key-default", "a key column has no default")
+            .error(
+                file.definition.locate(span),
+                "key-default",
+                "a key column has no default",
+            )
             .hint("a row's key comes from the event: write `type = expression`");
     }
     let expression = parsed.expr_span.map(|span| file.definition.slice(span));
@@ -128,10 +160,18 @@ fn column(report: &mut Report<'_>, file: &ColumnFile) -> Option<Column> {
         .ok()?;
     if let Some(span) = parsed.expr_span {
         report
-            .error(file.definition.locate(span), "column-expression", "only key columns have an expression here")
-            .hint("rules set the other columns; what a new row starts from is `default <constant>`");
+            .error(
+                file.definition.locate(span),
+                "column-expression",
+                "only key columns have an expression here",
+            )
+            .hint(
+                "rules set the other columns; what a new row starts from is `default <constant>`",
+            );
     }
-    let (default, default_sql) = parsed.default.map_or((Cell::NULL, None), |(cell, sql)| (cell, Some(sql)));
+    let (default, default_sql) = parsed
+        .default
+        .map_or((Cell::NULL, None), |(cell, sql)| (cell, Some(sql)));
     Some(Column {
         name: file.name.text.clone(),
         column_type: parsed.ty,

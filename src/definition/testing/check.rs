@@ -10,8 +10,16 @@ use crate::expression::cell::Cell;
 use crate::expression::value::{Scalar, Type};
 
 pub fn check(report: &mut Report<'_>, projection: &Projection, tests: &[TestCase]) {
-    let topics: Vec<&str> = projection.topics.iter().map(|topic| topic.name.as_str()).collect();
-    let tables: Vec<&str> = projection.tables.iter().map(|table| table.name.as_str()).collect();
+    let topics: Vec<&str> = projection
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let tables: Vec<&str> = projection
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .collect();
     for test in tests {
         for given in &test.given {
             let mut topic = Some(0);
@@ -25,13 +33,21 @@ pub fn check(report: &mut Report<'_>, projection: &Projection, tests: &[TestCase
                 }
             }
             let envelope = topic.map(|topic| &projection.topics[topic].envelope);
-            let typed = given.event_type.is_some() || !matches!(given.payload, super::Payload::Data(_));
+            let typed =
+                given.event_type.is_some() || !matches!(given.payload, super::Payload::Data(_));
             if envelope == Some(&Envelope::Plain) && !typed {
-                report.error(given.span.clone(), "missing-key", "a given event needs the key `type`");
+                report.error(
+                    given.span.clone(),
+                    "missing-key",
+                    "a given event needs the key `type`",
+                );
             }
         }
         for expected in &test.then {
-            let Some(table) = tables.iter().position(|table| *table == expected.table.text) else {
+            let Some(table) = tables
+                .iter()
+                .position(|table| *table == expected.table.text)
+            else {
                 let message = format!("the definition has no table `{}`", expected.table.text);
                 report
                     .error(expected.table.span.clone(), "unknown-table", message)
@@ -44,7 +60,11 @@ pub fn check(report: &mut Report<'_>, projection: &Projection, tests: &[TestCase
                 match names.iter().position(|column| *column == name.text) {
                     None => {
                         report
-                            .error(name.span.clone(), "unknown-column", format!("unknown column `{}`", name.text))
+                            .error(
+                                name.span.clone(),
+                                "unknown-column",
+                                format!("unknown column `{}`", name.text),
+                            )
                             .maybe_hint(did_you_mean(&name.text, &names));
                     }
                     Some(column) => {
@@ -73,8 +93,13 @@ pub fn cell(expected: &Expected, column_type: &Type) -> Result<Cell, String> {
         ExpectedValue::Scalar { text, json } if jsonb => parse(text).or_else(|_| parse(json)),
         ExpectedValue::Scalar { text, .. } => parse(text),
         ExpectedValue::Tree { json, .. } if jsonb => parse(json),
-        ExpectedValue::Tree { elements: Some(elements), .. } if column_type.array => parse(&array_text(elements)),
-        ExpectedValue::Tree { .. } => Err(format!("a column of type {column_type} takes no list or map")),
+        ExpectedValue::Tree {
+            elements: Some(elements),
+            ..
+        } if column_type.array => parse(&array_text(elements)),
+        ExpectedValue::Tree { .. } => Err(format!(
+            "a column of type {column_type} takes no list or map"
+        )),
     }
 }
 

@@ -144,7 +144,11 @@ impl<'a, 'p> Scanner<'a, 'p> {
     }
 
     fn array(&mut self, at: usize, node: &'p Node) -> At {
-        let len = if node.from_end { self.count_elements(at)? } else { 0 };
+        let len = if node.from_end {
+            self.count_elements(at)?
+        } else {
+            0
+        };
         let mut at = self.open(at)?;
         if self.peek(at) == Some(b']') {
             self.depth -= 1;
@@ -393,7 +397,11 @@ impl<'a, 'p> Scanner<'a, 'p> {
 
     #[cold]
     fn refuse(&mut self, fault: Fault, at: usize) -> Refused {
-        let fault = if at >= self.text.len() { Fault::Ended } else { fault };
+        let fault = if at >= self.text.len() {
+            Fault::Ended
+        } else {
+            fault
+        };
         self.fault = (fault, at);
         Refused
     }
