@@ -11,6 +11,19 @@ pub enum Outcome {
     Fine,
     /// The thing asked about is not fine (lint error, test failed, verify differs): exit status 1.
     NotFine,
+    /// It could not run, and has said why: exit status 2.
+    CouldNotRun,
+}
+
+impl Outcome {
+    /// From an exit status.
+    pub fn of_status(status: u8) -> Outcome {
+        match status {
+            0 => Outcome::Fine,
+            1 => Outcome::NotFine,
+            _ => Outcome::CouldNotRun,
+        }
+    }
 }
 
 impl From<Outcome> for ExitCode {
@@ -18,6 +31,7 @@ impl From<Outcome> for ExitCode {
         match outcome {
             Outcome::Fine => ExitCode::SUCCESS,
             Outcome::NotFine => ExitCode::from(1),
+            Outcome::CouldNotRun => ExitCode::from(Failure::EXIT_STATUS),
         }
     }
 }

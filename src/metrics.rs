@@ -454,6 +454,21 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_lists_every_metric() {
+        let metrics = Metrics::new();
+        let _shop = metrics.projection("shop", &["orders"]);
+        let _partition = metrics.partition("shop", 1, "orders", 0);
+        let manual = include_str!("../docs/operating.md");
+        for family in metrics.registry.gather() {
+            assert!(
+                manual.contains(&format!("`{}`", family.name())),
+                "{} is not in docs/operating.md",
+                family.name()
+            );
+        }
+    }
+
+    #[test]
     fn the_series_of_a_partition_end_with_its_handle() {
         let metrics = Metrics::new();
         let partition = metrics.partition("shop", 1, "orders", 4);

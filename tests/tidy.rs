@@ -27,6 +27,9 @@ const FUNCTION_LINES: usize = 70;
 const FILE_LINES_MAX: usize = 700;
 const FUNCTION_LINES_MAX: usize = 100;
 
+/// Functions that are one flat `match` and are read best in one piece.
+const FLAT: [&str; 1] = ["expression/machine.rs: fn steps"];
+
 /// A source file, its tests and comments apart.
 struct Source {
     /// Relative to `src`, like `store/lane.rs`.
@@ -130,13 +133,12 @@ fn files_and_functions_fit_on_a_screen() {
         );
         for (name, lines) in functions(&source.code) {
             let place = format!("{}: fn {name}", source.path);
-            note(
-                &mut too_long,
-                &place,
-                lines,
-                FUNCTION_LINES,
-                FUNCTION_LINES_MAX,
-            );
+            let max = if FLAT.contains(&place.as_str()) {
+                usize::MAX
+            } else {
+                FUNCTION_LINES_MAX
+            };
+            note(&mut too_long, &place, lines, FUNCTION_LINES, max);
         }
     }
     assert_none(&too_long);

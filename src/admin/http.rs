@@ -16,7 +16,7 @@ use axum::routing::get;
 use crate::metrics::Metrics;
 
 /// What the endpoints answer from; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Health {
     pub metrics: Metrics,
     pub liveness: Liveness,

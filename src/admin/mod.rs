@@ -1,3 +1,24 @@
 //! The operator's commands on stored state; http.
 
 pub mod http;
+
+use crate::error::Failure;
+use crate::settings::Settings;
+use crate::store::{ConnectSettings, Store, StoreError};
+
+/// Connects once; a command does not wait for a server.
+///
+/// # Errors
+/// As the server's.
+pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
+    let connect = ConnectSettings {
+        url: settings.postgres.url.expose().to_owned(),
+        max_connections: 2,
+    };
+    Store::connect(&connect).await.map_err(failed)
+}
+
+/// What the store says, as a command's one message.
+pub fn failed(error: StoreError) -> Failure {
+    Failure::new(error.to_string())
+}

@@ -3,9 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin;
+use crate::admin::http::{Health, Http};
 use crate::cli::output;
+use crate::definition;
+use crate::definition::commands::Format;
 use crate::error::{Failure, Outcome};
 use crate::settings::{Footprint, Settings, show_json, show_yaml};
+use crate::worker::{self, Shutdown};
 
 pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
     let footprint = Footprint::new(settings, count_definitions(&settings.projections));
@@ -17,13 +24,18 @@ pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
 }
 
 pub fn lint(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    let _ = (paths, json);
-    Err(not_wired("lint"))
+    Ok(Outcome::of_status(definition::commands::lint(paths, format(json))))
 }
 
 pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    let _ = (paths, json);
-    Err(not_wired("test"))
+    Ok(Outcome::of_status(definition::commands::test(paths, format(json))))
+}
+
+fn format(json: bool) -> Format {
+    match json {
+        true => Format::Json,
+        false => Format::Text,
+    }
 }
 
 pub fn demo(settings: Settings, run_for: Option<Duration>, rate: u32) -> Result<Outcome, Failure> {
@@ -32,8 +44,42 @@ pub fn demo(settings: Settings, run_for: Option<Duration>, rate: u32) -> Result<
 }
 
 pub fn run(settings: Settings) -> Result<Outcome, Failure> {
-    let _ = settings;
-    runtime()?.block_on(async { Err(not_wired("run")) })
+    runtime()?.block_on(async {
+        let shutdown = Shutdown::default();
+        end_on_signal(&shutdown)?;
+        let health = Health::default();
+        if let Some(address) = settings.http.listen {
+            let http = Http::bind(address)
+                .await
+                .map_err(|error| Failure::new(format!("http.listen {address}: {error}")))?;
+            let ended = shutdown.clone();
+            tokio::spawn(http.serve(health.clone(), async move { ended.asked().await }));
+        }
+        worker::run(&settings, &health, shutdown).await?;
+        Ok(Outcome::Fine)
+    })
+}
+
+/// SIGTERM and Ctrl-C ask for the end; a second one ends at once.
+fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::from_error("cannot listen for signals", &error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let shutdown = shutdown.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if shutdown.is_asked() {
+                // What is not committed is not applied: nothing is lost by ending here.
+                std::process::exit(1);
+            }
+            shutdown.ask();
+        }
+    });
+    Ok(())
 }
 
 pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Failure> {
@@ -42,13 +88,27 @@ pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Fa
 }
 
 pub fn pause(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
-    let _ = (settings, projection);
-    runtime()?.block_on(async { Err(not_wired("pause")) })
+    runtime()?.block_on(async {
+        let store = admin::connect(&settings).await?;
+        let paused = store.pause(projection).await.map_err(admin::failed)?;
+        output::print_line(match paused {
+            true => "paused; workers stop folding it within a second",
+            false => "it was paused already",
+        })?;
+        Ok(Outcome::Fine)
+    })
 }
 
 pub fn resume(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
-    let _ = (settings, projection);
-    runtime()?.block_on(async { Err(not_wired("resume")) })
+    runtime()?.block_on(async {
+        let store = admin::connect(&settings).await?;
+        let resumed = store.resume(projection).await.map_err(admin::failed)?;
+        output::print_line(match resumed {
+            true => "resumed; workers go on within a second",
+            false => "it was neither paused nor stopped",
+        })?;
+        Ok(Outcome::Fine)
+    })
 }
 
 fn not_wired(command: &str) -> Failure {

@@ -10,6 +10,10 @@ use super::source::Source;
 
 /// How many characters of a long source line are shown.
 const LINE_SHOWN_MAX: usize = 160;
+/// A longer source line is not shown.
+const LINE_BYTES_MAX: usize = 4_096;
+/// Longer names are not compared with others.
+const COMPARED_LEN_MAX: usize = 60;
 /// More problems than these of one file help nobody.
 const DIAGNOSTICS_MAX: usize = 200;
 
@@ -207,18 +211,21 @@ impl<'t> Report<'t> {
             .any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
+    /// Enough problems have been found: looking for more helps nobody.
+    pub fn is_full(&self) -> bool {
+        self.diagnostics.len() >= DIAGNOSTICS_MAX
+    }
+
     /// In the file's order, each once.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| {
-            (
-                diagnostic.span.start,
-                diagnostic.severity,
-                diagnostic.span.end,
-            )
+        self.diagnostics.sort_by(|a, b| {
+            let place = |found: &Diagnostic| (found.span.start, found.severity, found.span.end);
+            place(a)
+                .cmp(&place(b))
+                .then_with(|| a.message.cmp(&b.message))
         });
         self.diagnostics
             .dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        self.diagnostics.truncate(DIAGNOSTICS_MAX);
         self.diagnostics
     }
 
@@ -231,6 +238,9 @@ impl<'t> Report<'t> {
     ) -> &mut Diagnostic {
         let (line, column) = self.source.position(span.start);
         let (end_line, end_column) = self.source.position(span.end.max(span.start));
+        if self.is_full() {
+            self.diagnostics.truncate(DIAGNOSTICS_MAX - 1);
+        }
         self.diagnostics.push(Diagnostic {
             severity,
             code,
@@ -242,17 +252,26 @@ impl<'t> Report<'t> {
             span,
             message,
             hint: None,
-            line_text: self.source.line_text(line).to_owned(),
+            line_text: Some(self.source.line_text(line))
+                .filter(|text| text.len() <= LINE_BYTES_MAX)
+                .unwrap_or_default()
+                .to_owned(),
         });
         self.diagnostics.last_mut().expect("pushed just now")
     }
 }
 
 /// The candidate that someone probably meant.
-pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let allowed = (name.chars().count() / 3).max(1);
+fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let len = name.chars().count();
+    if len > COMPARED_LEN_MAX {
+        return None;
+    }
+    // Half a short name or more is another name.
+    let allowed = (len.div_ceil(3)).min(len / 2);
     candidates
         .into_iter()
+        .filter(|candidate| candidate.len() <= 4 * COMPARED_LEN_MAX)
         .map(|candidate| {
             (
                 strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()),

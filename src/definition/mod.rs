@@ -4,6 +4,7 @@
 //! `file`) → `check` (names, types, expressions) → [`Projection`]. Problems gather in a `Report` on the way and come out
 //! as [`Diagnostic`]s.
 
+mod align;
 mod check;
 pub mod commands;
 pub mod diagnostic;
@@ -56,14 +57,15 @@ pub fn load(file_name: &str, text: &str) -> Loaded {
     };
     let file = read::read(&mut report, &root);
     let projection = check::check(&mut report, &file);
+    let tests = read::tests(&mut report, &root);
     let projection = projection.filter(|projection| {
-        testing::check::check(&mut report, projection, &file.tests);
-        warnings::warn(&mut report, &file, projection);
+        testing::check::check(&mut report, projection, &tests);
+        warnings::warn(&mut report, &file, projection, &tests);
         !report.has_errors()
     });
     Loaded {
         projection,
         diagnostics: report.finish(),
-        tests: file.tests,
+        tests,
     }
 }

@@ -10,7 +10,7 @@ use super::file::{
 };
 use super::shape::{self, Fields};
 use super::source::Text;
-use super::testing;
+use super::testing::{self, TestCase};
 use super::yaml::{Entry, Kind, Node};
 
 const PROJECTION_KEYS: &[&str] = &[
@@ -73,15 +73,23 @@ pub fn read(report: &mut Report<'_>, root: &Node) -> ProjectionFile {
     file.on_error = optional_text(report, &fields, "on_error");
     file.deduplicate =
         optional(&fields, "deduplicate").and_then(|(node, span)| deduplicate(report, node, span));
-    if let Some((node, span)) = optional(&fields, "tests")
-        && let Some(nodes) = shape::list(report, node, &span, "`tests`")
-    {
-        file.tests = nodes
-            .iter()
-            .filter_map(|node| testing::read::test_case(report, node, &span))
-            .collect();
-    }
     file
+}
+
+/// What stands under `tests:`. Apart from the rest, so that a mistake there hides none of the others.
+pub fn tests(report: &mut Report<'_>, root: &Node) -> Vec<TestCase> {
+    let Kind::Map(entries) = &root.kind else {
+        return Vec::new();
+    };
+    let Some(entry) = entries.iter().find(|entry| entry.key.text.text == "tests") else {
+        return Vec::new();
+    };
+    let owner = &entry.key.text.span;
+    let nodes = shape::list(report, &entry.value, owner, "`tests`").unwrap_or_default();
+    nodes
+        .iter()
+        .filter_map(|node| testing::read::test_case(report, node, owner))
+        .collect()
 }
 
 fn topic(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<TopicFile> {
@@ -185,7 +193,7 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
 fn column(report: &mut Report<'_>, entry: &Entry) -> Option<ColumnFile> {
     let name = entry.key.text.clone();
     if !matches!(entry.value.kind, Kind::Map(_)) {
-        let definition = shape::sql(report, &entry.value, &name.span, "a column")?;
+        let definition = shape::column(report, &entry.value, &name.span, "a column")?;
         return Some(ColumnFile {
             name,
             definition,
@@ -203,7 +211,7 @@ fn column(report: &mut Report<'_>, entry: &Entry) -> Option<ColumnFile> {
     let (node, span) = required(report, &fields, "type", "a column")?;
     Some(ColumnFile {
         name,
-        definition: shape::sql(report, node, &span, "`type`")?,
+        definition: shape::column(report, node, &span, "`type`")?,
         comment,
     })
 }

@@ -135,6 +135,21 @@ pub fn sql(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &st
             ));
         return None;
     }
+    uncut(report, scalar, text)
+}
+
+/// A column's definition by its source text. Quotes around it take nothing away.
+pub fn column(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<Text> {
+    let scalar = scalar(report, node, owner, what)?;
+    uncut(report, scalar, scalar.text.trimmed())
+}
+
+fn uncut(report: &mut Report<'_>, scalar: &Scalar, text: Text) -> Option<Text> {
     if scalar.in_braces && scalar.style == Style::Plain && is_cut(&text.text) {
         report
             .error(
@@ -163,7 +178,7 @@ pub fn sql_map(
             // The rest of the expression that was cut: reported with its beginning.
             continue;
         }
-        cut_before = cut_before && !cut_here || cut_here;
+        cut_before |= cut_here;
         if let Some(expression) = sql(report, &entry.value, &entry.key.text.span, what) {
             pairs.push((entry.key.text.clone(), expression));
         }

@@ -142,9 +142,8 @@ impl Sending {
     /// Sends one event; false if the producer's queue is full, and the event is lost then.
     fn send_next(&mut self) -> bool {
         let event = self.events.next(Timestamp::now());
-        let record = BaseRecord::to(event.topic)
-            .key(&event.key)
-            .payload(&event.value);
+        let mut record = BaseRecord::to(event.topic).key(&event.key);
+        record.payload = event.value.as_ref();
         match self.producer.send(record) {
             Ok(()) => {
                 self.count_bytes(&event);
@@ -162,7 +161,8 @@ impl Sending {
     }
 
     fn count_bytes(&mut self, event: &SampleEvent) {
-        let bytes = (event.key.len() + event.value.len()) as u64 + RECORD_OVERHEAD_BYTES;
+        let bytes = (event.key.len() + event.value.as_ref().map_or(0, String::len)) as u64
+            + RECORD_OVERHEAD_BYTES;
         for (topic, used) in TOPICS.iter().zip(&mut self.topic_bytes) {
             if topic.name == event.topic {
                 *used += bytes;

@@ -19,6 +19,8 @@ pub const INVENTORY: DemoTopic = topic("inventory-events");
 pub const TOPICS: [DemoTopic; 3] = [CUSTOMERS, ORDERS, INVENTORY];
 
 const SKU_COUNT: usize = 40;
+/// Registered before anything else happens; they stay.
+const FIRST_CUSTOMERS: usize = 20;
 const CUSTOMER_COUNT_MAX: usize = 2_000;
 const OPEN_ORDERS_MAX: usize = 500;
 const NAMES: [&str; 8] = [
@@ -26,13 +28,16 @@ const NAMES: [&str; 8] = [
 ];
 const FAMILIES: [&str; 6] = ["Adler", "Brandt", "Costa", "Diaz", "Eze", "Fischer"];
 const COUNTRIES: [&str; 6] = ["AT", "DE", "ES", "IN", "NG", "VN"];
+const METHODS: [&str; 3] = ["card", "invoice", "wallet"];
+const CARRIERS: [&str; 3] = ["bicycle", "DHL", "post"];
 
 /// One event of the story, ready to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SampleEvent {
     pub topic: &'static str,
     pub key: String,
-    pub value: String,
+    /// None is a tombstone.
+    pub value: Option<String>,
 }
 
 /// The story so far, which decides what can come next.
@@ -45,12 +50,30 @@ pub struct SampleEvents {
     stocked: usize,
 }
 
-/// An order that is not shipped or cancelled yet.
+/// An order that something can still happen to.
 struct OpenOrder {
     id: u64,
     customer: usize,
-    total_cents: u64,
-    paid: bool,
+    /// The UTC day, as text.
+    placed_on: String,
+    /// Quantity and price in cents of each line.
+    lines: Vec<(u64, u64)>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Placed,
+    Paid,
+    Shipped,
+}
+
+/// What happens: topic, key, type and payload.
+struct Happening {
+    topic: DemoTopic,
+    key: String,
+    kind: &'static str,
+    data: String,
 }
 
 impl SampleEvents {
@@ -67,131 +90,203 @@ impl SampleEvents {
 
     /// The next event, as if it happened at `now`.
     pub fn next(&mut self, now: Timestamp) -> SampleEvent {
-        let (topic, key, kind, data) = self.choose(now);
+        let Happening {
+            topic,
+            key,
+            kind,
+            data,
+        } = self.choose(now);
         self.event_count += 1;
         let id = self.event_count;
-        let value = format!(
-            r#"{{"id":"e-{id}","type":"{kind}","source":"sample","time":"{now:.3}","data":{data}}}"#
-        );
+        let value = (kind != "tombstone").then(|| {
+            format!(r#"{{"type":"{kind}","id":"e-{id}","source":"/sample","time":"{now:.3}","data":{data}}}"#)
+        });
         let topic = topic.name;
         SampleEvent { topic, key, value }
     }
 
-    /// Topic, key, type and data of the next event.
-    fn choose(&mut self, now: Timestamp) -> (DemoTopic, String, &'static str, String) {
+    fn choose(&mut self, now: Timestamp) -> Happening {
         if self.stocked < SKU_COUNT {
             return self.initial_stock(now);
         }
-        let dice = self.random.random_range(0..100);
-        match dice {
-            _ if self.customer_count < 20 => self.registered(),
-            0..5 if self.customer_count < CUSTOMER_COUNT_MAX => self.registered(),
-            0..8 => self.moved(),
-            8..40 if self.open_orders.len() < OPEN_ORDERS_MAX => self.placed(),
-            8..64 => self.order_goes_on(),
+        if self.customer_count < FIRST_CUSTOMERS {
+            return self.customer_registered();
+        }
+        match self.random.random_range(0..100) {
+            0..4 if self.customer_count < CUSTOMER_COUNT_MAX => self.customer_registered(),
+            0..8 => self.customer_changed(),
+            8..32 if self.open_orders.len() < OPEN_ORDERS_MAX => self.order_placed(now),
+            8..68 => self.order_goes_on(now),
             _ => self.stock_moved(),
         }
     }
 
-    fn initial_stock(&mut self, now: Timestamp) -> (DemoTopic, String, &'static str, String) {
-        let sku = sku(self.stocked);
+    fn initial_stock(&mut self, now: Timestamp) -> Happening {
+        let key = sku(self.stocked);
         self.stocked += 1;
         let units = self.random.random_range(50..500);
-        let day = now.strftime("%Y-%m-%d");
-        let data = format!(r#"{{"units":{units},"incoming":"{day}","outgoing":null}}"#);
-        (INVENTORY, sku, "Initial", data)
+        let today = day(now);
+        let data = format!(r#"{{"units":{units},"incoming":"{today}","outgoing":null}}"#);
+        happening(INVENTORY, key, "Initial", data)
     }
 
-    fn stock_moved(&mut self) -> (DemoTopic, String, &'static str, String) {
-        let sku = sku(self.random.random_range(0..SKU_COUNT));
+    fn stock_moved(&mut self) -> Happening {
+        let key = sku(self.random.random_range(0..SKU_COUNT));
         let (kind, units) = match self.random.random_range(0..20) {
             0..8 => ("Received", self.random.random_range(1..40)),
             8..17 => ("Sold", self.random.random_range(1..30)),
             17..19 => ("Adjusted", self.random.random_range(-3..3)),
-            _ => return (INVENTORY, sku, "LabelPrinted", r#"{"copies":1}"#.to_owned()),
+            _ => return happening(INVENTORY, key, "LabelPrinted", "{}".to_owned()),
         };
-        (INVENTORY, sku, kind, format!(r#"{{"units":{units}}}"#))
+        happening(INVENTORY, key, kind, format!(r#"{{"units":{units}}}"#))
     }
 
-    fn registered(&mut self) -> (DemoTopic, String, &'static str, String) {
+    fn customer_registered(&mut self) -> Happening {
         self.customer_count += 1;
         let key = customer(self.customer_count);
-        let name = self.pick(&NAMES);
-        let family = self.pick(&FAMILIES);
+        let (name, family) = (self.pick(&NAMES), self.pick(&FAMILIES));
         let country = self.pick(&COUNTRIES);
-        let data = format!(r#"{{"name":"{name} {family}","country":"{country}"}}"#);
-        (CUSTOMERS, key, "CustomerRegistered", data)
+        let data = format!(
+            r#"{{"name":"{name} {family}","email":"{key}@example.org","country":"{country}"}}"#
+        );
+        happening(CUSTOMERS, key, "CustomerRegistered", data)
     }
 
-    fn moved(&mut self) -> (DemoTopic, String, &'static str, String) {
-        let key = customer(self.any_customer());
-        let country = self.pick(&COUNTRIES);
-        (
-            CUSTOMERS,
-            key,
-            "CustomerMoved",
-            format!(r#"{{"country":"{country}"}}"#),
-        )
+    /// A customer moves, gets another address, or is gone.
+    fn customer_changed(&mut self) -> Happening {
+        let number = self.any_customer();
+        let key = customer(number);
+        let data = match self.random.random_range(0..20) {
+            0 if number > FIRST_CUSTOMERS => {
+                return happening(CUSTOMERS, key, "tombstone", String::new());
+            }
+            0..10 => format!(r#"{{"country":"{}"}}"#, self.pick(&COUNTRIES)),
+            _ => format!(r#"{{"email":"{key}@example.com"}}"#),
+        };
+        happening(CUSTOMERS, key, "CustomerChanged", data)
     }
 
-    fn placed(&mut self) -> (DemoTopic, String, &'static str, String) {
+    fn order_placed(&mut self, now: Timestamp) -> Happening {
         self.order_count += 1;
         let customer_number = self.any_customer();
-        let mut total_cents = 0;
-        let count = self.random.random_range(1..5);
-        let first = self.random.random_range(0..SKU_COUNT);
+        let mut placed = Vec::new();
         let mut lines = Vec::new();
-        for number in 0..count {
-            // Distinct within the order: sku is part of a line's key.
-            let sku = sku((first + number * 7) % SKU_COUNT);
+        for line_no in 1..self.random.random_range(2..6) {
+            let sku = sku(self.random.random_range(0..SKU_COUNT));
             let quantity = self.random.random_range(1..6);
             let price_cents = self.random.random_range(99..20_000);
-            total_cents += quantity * price_cents;
             let price = amount(price_cents);
+            placed.push((quantity, price_cents));
             lines.push(format!(
-                r#"{{"sku":"{sku}","quantity":{quantity},"price":{price}}}"#
+                r#"{{"lineNo":{line_no},"sku":"{sku}","quantity":{quantity},"unitPrice":{price}}}"#
             ));
         }
-        self.open_orders.push_back(OpenOrder {
+        let order = OpenOrder {
             id: self.order_count,
             customer: customer_number,
-            total_cents,
-            paid: false,
-        });
-        let customer = customer(customer_number);
-        let lines = lines.join(",");
-        let data = format!(r#"{{"customer":"{customer}","currency":"EUR","lines":[{lines}]}}"#);
-        (ORDERS, order(self.order_count), "OrderPlaced", data)
+            placed_on: day(now),
+            lines: placed,
+            stage: Stage::Placed,
+        };
+        let data = format!(
+            r#"{{"customerId":"{}","currency":"EUR","total":{},"lines":[{}]}}"#,
+            customer(customer_number),
+            amount(order.total_cents()),
+            lines.join(",")
+        );
+        self.open_orders.push_back(order);
+        happening(ORDERS, order_key(self.order_count), "OrderPlaced", data)
     }
 
-    /// The oldest open order is paid, and later shipped; a few are cancelled instead.
-    fn order_goes_on(&mut self) -> (DemoTopic, String, &'static str, String) {
-        let Some(mut open) = self.open_orders.pop_front() else {
-            return self.placed();
+    /// The oldest open order is paid, later shipped, and sometimes cancelled or returned.
+    fn order_goes_on(&mut self, now: Timestamp) -> Happening {
+        let Some(mut order) = self.open_orders.pop_front() else {
+            return self.order_placed(now);
         };
-        let key = order(open.id);
-        let customer = customer(open.customer);
-        if open.paid {
-            let data = format!(r#"{{"customer":"{customer}","carrier":"bicycle"}}"#);
-            return (ORDERS, key, "OrderShipped", data);
+        let key = order_key(order.id);
+        let dice = self.random.random_range(0..12);
+        match order.stage {
+            Stage::Placed if dice == 0 => self.order_cancelled(&order),
+            Stage::Placed => {
+                order.stage = Stage::Paid;
+                self.open_orders.push_back(order);
+                let method = self.pick(&METHODS);
+                happening(
+                    ORDERS,
+                    key,
+                    "OrderPaid",
+                    format!(r#"{{"method":"{method}"}}"#),
+                )
+            }
+            Stage::Paid if dice < 3 => {
+                self.open_orders.push_back(order);
+                happening(ORDERS, key, "OrderViewed", "{}".to_owned())
+            }
+            Stage::Paid => {
+                order.stage = Stage::Shipped;
+                let carrier = self.pick(&CARRIERS);
+                let data = format!(r#"{{"carrier":"{carrier}","tracking":"{:08}"}}"#, order.id);
+                // Most orders are done now.
+                if dice == 11 {
+                    self.open_orders.push_back(order);
+                }
+                happening(ORDERS, key, "OrderShipped", data)
+            }
+            Stage::Shipped => self.order_returned(&order),
         }
-        if self.random.random_range(0..12) == 0 {
-            let data = format!(r#"{{"customer":"{customer}","reason":"changed mind"}}"#);
-            return (ORDERS, key, "OrderCancelled", data);
-        }
-        let total = amount(open.total_cents);
-        open.paid = true;
-        self.open_orders.push_back(open);
-        let data = format!(r#"{{"customer":"{customer}","amount":{total}}}"#);
-        (ORDERS, key, "OrderPaid", data)
+    }
+
+    fn order_cancelled(&mut self, order: &OpenOrder) -> Happening {
+        let numbers: Vec<String> = (1..=order.lines.len()).map(|no| no.to_string()).collect();
+        let data = format!(
+            r#"{{"customerId":"{}","placedOn":"{}","refund":{},"lineNos":[{}],"reason":"changed mind"}}"#,
+            customer(order.customer),
+            order.placed_on,
+            amount(order.total_cents()),
+            numbers.join(",")
+        );
+        happening(ORDERS, order_key(order.id), "OrderCancelled", data)
+    }
+
+    /// One line comes back, in part or whole.
+    fn order_returned(&mut self, order: &OpenOrder) -> Happening {
+        let index = self.random.random_range(0..order.lines.len());
+        let (quantity, price_cents) = order.lines[index];
+        let returned = self.random.random_range(1..=quantity);
+        let data = format!(
+            r#"{{"customerId":"{}","placedOn":"{}","refund":{},"lines":[{{"lineNo":{},"quantity":{returned}}}]}}"#,
+            customer(order.customer),
+            order.placed_on,
+            amount(returned * price_cents),
+            index + 1
+        );
+        happening(ORDERS, order_key(order.id), "OrderReturned", data)
     }
 
     fn any_customer(&mut self) -> usize {
-        self.random.random_range(1..=self.customer_count.max(1))
+        self.random.random_range(1..=self.customer_count)
     }
 
     fn pick(&mut self, words: &[&'static str]) -> &'static str {
         words[self.random.random_range(0..words.len())]
+    }
+}
+
+impl OpenOrder {
+    fn total_cents(&self) -> u64 {
+        self.lines
+            .iter()
+            .map(|(quantity, price)| quantity * price)
+            .sum()
+    }
+}
+
+fn happening(topic: DemoTopic, key: String, kind: &'static str, data: String) -> Happening {
+    Happening {
+        topic,
+        key,
+        kind,
+        data,
     }
 }
 
@@ -202,6 +297,10 @@ const fn topic(name: &'static str) -> DemoTopic {
     }
 }
 
+fn day(now: Timestamp) -> String {
+    now.strftime("%Y-%m-%d").to_string()
+}
+
 fn sku(number: usize) -> String {
     format!("SKU-{number:03}")
 }
@@ -210,8 +309,8 @@ fn customer(number: usize) -> String {
     format!("c-{number}")
 }
 
-fn order(number: u64) -> String {
-    format!("o-{number}")
+fn order_key(id: u64) -> String {
+    format!("o-{id}")
 }
 
 fn amount(cents: u64) -> String {
@@ -220,16 +319,16 @@ fn amount(cents: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn one_seed_tells_one_story() {
         let tell = |seed| {
             let mut events = SampleEvents::new(seed);
-            let story: Vec<SampleEvent> = (0..2_000)
-                .map(|_| events.next(Timestamp::UNIX_EPOCH))
-                .collect();
-            story
+            let next = |_| events.next(Timestamp::UNIX_EPOCH);
+            (0..2_000).map(next).collect::<Vec<_>>()
         };
         assert_eq!(tell(1), tell(1));
         assert_ne!(tell(1), tell(2));
@@ -238,16 +337,23 @@ mod tests {
     #[test]
     fn every_event_is_json_and_every_order_is_placed_first() {
         let mut events = SampleEvents::new(7);
-        let mut placed = std::collections::HashSet::new();
-        for _ in 0..5_000 {
+        let mut placed = HashSet::new();
+        let mut kinds = HashSet::new();
+        for _ in 0..20_000 {
             let event = events.next(Timestamp::UNIX_EPOCH);
-            let value: serde_json::Value = serde_json::from_str(&event.value).unwrap();
-            if event.topic == ORDERS.name && value["type"] == "OrderPlaced" {
+            let Some(text) = &event.value else {
+                assert_eq!(event.topic, CUSTOMERS.name);
+                continue;
+            };
+            let value: serde_json::Value = serde_json::from_str(text).unwrap();
+            let kind = value["type"].as_str().unwrap();
+            if kind == "OrderPlaced" {
                 assert!(placed.insert(event.key));
             } else if event.topic == ORDERS.name {
-                assert!(placed.contains(&event.key), "{}", event.value);
+                assert!(placed.contains(&event.key), "{text}");
             }
+            kinds.insert(kind.to_owned());
         }
-        assert!(placed.len() > 500);
+        assert_eq!(kinds.len(), 13, "{kinds:?}");
     }
 }

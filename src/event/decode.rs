@@ -297,7 +297,7 @@ impl<'a> Parts<'a> {
         let Some(text) = self.text(source, "version")? else {
             return Ok(None);
         };
-        match field::bigint(text) {
+        match field::bigint(text, self.arena) {
             Ok(version) => Ok(Some(version)),
             Err(error) => {
                 let at = match source {

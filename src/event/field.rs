@@ -4,7 +4,6 @@ use super::json;
 use crate::expression::cast::parse_text;
 use crate::expression::error::EvalError;
 use crate::expression::json_member::json_member_text;
-use crate::expression::number_text::parse_i64;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 use bumpalo::Bump;
 
@@ -33,12 +32,7 @@ pub(super) fn text<'a>(raw: &'a str, arena: &'a Bump) -> Result<&'a str, EvalErr
 }
 
 pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
-    let timestamptz = Type {
-        scalar: Scalar::TimestampTz,
-        modifier: Modifier::None,
-        array: false,
-    };
-    match parse_text(text, &timestamptz, arena)? {
+    match parse_text(text, &type_of(Scalar::TimestampTz), arena)? {
         Value::TimestampTz(time) => Ok(time),
         _ => Err(EvalError::invalid_datetime(
             "timestamp with time zone",
@@ -48,13 +42,22 @@ pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
 }
 
 #[inline]
-pub(super) fn bigint(text: &str) -> Result<i64, EvalError> {
-    match text.as_bytes() {
-        digits if (1..=18).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit) => {
-            Ok(digits
-                .iter()
-                .fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')))
-        }
-        _ => parse_i64(text),
+pub(super) fn bigint(text: &str, arena: &Bump) -> Result<i64, EvalError> {
+    let bytes = text.as_bytes();
+    if (1..=18).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) {
+        let digits = bytes.iter().map(|byte| i64::from(byte - b'0'));
+        return Ok(digits.fold(0, |sum, digit| sum * 10 + digit));
+    }
+    match parse_text(text, &type_of(Scalar::BigInt), arena)? {
+        Value::Int64(number) => Ok(number),
+        _ => Err(EvalError::invalid_text("bigint", text)),
+    }
+}
+
+fn type_of(scalar: Scalar) -> Type {
+    Type {
+        scalar,
+        modifier: Modifier::None,
+        array: false,
     }
 }

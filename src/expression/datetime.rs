@@ -39,7 +39,8 @@ pub fn date_trunc_zoned(unit: &str, instant: i64, zone: &str) -> Result<i64, Eva
         // Below a day the offset stays what it was at the instant.
         Some(Field::Unit(
             Unit::Microsecond | Unit::Millisecond | Unit::Second | Unit::Minute | Unit::Hour,
-        )) => Ok(cut - (local - instant)),
+        )) => timestamp_in_range(i128::from(cut) - i128::from(local - instant))
+            .ok_or_else(|| EvalError::new("22008", "timestamp out of range")),
         _ => zone.to_utc(cut),
     }
 }
@@ -140,6 +141,11 @@ pub fn at_time_zone<'a>(value: Value<'a>, zone: &str) -> Result<Value<'a>, EvalE
 
 /// `value at time zone interval`.
 pub fn at_time_zone_interval<'a>(value: Value<'a>, zone: Interval) -> Result<Value<'a>, EvalError> {
+    match value {
+        Value::Timestamp(v) if is_timestamp_infinite(v) => return Ok(Value::TimestampTz(v)),
+        Value::TimestampTz(v) if is_timestamp_infinite(v) => return Ok(Value::Timestamp(v)),
+        _ => {}
+    }
     if zone.months != 0 || zone.days != 0 {
         let mut text = String::new();
         super::interval_text::write_interval(zone, &mut text);

@@ -43,7 +43,7 @@ pub const UNHEARD_NAMES_MAX: usize = 1_000;
 /// Longest name of an unheard type that is kept, in bytes.
 const UNHEARD_NAME_BYTES_MAX: usize = 256;
 /// Rows that eviction looks at before it measures again.
-const EVICTION_STEP: u32 = 1_024;
+const EVICTION_STEP: u32 = 64;
 /// See [`UNHEARD_NAMES_MAX`].
 pub const OTHER_TYPES: &str = "(other types)";
 

@@ -12,18 +12,17 @@ mod secret;
 mod show;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
 
 use layers::Layer;
 pub use layers::Sources;
 pub use memory::MemoryPlan;
 pub use quantity::{format_bytes, format_duration, parse_bytes, parse_duration};
 use reader::Reader;
+pub use crate::source::KafkaSettings;
 pub use secret::Secret;
 pub use show::{Footprint, show_json, show_yaml};
 
@@ -42,38 +41,6 @@ pub struct Settings {
     pub origins: BTreeMap<String, String>,
     /// Secret key (`postgres.url`, `kafka.properties.sasl.password`) -> the file it was read from.
     pub secret_files: BTreeMap<String, PathBuf>,
-}
-
-/// How to reach Kafka.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KafkaSettings {
-    /// `host:port`, several separated by commas.
-    pub brokers: String,
-    /// Prefix of every consumer group: `<group>.<projection>.g<generation>`.
-    pub group: String,
-    /// Any librdkafka property but the [`keys::RESERVED_PROPERTIES`]; secrets are already read from their files.
-    #[serde(default)]
-    pub properties: BTreeMap<String, String>,
-}
-
-impl fmt::Debug for KafkaSettings {
-    /// Values of secret properties are not shown.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: BTreeMap<&str, &str> = self
-            .properties
-            .iter()
-            .map(|(name, value)| match keys::is_secret_property(name) {
-                true => (name.as_str(), secret::HIDDEN),
-                false => (name.as_str(), value.as_str()),
-            })
-            .collect();
-        f.debug_struct("KafkaSettings")
-            .field("brokers", &self.brokers)
-            .field("group", &self.group)
-            .field("properties", &shown)
-            .finish()
-    }
 }
 
 /// How to reach Postgres, and who reads there.

@@ -343,3 +343,19 @@ fn what_config_prints_is_a_settings_file_that_gives_the_same() {
         );
     }
 }
+
+#[test]
+fn the_manual_lists_every_setting_with_its_default() {
+    let manual = include_str!("../../docs/operating.md");
+    for key in keys::KEYS {
+        let default = match key.default {
+            "" => " ".to_owned(),
+            default => format!(" `{default}` "),
+        };
+        let row = format!("| `{}` |{default}| ", key.name);
+        assert!(
+            manual.contains(&row),
+            "docs/operating.md has no row that begins {row}"
+        );
+    }
+}

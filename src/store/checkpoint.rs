@@ -70,13 +70,7 @@ pub(super) async fn ensure(
     parts: &[Partition],
 ) -> Result<()> {
     let context = "recording new partitions";
-    let known: Vec<(String, i32)> = sqlx::query_as(
-        "select topic, partition from consolidator.checkpoint where generation = $1",
-    )
-    .bind(generation)
-    .fetch_all(&mut *connection)
-    .await
-    .doing(context)?;
+    let known = known(connection, generation).await?;
     let missing: Vec<&Partition> = parts
         .iter()
         .filter(|part| {
@@ -111,6 +105,15 @@ pub(super) async fn ensure(
     .await
     .doing(context)?;
     tx.commit().await.doing(context)
+}
+
+/// Topic and partition of every checkpoint.
+pub(super) async fn known(connection: &mut PgConnection, generation: i64) -> Result<Vec<(String, i32)>> {
+    sqlx::query_as("select topic, partition from consolidator.checkpoint where generation = $1")
+        .bind(generation)
+        .fetch_all(connection)
+        .await
+        .doing("reading which partitions are known")
 }
 
 /// Raises the epochs, waiting for a rival's open transaction at most `rival_wait`; then its backend is terminated.

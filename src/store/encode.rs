@@ -153,6 +153,12 @@ pub struct EncodedTable {
     pub deletes: EncodedKeys,
 }
 
+impl EncodedTable {
+    pub fn rows(&self) -> usize {
+        self.inserts.rows() + self.updates.rows() + self.deletes.rows()
+    }
+}
+
 /// All that one batch changes.
 #[derive(Debug, Default)]
 pub struct EncodedChanges {
@@ -161,10 +167,7 @@ pub struct EncodedChanges {
 
 impl EncodedChanges {
     pub fn rows(&self) -> usize {
-        let of = |table: &EncodedTable| {
-            table.inserts.rows() + table.updates.rows() + table.deletes.rows()
-        };
-        self.tables.iter().map(of).sum()
+        self.tables.iter().map(EncodedTable::rows).sum()
     }
 }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use sqlx::postgres::PgDatabaseError;
 
+use super::layout::Layout;
+
 /// Classes of errors, by SQLSTATE where PostgreSQL gave one
 /// (<https://www.postgresql.org/docs/15/errcodes-appendix.html>). Every answer to them matches exhaustively.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +124,15 @@ impl StoreError {
     pub(crate) fn hint(mut self, hint: impl Into<Box<str>>) -> StoreError {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// A row that was loaded belongs to another partition than the one whose event asked for it.
+    pub(crate) fn ownership_conflict(layout: &Layout, table: usize) -> StoreError {
+        StoreError::new(
+            ErrorKind::OwnershipConflict { table },
+            format!("loading rows of table {}", layout.tables[table].name),
+            "rows belong to another partition than the one their events came from",
+        )
     }
 
     /// From sqlx, outside of COMMIT.

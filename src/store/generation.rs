@@ -190,6 +190,22 @@ impl Store {
         .doing("reading the generations")
     }
 
+    /// Those of [`fed_generations`](Store::fed_generations) that are neither paused nor stopped: what lanes should work on.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn generations_to_fold(&self) -> Result<Vec<Generation>> {
+        sqlx::query_as(
+            "select g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.shared_tables, g.reason \
+             from consolidator.generation g join consolidator.projection p on p.name = g.projection \
+             where g.state in ('building', 'caught_up', 'held', 'live', 'grace') and p.paused_at is null \
+               and not exists (select from consolidator.stop s where s.generation = g.id) order by g.id",
+        )
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading the generations to fold")
+    }
+
     /// State, pause and shared tables of a generation, as of now.
     ///
     /// # Errors

@@ -81,6 +81,14 @@ impl LaneStore {
         checkpoint::take_over(self.session(), generation, parts, &name, rival_wait).await
     }
 
+    /// Topic and partition of every checkpoint that a generation has.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn known_partitions(&mut self, generation: i64) -> Result<Vec<(String, i32)>> {
+        checkpoint::known(self.session(), generation).await
+    }
+
     /// Checkpoints as they are once nobody has an open transaction on them. Only reads; epochs stay.
     ///
     /// # Errors
@@ -106,6 +114,17 @@ impl LaneStore {
         let name = &layout.tables[table].name;
         let rival_wait = self.rival_wait;
         checkpoint::give_up_ownership(self.session(), layout.generation, name, rival_wait).await
+    }
+
+    /// Rows of an owned table, those that are there, ahead of the transaction that will claim their partitions: who took a
+    /// partition over waited for its former owner's last commit, so they stay true for as long as the epoch does.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn load_ahead(&mut self, layout: &Layout, table: usize, keys: &EncodedKeys) -> Result<Rows> {
+        let layout = &layout.tables[table];
+        debug_assert!(!layout.shared, "rows of a shared table are locked");
+        load_rows(self.session(), layout, keys, None).await
     }
 
     /// Begins the transaction of one batch by claiming its partitions.
@@ -156,7 +175,7 @@ impl Transaction<'_> {
     pub async fn load_owned(&mut self, table: usize, keys: &EncodedKeys) -> Result<Rows> {
         let layout = self.table(table);
         debug_assert!(!layout.shared, "rows of a shared table are locked");
-        self.load(layout, keys, None).await
+        load_rows(&mut self.tx, layout, keys, None).await
     }
 
     /// Rows of a shared table, those that are there, locked until the end of the transaction; the missing ones are claimed too, so that
@@ -178,7 +197,7 @@ impl Transaction<'_> {
         let rows = if missing == keys.rows() as u64 {
             Rows::default()
         } else {
-            self.load(layout, &keys, Some(PLACEHOLDER)).await?
+            load_rows(&mut self.tx, layout, &keys, Some(PLACEHOLDER)).await?
         };
         if missing > 0 {
             self.placeholders.push((table, keys, missing));
@@ -229,24 +248,6 @@ impl Transaction<'_> {
 impl<'l> Transaction<'l> {
     fn table(&self, table: usize) -> &'l TableLayout {
         &self.layout.tables[table]
-    }
-
-    async fn load(
-        &mut self,
-        layout: &TableLayout,
-        keys: &EncodedKeys,
-        skip_owner: Option<i32>,
-    ) -> Result<Rows> {
-        let mut loaded = Rows::default();
-        let mut first_key = 0;
-        for chunk in &keys.chunks {
-            let answer = rows::fetch(&mut self.tx, &layout.sql.load, chunk)
-                .await
-                .context(|| format!("loading rows of table {}", layout.name))?;
-            loaded.extend(&answer, first_key, &layout.column_types, skip_owner)?;
-            first_key += chunk.rows;
-        }
-        Ok(loaded)
     }
 
     /// Without `on conflict`: a key that is there already belongs to somebody else, and that must be noticed.
@@ -374,6 +375,24 @@ impl StoreError {
         }
         self
     }
+}
+
+async fn load_rows(
+    connection: &mut PgConnection,
+    layout: &TableLayout,
+    keys: &EncodedKeys,
+    skip_owner: Option<i32>,
+) -> Result<Rows> {
+    let mut loaded = Rows::default();
+    let mut first_key = 0;
+    for chunk in &keys.chunks {
+        let answer = rows::fetch(connection, &layout.sql.load, chunk)
+            .await
+            .context(|| format!("loading rows of table {}", layout.name))?;
+        loaded.extend(&answer, first_key, &layout.column_types, skip_owner)?;
+        first_key += chunk.rows;
+    }
+    Ok(loaded)
 }
 
 async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {

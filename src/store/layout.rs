@@ -79,6 +79,11 @@ impl Layout {
     }
 
     /// Per table: rows are met from several partitions.
+    /// Some table is shared.
+    pub fn any_shared(&self) -> bool {
+        self.tables.iter().any(|table| table.shared)
+    }
+
     pub fn shared(&self) -> Vec<bool> {
         self.tables.iter().map(|table| table.shared).collect()
     }

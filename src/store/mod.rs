@@ -9,6 +9,7 @@ mod connect;
 pub mod encode;
 mod error;
 mod generation;
+pub mod handover;
 mod lane;
 mod layout;
 mod migrate;

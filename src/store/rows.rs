@@ -59,14 +59,6 @@ pub struct LoadedRow<'r> {
     pub cells: &'r [Cell],
 }
 
-/// As [`LoadedRow`].
-#[derive(Debug)]
-pub struct TakenRow<'r> {
-    pub key: usize,
-    pub owner: i32,
-    pub cells: &'r mut [Cell],
-}
-
 impl Rows {
     pub fn len(&self) -> usize {
         self.places.len()
@@ -88,16 +80,10 @@ impl Rows {
             })
     }
 
-    /// The same, for who takes the cells.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = TakenRow<'_>> {
-        self.places
-            .iter()
-            .zip(self.cells.chunks_exact_mut(self.width.max(1)))
-            .map(|(&(key, owner), cells)| TakenRow {
-                key: key as usize,
-                owner,
-                cells,
-            })
+    /// Owner and cells of each row, to be moved out of.
+    pub fn drain(&mut self) -> impl Iterator<Item = (i32, &mut [Cell])> {
+        let owners = self.places.iter().map(|&(_, owner)| owner);
+        owners.zip(self.cells.chunks_exact_mut(self.width.max(1)))
     }
 
     /// Takes what `load` answered; `first_key` is the number of keys before this statement's.

@@ -9,6 +9,7 @@ pub mod download;
 pub mod kafka;
 pub mod oracle;
 pub mod space;
+pub mod steady;
 pub mod topic;
 pub mod wait;
 pub mod worker;

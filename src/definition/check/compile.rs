@@ -75,8 +75,11 @@ pub fn report_problems(report: &mut Report<'_>, text: &Text, problems: Vec<Probl
     }
 }
 
+/// A column and its expression.
+pub type Pair = (Text, Text);
+
 /// Column and expression of every assignment, whether written as SQL text or as a map.
-pub fn pairs(assignments: &Assignments) -> Result<Vec<(Text, Text)>, (&Text, Vec<Problem>)> {
+pub fn pairs(assignments: &Assignments) -> Result<Vec<Pair>, (&Text, Vec<Problem>)> {
     match assignments {
         Assignments::Map(pairs) => Ok(pairs.clone()),
         Assignments::Sql(text) => {

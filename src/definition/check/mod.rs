@@ -20,6 +20,11 @@ use compile::{Compiler, Reads};
 
 pub use compile::pairs;
 
+/// Tables of a definition.
+pub const TABLES_MAX: usize = 1_000;
+/// Rules of a table.
+pub const RULES_MAX: usize = 10_000;
+
 /// Checks a whole definition. `None` if the report has errors.
 pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projection> {
     if let Some(name) = &file.name {
@@ -31,6 +36,7 @@ pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projectio
     if file.tables.is_empty() && file.name.is_some() && !report.has_errors() {
         report.error(0..0, "missing-key", "a definition needs at least one table");
     }
+    check_counts(report, file);
     let tables = file
         .tables
         .iter()
@@ -97,6 +103,24 @@ pub(super) fn one_of<T: Copy>(
             .maybe_hint(did_you_mean(&text.text, &known));
     }
     found.map(|(_, meaning)| *meaning)
+}
+
+fn check_counts(report: &mut Report<'_>, file: &ProjectionFile) {
+    if let Some(table) = file.tables.get(TABLES_MAX) {
+        let message = format!("a definition has at most {TABLES_MAX} tables");
+        report.error(table.name.span.clone(), "too-many", message);
+    }
+    for rule in file
+        .tables
+        .iter()
+        .filter_map(|table| table.rules.get(RULES_MAX))
+    {
+        report.error(
+            rule.types.span.clone(),
+            "too-many",
+            format!("a table has at most {RULES_MAX} rules"),
+        );
+    }
 }
 
 /// Tables, their histories and views share one name space: the schema.

@@ -73,10 +73,12 @@ pub fn check(report: &mut Report<'_>, name: &Text, what: &str) {
 /// `orderLines` or `order-lines` as `order_lines`.
 fn suggestion(text: &str) -> String {
     let mut name = String::new();
+    let mut last = ' ';
     for c in text.chars() {
-        if c.is_ascii_uppercase() && name.ends_with(|last: char| last.is_ascii_lowercase()) {
+        if c.is_ascii_uppercase() && last.is_ascii_lowercase() {
             name.push('_');
         }
+        last = c;
         match c {
             _ if c.is_ascii_alphanumeric() => name.push(c.to_ascii_lowercase()),
             _ if !name.is_empty() && !name.ends_with('_') => name.push('_'),

@@ -3,9 +3,10 @@
 
 use std::ops::Range;
 
-use sqlparser::ast::{Spanned, Statement};
+use sqlparser::ast::Statement;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
+use sqlparser::tokenizer::Token;
 
 use crate::definition::diagnostic::Report;
 use crate::definition::source::Text;
@@ -15,67 +16,58 @@ const DEPTH_MAX: usize = 50;
 
 /// One query and nothing else: whatever stands in a definition must not reach beyond its own schema.
 pub fn check_view(report: &mut Report<'_>, sql: &Text) -> Option<()> {
-    let statements = Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(DEPTH_MAX)
-        .try_with_sql(sql.as_str())
-        .and_then(|mut parser| parser.parse_statements());
-    match statements {
+    let mut parser = parser(report, sql)?;
+    match parser.parse_statement() {
         Err(error) => report_error(report, sql, &error),
-        Ok(statements) => match statements.as_slice() {
-            [Statement::Query(query)] if query.locks.is_empty() => {
-                if sql.text.trim_end().ends_with(';') {
-                    report.error(sql.span.clone(), "sql", "a view ends without `;`");
-                    return None;
-                }
-                return Some(());
-            }
-            [Statement::Query(_), second, ..] => {
-                let at = offset(sql, second.span().start.line, second.span().start.column);
-                report.error(
-                    sql.locate(at),
-                    "sql",
-                    "a view is one query, and a second statement begins here",
-                );
-            }
-            _ => {
-                report.error(
-                    sql.span.clone(),
-                    "sql",
-                    "a view is a query: `select … from …`",
-                );
-            }
-        },
+        Ok(Statement::Query(query)) if query.locks.is_empty() => {
+            return check_end(
+                report,
+                sql,
+                &parser,
+                "a view is one query, which ends before",
+            );
+        }
+        Ok(_) => {
+            report.error(
+                sql.span.clone(),
+                "sql",
+                "a view is a query: `select … from …`",
+            );
+        }
     }
     None
 }
 
 /// A condition and nothing behind it.
 pub fn check_predicate(report: &mut Report<'_>, sql: &Text) -> Option<()> {
-    let mut parser = match Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(DEPTH_MAX)
-        .try_with_sql(sql.as_str())
-    {
-        Ok(parser) => parser,
-        Err(error) => {
-            report_error(report, sql, &error);
-            return None;
-        }
-    };
+    let mut parser = parser(report, sql)?;
     match parser.parse_expr() {
         Err(error) => report_error(report, sql, &error),
-        Ok(_) => {
-            let next = parser.peek_token();
-            if next.token == sqlparser::tokenizer::Token::EOF {
-                return Some(());
-            }
-            let at = offset(sql, next.span.start.line, next.span.start.column);
-            report.error(
-                sql.locate(at),
-                "sql",
-                format!("the condition should end before `{next}`"),
-            );
-        }
+        Ok(_) => return check_end(report, sql, &parser, "the condition ends before"),
     }
+    None
+}
+
+fn parser(report: &mut Report<'_>, sql: &Text) -> Option<Parser<'static>> {
+    Parser::new(&PostgreSqlDialect {})
+        .with_recursion_limit(DEPTH_MAX)
+        .try_with_sql(sql.as_str())
+        .map_err(|error| report_error(report, sql, &error))
+        .ok()
+}
+
+fn check_end(
+    report: &mut Report<'_>,
+    sql: &Text,
+    parser: &Parser<'_>,
+    message: &str,
+) -> Option<()> {
+    let next = parser.peek_token();
+    if next.token == Token::EOF {
+        return Some(());
+    }
+    let at = offset(sql, next.span.start.line, next.span.start.column);
+    report.error(sql.locate(at), "sql", format!("{message} `{}`", next.token));
     None
 }
 

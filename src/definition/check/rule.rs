@@ -1,9 +1,11 @@
 //! One rule of a table: which events, which row, what becomes of it. Knows nothing of other rules.
 
+use std::collections::HashSet;
+
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::table::Layout;
 use super::{not_supported_yet, one_of};
-use crate::definition::diagnostic::{Report, did_you_mean, nearest};
+use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
 use crate::definition::source::Text;
@@ -215,8 +217,8 @@ fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> 
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
         .unwrap_or(text.len());
     let calls = text[end..].trim_start().starts_with(['(', '\'', '.']);
-    let names = layout.columns.iter().map(|(name, _)| name.as_str());
-    names.filter(|name| !calls && *name == &text[..end]).next()
+    let mut names = layout.columns.iter().map(|(name, _)| name.as_str());
+    names.find(|name| !calls && *name == &text[..end])
 }
 
 fn action(
@@ -261,12 +263,13 @@ fn set(
 ) -> Option<Vec<Assignment>> {
     let pairs = split(report, file)?;
     let mut assignments: Vec<Option<Assignment>> = Vec::new();
-    for (index, (name, expression)) in pairs.iter().enumerate() {
+    let mut names = HashSet::new();
+    for (name, expression) in &pairs {
+        if report.is_full() {
+            return None;
+        }
         let column = assigned_column(report, layout, name);
-        if pairs[..index]
-            .iter()
-            .any(|(other, _)| other.text == name.text)
-        {
+        if !names.insert(name.as_str()) {
             report.error(
                 name.span.clone(),
                 "duplicate-column",
@@ -318,14 +321,13 @@ fn assigned_column(report: &mut Report<'_>, layout: &Layout<'_>, name: &Text) ->
                 .iter()
                 .map(|(name, _)| name.as_str())
                 .collect();
-            let message = match nearest(&name.text, names.iter().copied()) {
-                Some(near) => format!("unknown column `{}`, did you mean `{near}`?", name.text),
-                None => format!("unknown column `{}`", name.text),
-            };
-            let hint = did_you_mean(&name.text, &names);
             report
-                .error(name.span.clone(), "unknown-column", message)
-                .maybe_hint(hint);
+                .error(
+                    name.span.clone(),
+                    "unknown-column",
+                    format!("unknown column `{}`", name.text),
+                )
+                .maybe_hint(did_you_mean(&name.text, &names));
             None
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::{Expected, ExpectedRow, ExpectedTable, ExpectedValue, Given, Payload, TestCase};
 use crate::definition::diagnostic::Report;
-use crate::definition::shape;
+use crate::definition::shape::{self, Fields};
 use crate::definition::yaml::{Kind, Node, Scalar, Style};
 
 const TEST_KEYS: &[&str] = &["name", "given", "then", "fails"];
@@ -38,9 +38,11 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
         then: Vec::new(),
         fails: Vec::new(),
     };
+    let mut given_len = 0;
     match (fields.get("given"), fields.key_span("given")) {
         (Some(node), Some(span)) => {
             let nodes = shape::list(report, node, &span, "`given`").unwrap_or_default();
+            given_len = nodes.len();
             case.given = nodes
                 .iter()
                 .filter_map(|node| given(report, node, &span))
@@ -69,7 +71,7 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
                 .text
                 .parse::<usize>()
                 .ok()
-                .filter(|number| (1..=case.given.len()).contains(number))
+                .filter(|number| (1..=given_len).contains(number))
             {
                 Some(number) => case.fails.push((number, text.span)),
                 None => {
@@ -79,10 +81,7 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
                             "wrong-value",
                             format!("there is no given event number {}", text.text),
                         )
-                        .hint(format!(
-                            "given events count from 1; there are {}",
-                            case.given.len()
-                        ));
+                        .hint(format!("given events count from 1; there are {given_len}"));
                 }
             }
         }
@@ -117,35 +116,8 @@ fn given(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<G
             0
         }
     };
-    let mut headers = Vec::new();
-    if let (Some(node), Some(span)) = (fields.get("headers"), fields.key_span("headers")) {
-        for entry in shape::map(report, node, &span, "`headers`").unwrap_or_default() {
-            let value = match is_null(&entry.value) {
-                true => None,
-                false => {
-                    Some(shape::text(report, &entry.value, &entry.key.text.span, "a header")?.text)
-                }
-            };
-            headers.push((entry.key.text.text.clone(), value));
-        }
-    }
-    let payload = match (fields.get("data"), fields.get("value")) {
-        (Some(_), Some(value)) => {
-            report.error(
-                value.span.clone(),
-                "wrong-shape",
-                "a given event has `data` or `value`, not both",
-            );
-            return None;
-        }
-        (Some(data), None) => Payload::Data(json(data)),
-        (None, Some(value)) => Payload::Value(match &value.kind {
-            Kind::Scalar(scalar) if scalar.is_null() => None,
-            Kind::Scalar(scalar) => Some(scalar.text.text.clone()),
-            _ => Some(json(value)),
-        }),
-        (None, None) => Payload::Absent,
-    };
+    let headers = headers(report, &fields);
+    let payload = payload(report, &fields)?;
     Some(Given {
         line: report.source.line(node.span.start),
         span: start,
@@ -163,6 +135,42 @@ fn given(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<G
             .map(json),
         headers,
         payload,
+    })
+}
+
+fn headers(report: &mut Report<'_>, fields: &Fields<'_>) -> Vec<(String, Option<String>)> {
+    let (Some(node), Some(span)) = (fields.get("headers"), fields.key_span("headers")) else {
+        return Vec::new();
+    };
+    let mut headers = Vec::new();
+    for entry in shape::map(report, node, &span, "`headers`").unwrap_or_default() {
+        let key = &entry.key.text;
+        let value = match is_null(&entry.value) {
+            true => None,
+            false => shape::text(report, &entry.value, &key.span, "a header").map(|text| text.text),
+        };
+        headers.push((key.text.clone(), value));
+    }
+    headers
+}
+
+fn payload(report: &mut Report<'_>, fields: &Fields<'_>) -> Option<Payload> {
+    Some(match (fields.get("data"), fields.get("value")) {
+        (Some(_), Some(value)) => {
+            report.error(
+                value.span.clone(),
+                "wrong-shape",
+                "a given event has `data` or `value`, not both",
+            );
+            return None;
+        }
+        (Some(data), None) => Payload::Data(json(data)),
+        (None, Some(value)) => Payload::Value(match &value.kind {
+            Kind::Scalar(scalar) if scalar.is_null() => None,
+            Kind::Scalar(scalar) => Some(scalar.text.text.clone()),
+            _ => Some(json(value)),
+        }),
+        (None, None) => Payload::Absent,
     })
 }
 

@@ -1,0 +1,61 @@
+//! Between the fold and the store: keys that the fold needs, rows that the store loaded, changes that it writes. The one
+//! place that knows both shapes.
+
+use super::encode::{EncodedChanges, EncodedKeys, EncodedTable, KeysEncoder, Purpose, RowsEncoder};
+use super::layout::{Layout, TableLayout};
+use super::rows::Rows;
+use crate::fold::{self, Changes, Folder, LoadedRow, Needs, OwnershipConflict};
+
+/// The keys of the rows that a table needs, sorted as the fold sorts them: the order in which everybody locks.
+pub fn keys(layout: &Layout, table: usize, needs: &Needs<'_>) -> EncodedKeys {
+    let layout = &layout.tables[table];
+    let mut encoder = KeysEncoder::new(layout);
+    for n in 0..needs.rows.len() {
+        encoder.push(&needs.rows.cells(n)[..layout.key_len]);
+    }
+    encoder.finish()
+}
+
+/// Gives loaded rows to the fold.
+///
+/// # Errors
+/// A row is owned by another partition than the one whose event asked for it.
+pub fn supply(folder: &mut Folder, table: usize, rows: &mut Rows) -> Result<(), OwnershipConflict> {
+    for (owner, cells) in rows.drain() {
+        let owner = (owner >= 0).then_some(owner);
+        folder.supply(table, LoadedRow { cells, owner })?;
+    }
+    Ok(())
+}
+
+/// Everything that a batch did, encoded to be written by another thread.
+pub fn changes(layout: &Layout, changes: &Changes<'_>) -> EncodedChanges {
+    let tables = layout.tables.iter().zip(&changes.tables).enumerate();
+    let changed = tables.filter(|(_, (_, change))| !change.is_empty());
+    EncodedChanges {
+        tables: changed
+            .map(|(table, (layout, change))| EncodedTable {
+                table,
+                inserts: rows(layout, Purpose::Insert, &change.inserts),
+                updates: rows(layout, Purpose::Update, &change.updates),
+                deletes: deletes(layout, &change.deletes),
+            })
+            .collect(),
+    }
+}
+
+fn rows(layout: &TableLayout, purpose: Purpose, rows: &fold::Rows<'_>) -> super::encode::EncodedRows {
+    let mut encoder = RowsEncoder::new(layout, purpose, rows.len());
+    for n in 0..rows.len() {
+        encoder.push(rows.cells(n), rows.owner(n));
+    }
+    encoder.finish()
+}
+
+fn deletes(layout: &TableLayout, rows: &fold::Rows<'_>) -> EncodedKeys {
+    let mut encoder = KeysEncoder::for_deletes(layout);
+    for n in 0..rows.len() {
+        encoder.push_owned(&rows.cells(n)[..layout.key_len], rows.owner(n));
+    }
+    encoder.finish()
+}

@@ -1,0 +1,326 @@
+//! From records to a commit. Two ways: a projection whose tables are all owned folds ahead of its commits; one with a
+//! shared table loads, folds and commits within one transaction.
+
+use super::{Lane, Trouble, Waiter, Work};
+use crate::event::{Decoder, Event};
+use crate::fold::{EventFailure, OnFailure, OwnershipConflict};
+use crate::metrics::Phase;
+use crate::source::{RecordBatch, TopicPartition};
+use crate::store::encode::EncodedChanges;
+use crate::store::{Claim, LaneStore, Layout, Stop, StoreError, handover};
+use bumpalo::Bump;
+use std::time::{Duration, Instant};
+
+/// How often offsets are mirrored to Kafka, and the ends of idle partitions written down.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// Far behind, a batch is committed at the latest after this time, so that readers see progress.
+const BATCH_AGE_MAX: Duration = Duration::from_secs(2);
+
+impl Lane {
+    /// Decodes and folds `records`; with a shared table, commits them too.
+    pub(super) fn fold_records(&mut self, records: &RecordBatch, arena: &Bump) -> Result<(), Trouble> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let work = self.work.clone();
+        let (events, undecodable) = self.decode(&work.decoders, records, arena);
+        self.work.counters.phase(Phase::Decode, started.elapsed());
+        if self.layout.any_shared() {
+            self.apply_locked(events, arena)?;
+        } else {
+            self.fold_ahead(events, arena)?;
+        }
+        match undecodable {
+            None => Ok(()),
+            Some(stop) => Err(Trouble::Stop(Box::new(stop))),
+        }
+    }
+
+    /// The events of `records` that are this lane's to apply, up to the first that cannot be decoded.
+    fn decode<'b>(
+        &mut self,
+        decoders: &'b [Decoder],
+        records: &'b RecordBatch,
+        arena: &'b Bump,
+    ) -> (&'b [Event<'b>], Option<Stop>) {
+        let mut events = Vec::with_capacity(records.len());
+        let mut undecodable = None;
+        for record in records.records() {
+            let at = TopicPartition { topic: record.topic, partition: record.partition };
+            if !self.partitions.accept(at, record.offset) {
+                continue;
+            }
+            match decoders[record.topic].decode(&record, arena) {
+                Ok(event) => events.push(event),
+                Err(error) => {
+                    undecodable = Some(self.report.undecodable(&record, &error));
+                    break;
+                }
+            }
+        }
+        (arena.alloc_slice_copy(&events), undecodable)
+    }
+
+    /// Every table is owned: the rows that memory lacks are loaded, the events folded into rows in memory. The claim
+    /// comes with the commit; until then nobody but this lane knows.
+    fn fold_ahead<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<(), Trouble> {
+        let partitions = &self.partitions;
+        let batch = self.folder.plan(events, &|topic, partition| slot(partitions, topic, partition), arena);
+        self.load_ahead()?;
+        let started = Instant::now();
+        let outcome = self.folder.fold(&batch, OnFailure::Stop);
+        self.work.counters.phase(Phase::Fold, started.elapsed());
+        self.note_folded(&events[..outcome.folded]);
+        match outcome.failure {
+            None => Ok(()),
+            Some(failure) => Err(self.stopped_by(events, &failure)),
+        }
+    }
+
+    fn load_ahead(&mut self) -> Result<(), Trouble> {
+        let mut started = None;
+        for table in 0..self.layout.tables.len() {
+            let needs = self.folder.needs(table);
+            if needs.rows.is_empty() {
+                continue;
+            }
+            started.get_or_insert_with(Instant::now);
+            let keys = handover::keys(&self.layout, table, &needs);
+            let layout = self.layout.clone();
+            let mut rows = self.on_store(async |store| store.load_ahead(&layout, table, &keys).await)?;
+            handover::supply(&mut self.folder, table, &mut rows).map_err(|conflict| conflicting(&layout, conflict))?;
+        }
+        self.folder.supply_missing_as_absent();
+        if let Some(started) = started {
+            self.work.counters.phase(Phase::Load, started.elapsed());
+        }
+        Ok(())
+    }
+
+    /// Some table is shared: one transaction from the claim over the locked rows to the commit. The events before one
+    /// that cannot be applied are committed by themselves.
+    fn apply_locked<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<(), Trouble> {
+        self.flush()?;
+        let Some(failure) = self.try_locked(events, arena)? else {
+            return Ok(());
+        };
+        let applicable = &events[..failure.event()];
+        match self.try_locked(applicable, arena)? {
+            None => Err(self.stopped_by(events, &failure)),
+            Some(another) => Err(self.stopped_by(applicable, &another)),
+        }
+    }
+
+    /// Begin to commit, on one screen. If an event fails nothing is committed, and the failure is returned.
+    fn try_locked<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<Option<EventFailure>, Trouble> {
+        if events.is_empty() {
+            return Ok(None);
+        }
+        self.note_folded(events);
+        let claims = self.seal();
+        let partitions = &self.partitions;
+        let batch = self.folder.plan(events, &|topic, partition| slot(partitions, topic, partition), arena);
+        self.ensure_store()?;
+
+        let Lane { runtime, consumer, noted, heartbeat, store, folder, layout, work, partitions, report, .. } = self;
+        let mut wait = Waiter { runtime, consumer, noted, heartbeat };
+        let store = store.as_mut().expect("a connection was just made sure of");
+        let started = Instant::now();
+        let mut transaction = wait.on(store.begin(layout, &claims))?;
+        for table in 0..layout.tables.len() {
+            let needs = folder.needs(table);
+            if needs.rows.is_empty() {
+                continue;
+            }
+            let keys = handover::keys(layout, table, &needs);
+            let mut rows = match needs.lock {
+                true => wait.on(transaction.lock_shared(table, keys))?,
+                false => wait.on(transaction.load_owned(table, &keys))?,
+            };
+            handover::supply(folder, table, &mut rows).map_err(|conflict| conflicting(layout, conflict))?;
+        }
+        folder.supply_missing_as_absent();
+        work.counters.phase(Phase::Load, started.elapsed());
+
+        let started = Instant::now();
+        let outcome = folder.fold(&batch, OnFailure::Stop);
+        work.counters.phase(Phase::Fold, started.elapsed());
+        if let Some(failure) = outcome.failure {
+            wait.on(transaction.rollback())?;
+            folder.discard();
+            partitions.unseal();
+            return Ok(Some(failure));
+        }
+
+        let started = Instant::now();
+        let changes = handover::changes(layout, &folder.changes());
+        wait.on(transaction.write(&changes))?;
+        work.counters.phase(Phase::Write, started.elapsed());
+        let started = Instant::now();
+        wait.on(transaction.commit())?;
+        work.counters.phase(Phase::Commit, started.elapsed());
+        folder.committed();
+        report.written(&changes, folder);
+        self.went_through();
+        Ok(None)
+    }
+
+    /// Commits when it is time: near the end of the log at once (but at most once per linger), far behind when enough
+    /// has gathered to make each row worth its write.
+    pub(super) fn commit_if_due(&mut self, received: usize) -> Result<(), Trouble> {
+        if !self.partitions.has_unsealed() {
+            return Ok(());
+        }
+        let limits = &self.work.limits;
+        let near_the_end = received < self.chunk_records;
+        let lingers = self.sealed_at.elapsed() < limits.batch_linger && self.pending_events < limits.batch_events;
+        let full = self.folder.memory_bytes() >= limits.cache_bytes_max;
+        let gathers = self.pending_events < self.batch_events_wanted() && self.pending_since.elapsed() < BATCH_AGE_MAX;
+        let due = if self.is_searching() || full {
+            true
+        } else if near_the_end {
+            !lingers
+        } else {
+            // What is in flight is waited for only when there is nothing better to do.
+            self.in_flight.is_none() && !gathers
+        };
+        if due { self.seal_and_send() } else { Ok(()) }
+    }
+
+    /// A quarter of the gap: the further behind, the more events share the write of one row.
+    fn batch_events_wanted(&self) -> usize {
+        let behind = |at, accepted: i64| self.consumer.end_offset(at).map_or(0, |end| (end - accepted).max(0));
+        let gap: i64 = self.partitions.iter().map(|owned| behind(owned.at, owned.accepted_offset)).sum();
+        usize::try_from(gap / 4).unwrap_or(usize::MAX).max(self.work.limits.batch_events)
+    }
+
+    /// Commits everything folded, and waits for it.
+    pub(super) fn flush(&mut self) -> Result<(), Trouble> {
+        if self.partitions.has_unsealed() {
+            self.seal_and_send()?;
+        }
+        self.settle()
+    }
+
+    /// Seals what is folded into one batch and sends it off; folding goes on meanwhile.
+    fn seal_and_send(&mut self) -> Result<(), Trouble> {
+        self.ensure_store()?;
+        let claims = self.seal();
+        let started = Instant::now();
+        let changes = handover::changes(&self.layout, &self.folder.changes());
+        self.work.counters.phase(Phase::Write, started.elapsed());
+        // From here on the rows in memory are ahead of the database by exactly this batch.
+        self.folder.committed();
+        self.report.written(&changes, &self.folder);
+        let mut store = self.store.take().expect("a connection was just made sure of");
+        let (work, layout) = (self.work.clone(), self.layout.clone());
+        self.in_flight = Some(self.runtime.spawn(async move {
+            let outcome = commit_batch(&mut store, &work, &layout, &claims, &changes).await;
+            (store, outcome)
+        }));
+        // A search wants to know about this very batch.
+        if self.is_searching() { self.settle() } else { Ok(()) }
+    }
+
+    /// The claims of everything folded since the last batch.
+    fn seal(&mut self) -> Vec<Claim> {
+        self.sealed_at = Instant::now();
+        self.sealed_events = std::mem::take(&mut self.pending_events);
+        let Lane { partitions, consumer, .. } = self;
+        partitions.seal(|at| consumer.end_offset(at))
+    }
+
+    /// Waits for the commit in flight, if there is one, and takes its outcome.
+    pub(super) fn settle(&mut self) -> Result<(), Trouble> {
+        let Some(commit) = self.in_flight.take() else {
+            return Ok(());
+        };
+        let ended = self.wait(commit);
+        let (store, outcome) = ended.map_err(|error| Trouble::Broken(format!("a commit ended without an answer: {error}")))?;
+        self.store = Some(store);
+        outcome?;
+        self.went_through();
+        Ok(())
+    }
+
+    pub(super) fn settle_if_done(&mut self) -> Result<(), Trouble> {
+        match &self.in_flight {
+            Some(commit) if commit.is_finished() => self.settle(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn note_folded(&mut self, events: &[Event<'_>]) {
+        if self.pending_events == 0 {
+            self.pending_since = Instant::now();
+        }
+        self.pending_events += events.len();
+        for event in events {
+            let at = TopicPartition { topic: event.topic, partition: event.partition };
+            self.partitions.folded(at, event.offset, event.time);
+        }
+        if self.is_searching()
+            && let [event] = events
+        {
+            self.suspect = Some(Box::new(self.report.refused(event)));
+        }
+    }
+
+    /// The sealed batch is durable.
+    fn went_through(&mut self) {
+        self.partitions.committed();
+        let events = std::mem::take(&mut self.sealed_events);
+        self.report.committed(events, &self.partitions, |at| self.consumer.end_offset(at));
+        self.widen();
+    }
+
+    /// Once a second: mirrors the offsets to Kafka, and, if the lane is idle, writes down how far the logs reach.
+    pub(super) fn measure_if_due(&mut self) -> Result<(), Trouble> {
+        if self.measured_at.elapsed() < MEASURE_EVERY || self.partitions.is_empty() {
+            return Ok(());
+        }
+        self.measured_at = Instant::now();
+        let applied: Vec<(TopicPartition, i64)> =
+            self.partitions.iter().map(|owned| (owned.at, owned.committed_offset)).collect();
+        self.consumer.mirror(&applied);
+        if self.in_flight.is_some() || self.partitions.has_unsealed() {
+            return Ok(());
+        }
+        self.ensure_store()?;
+        let claims = self.partitions.measure(|at| self.consumer.end_offset(at));
+        let (work, layout) = (self.work.clone(), self.layout.clone());
+        self.on_store(async |store| commit_batch(store, &work, &layout, &claims, &EncodedChanges::default()).await)
+    }
+
+    fn stopped_by(&self, events: &[Event<'_>], failure: &EventFailure) -> Trouble {
+        Trouble::Stop(Box::new(self.report.failed(&events[failure.event()], failure)))
+    }
+}
+
+/// One transaction of a projection whose tables are all owned: claim, write, commit.
+async fn commit_batch(
+    store: &mut LaneStore,
+    work: &Work,
+    layout: &Layout,
+    claims: &[Claim],
+    changes: &EncodedChanges,
+) -> Result<(), StoreError> {
+    let started = Instant::now();
+    let mut transaction = store.begin(layout, claims).await?;
+    transaction.write(changes).await?;
+    work.counters.phase(Phase::Write, started.elapsed());
+    let started = Instant::now();
+    transaction.commit().await?;
+    work.counters.phase(Phase::Commit, started.elapsed());
+    Ok(())
+}
+
+/// Events are only planned of partitions that are owned: [`super::Partitions::accept`] saw to it.
+fn slot(partitions: &super::Partitions, topic: usize, partition: i32) -> i32 {
+    partitions.slot(TopicPartition { topic, partition }).expect("an accepted event is of an owned partition")
+}
+
+fn conflicting(layout: &Layout, conflict: OwnershipConflict) -> StoreError {
+    StoreError::ownership_conflict(layout, conflict.table)
+}

@@ -1,0 +1,236 @@
+//! A lane: one thread of work, one Kafka group member and one Postgres connection that own a disjoint set of
+//! partitions. The loop: receive → fold → commit, with the commit of one batch under way while the next is folded.
+//! Decides what to do about every error; knows neither librdkafka nor SQL.
+
+mod assignment;
+mod batch;
+mod recovery;
+mod report;
+
+use super::Work;
+use super::control::{LaneControl, LaneExit};
+use crate::admin::http::Heartbeat;
+use super::partitions::Partitions;
+use crate::fold::Folder;
+use crate::metrics::Phase;
+use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, SourceEvent};
+use crate::store::{LaneStore, Layout, Stop, StoreError};
+use bumpalo::Bump;
+use report::Report;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+
+/// How long one wait for records lasts at most: the pace at which a lane notices that it is asked to end.
+const RECEIVE_SLICE: Duration = Duration::from_millis(20);
+/// How often the Kafka client is served while the lane waits for Postgres.
+const SERVE_EVERY: Duration = Duration::from_millis(50);
+/// Most records taken in at once.
+const CHUNK_RECORDS: usize = 10_000;
+
+/// Why a turn of the loop did not go through.
+enum Trouble {
+    Store(StoreError),
+    /// An event that cannot be applied, or a log that cannot be read on: the projection stops here and says why.
+    Stop(Box<Stop>),
+    /// Somebody wants the lane to end.
+    Asked,
+    /// The lane is beyond repair: it ends and is started anew.
+    Broken(String),
+}
+
+impl From<StoreError> for Trouble {
+    fn from(error: StoreError) -> Trouble {
+        Trouble::Store(error)
+    }
+}
+
+impl From<SourceError> for Trouble {
+    fn from(error: SourceError) -> Trouble {
+        Trouble::Broken(error.to_string())
+    }
+}
+
+/// The batch whose commit is under way on the shared runtime; it gives the connection back.
+type InFlight = tokio::task::JoinHandle<(LaneStore, Result<(), StoreError>)>;
+
+/// See the module's text.
+pub(super) struct Lane {
+    work: Arc<Work>,
+    /// Host, process and lane: names the owner of a partition to people.
+    name: String,
+    control: Arc<LaneControl>,
+    heartbeat: Heartbeat,
+    runtime: Handle,
+    consumer: LaneConsumer,
+    /// What the source has told and the lane has not yet acted on, oldest first.
+    noted: Vec<SourceEvent>,
+    folder: Folder,
+    /// The tables as they are now; also says which of them are shared.
+    layout: Arc<Layout>,
+    partitions: Partitions,
+    /// `None` while a commit is in flight, and while there is no connection.
+    store: Option<LaneStore>,
+    in_flight: Option<InFlight>,
+    records: RecordBatch,
+    arena: Bump,
+    /// Shrinks to one record while a batch that Postgres refuses is searched for its event, and grows back.
+    chunk_records: usize,
+    /// The one event of a batch of one, in case Postgres refuses it.
+    suspect: Option<Box<Stop>>,
+    /// Events folded and not yet sealed into a batch, and since when there are any.
+    pending_events: usize,
+    pending_since: Instant,
+    /// When the last batch was sealed, and its events.
+    sealed_at: Instant,
+    sealed_events: usize,
+    /// When offsets were last mirrored and ends written down.
+    measured_at: Instant,
+    /// Tries in a row that did not go through.
+    attempt: u32,
+    report: Report,
+}
+
+impl Lane {
+    /// Joins the generation's consumer group. Runs on the calling thread's tokio runtime later on.
+    pub(super) fn new(work: Arc<Work>, name: String, control: Arc<LaneControl>, heartbeat: Heartbeat) -> Result<Lane, String> {
+        let topics: Vec<String> = work.projection.topics.iter().map(|topic| topic.name.clone()).collect();
+        let limits = Limits { queue_bytes: work.limits.queue_bytes_max };
+        let consumer = LaneConsumer::join(&work.kafka, &work.group, &topics, limits).map_err(|error| error.to_string())?;
+        let layout = Layout::new(&work.projection, work.generation, &[]).map_err(|error| error.to_string())?;
+        let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
+        records.set_bytes_max(work.limits.batch_bytes_max);
+        let now = Instant::now();
+        Ok(Lane {
+            name,
+            control,
+            heartbeat,
+            runtime: Handle::current(),
+            consumer,
+            noted: Vec::new(),
+            folder: Folder::new(work.projection.clone(), &layout.shared(), work.limits.cache_bytes_max),
+            layout: Arc::new(layout),
+            partitions: Partitions::default(),
+            store: None,
+            in_flight: None,
+            records,
+            arena: Bump::new(),
+            chunk_records: CHUNK_RECORDS,
+            suspect: None,
+            pending_events: 0,
+            pending_since: now,
+            sealed_at: now,
+            sealed_events: 0,
+            measured_at: now,
+            attempt: 0,
+            report: Report::new(work.clone()),
+            work,
+        })
+    }
+
+    /// Works until asked to end, or until an event stops the projection. What is not committed by then is not applied.
+    pub(super) fn run(mut self) -> LaneExit {
+        loop {
+            self.heartbeat.tick();
+            if let Err(trouble) = self.turn()
+                && let Err(exit) = self.answer(trouble)
+            {
+                self.leave();
+                return exit;
+            }
+        }
+    }
+
+    /// One turn of the loop. Rebalances come first, so that no record of a partition that has gone is folded.
+    fn turn(&mut self) -> Result<(), Trouble> {
+        if self.control.is_asked() {
+            self.flush()?;
+            return Err(Trouble::Asked);
+        }
+        self.settle_if_done()?;
+        self.act_on_noted()?;
+        let received = self.receive()?;
+        self.act_on_noted()?;
+        self.commit_if_due(received)?;
+        self.measure_if_due()
+    }
+
+    /// Takes in what the source has, folds it, and returns how many records there were.
+    fn receive(&mut self) -> Result<usize, Trouble> {
+        let started = Instant::now();
+        let mut records = std::mem::take(&mut self.records);
+        let mut arena = std::mem::take(&mut self.arena);
+        let noted = self.consumer.poll(self.receive_wait(), self.chunk_records, &mut records);
+        let received = records.len();
+        if received > 0 {
+            self.work.counters.phase(Phase::Receive, started.elapsed());
+        }
+        let outcome = self.fold_records(&records, &arena);
+        records.clear();
+        arena.reset();
+        self.records = records;
+        self.arena = arena;
+        // An end of partition may be among them, and holds only now that the records before it have been folded.
+        self.noted.extend(noted);
+        outcome.map(|()| received)
+    }
+
+    /// Until the lingering batch is due; otherwise one slice.
+    fn receive_wait(&self) -> Duration {
+        if self.partitions.has_unsealed() {
+            self.work.limits.batch_linger.saturating_sub(self.sealed_at.elapsed()).min(RECEIVE_SLICE)
+        } else {
+            RECEIVE_SLICE
+        }
+    }
+
+    /// Runs a future of the store to its end, the Kafka client being served all the while, so that the membership in
+    /// the group outlives a slow database (F4, F28).
+    fn wait<T>(&mut self, future: impl Future<Output = T>) -> T {
+        let Lane { runtime, consumer, noted, heartbeat, .. } = self;
+        Waiter { runtime, consumer, noted, heartbeat }.on(future)
+    }
+
+    /// Ends: what is open is rolled back, then the membership is given up.
+    fn leave(mut self) {
+        self.abandon();
+        let held: Vec<(i32, i64)> = self.partitions.iter().map(|owned| (owned.slot, owned.epoch)).collect();
+        if let Some(mut store) = self.store.take() {
+            let generation = self.work.generation;
+            let given_up = self.wait(async { store.release(generation, &held).await });
+            if let Err(error) = given_up {
+                tracing::debug!("the checkpoints still name this lane as their owner: {error}");
+            }
+        }
+        self.consumer.close();
+    }
+}
+
+/// What a lane waits with, in one hand, while its store and its folder are in the other.
+struct Waiter<'l> {
+    runtime: &'l Handle,
+    consumer: &'l mut LaneConsumer,
+    noted: &'l mut Vec<SourceEvent>,
+    heartbeat: &'l Heartbeat,
+}
+
+impl Waiter<'_> {
+    /// See [`Lane::wait`].
+    fn on<T>(&mut self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(async {
+            let mut future = std::pin::pin!(future);
+            loop {
+                // The answer first: serving is only for the time that it takes.
+                tokio::select! {
+                    biased;
+                    answer = &mut future => return answer,
+                    () = tokio::time::sleep(SERVE_EVERY) => {
+                        self.heartbeat.tick();
+                        self.noted.extend(self.consumer.serve());
+                    }
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,192 @@
+//! What a lane tells: counters, gap and lag per partition, and the words for what stops a projection. Decides nothing.
+
+use crate::event::{DecodeError, Event, Record};
+use crate::fold::{CacheCounts, EventFailure, Folder};
+use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
+use crate::source::TopicPartition;
+use crate::store::encode::EncodedChanges;
+use crate::store::{ErrorKind, Stop};
+use crate::worker::Work;
+use crate::worker::partitions::Partitions;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tracing::warn;
+
+/// Kafka's complaints are passed on at most this often; the client repeats them many times a second.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+pub(super) struct Report {
+    work: Arc<Work>,
+    by_partition: BTreeMap<TopicPartition, PartitionMetrics>,
+    complained_at: Option<Instant>,
+    cache_counted: CacheCounts,
+    cache_bytes: i64,
+    unheard_counted: u64,
+}
+
+impl Report {
+    pub(super) fn new(work: Arc<Work>) -> Report {
+        Report {
+            work,
+            by_partition: BTreeMap::new(),
+            complained_at: None,
+            cache_counted: CacheCounts::default(),
+            cache_bytes: 0,
+            unheard_counted: 0,
+        }
+    }
+}
+
+impl Report {
+    /// The sealed batch is durable: `events` were applied.
+    pub(super) fn committed(&mut self, events: usize, partitions: &Partitions, ends: impl Fn(TopicPartition) -> Option<i64>) {
+        let counters = &self.work.counters;
+        counters.batches.inc();
+        counters.events.inc_by(events as u64);
+        for owned in partitions.iter() {
+            let gap = ends(owned.at).map_or(0, |end| end - owned.committed_offset);
+            self.gap(owned.at, gap, owned.as_of);
+        }
+    }
+
+    fn gap(&mut self, at: TopicPartition, gap: i64, as_of: Option<i64>) {
+        let metrics = self.by_partition.entry(at).or_insert_with(|| {
+            let topic = &self.work.projection.topics[at.topic].name;
+            self.work.metrics.partition(&self.work.projection.name, self.work.generation, topic, at.partition)
+        });
+        metrics.gap(gap);
+        let behind = if gap <= 0 { 0.0 } else { as_of.map_or(0.0, |as_of| seconds_since(as_of)) };
+        metrics.lag_seconds(behind);
+    }
+
+    /// A batch was encoded; rows by table.
+    pub(super) fn written(&mut self, changes: &EncodedChanges, folder: &Folder) {
+        for change in &changes.tables {
+            self.work.counters.rows_written[change.table].inc_by(change.rows() as u64);
+        }
+        let counts = folder.cache_counts();
+        self.work.counters.cache_hits.inc_by(counts.hits - self.cache_counted.hits);
+        self.work.counters.cache_misses.inc_by(counts.misses - self.cache_counted.misses);
+        self.cache_counted = counts;
+        let unheard: u64 = folder.unheard().values().sum();
+        self.work.counters.skipped(SkipReason::Unknown, unheard - self.unheard_counted);
+        self.unheard_counted = unheard;
+        self.cache_bytes(folder.memory_bytes() as i64);
+    }
+
+    fn cache_bytes(&mut self, bytes: i64) {
+        self.work.counters.memory_change(MemoryKind::Cache, bytes - self.cache_bytes);
+        self.cache_bytes = bytes;
+    }
+
+    /// Its counts begin at nothing.
+    pub(super) fn new_folder(&mut self) {
+        self.cache_counted = CacheCounts::default();
+        self.unheard_counted = 0;
+    }
+
+    pub(super) fn forget(&mut self, at: TopicPartition) {
+        self.by_partition.remove(&at);
+    }
+
+    pub(super) fn trouble(&self, kind: ErrorKind) {
+        if kind == ErrorKind::Fenced {
+            self.work.counters.fenced.inc();
+        }
+        self.work.counters.retries.inc();
+    }
+
+    /// The client tries again by itself; people hear of it now and then.
+    pub(super) fn kafka_trouble(&mut self, at: Option<TopicPartition>, message: &str) {
+        if self.complained_at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY) {
+            return;
+        }
+        self.complained_at = Some(Instant::now());
+        let projection = &self.work.projection;
+        match at {
+            Some(at) => {
+                let topic = &projection.topics[at.topic].name;
+                warn!(projection = %projection.name, %topic, partition = at.partition, "Kafka: {message}; trying again");
+            }
+            None => warn!(projection = %projection.name, "Kafka: {message}; trying again"),
+        }
+    }
+
+    /// `topic/partition@offset`, for logs.
+    pub(super) fn offsets(&self, offsets: &[(TopicPartition, i64)]) -> String {
+        let one = |(at, offset): &(TopicPartition, i64)| {
+            format!("{}/{}@{offset}", self.work.projection.topics[at.topic].name, at.partition)
+        };
+        offsets.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
+    /// A record that is no event of its topic's envelope.
+    pub(super) fn undecodable(&self, record: &Record<'_>, error: &DecodeError) -> Stop {
+        Stop {
+            key: record.key.map(|key| String::from_utf8_lossy(key).into_owned()),
+            reason: format!("the record cannot be decoded: {error}"),
+            ..self.stop_at(TopicPartition { topic: record.topic, partition: record.partition }, Some(record.offset))
+        }
+    }
+
+    /// An event that a rule cannot be applied to.
+    pub(super) fn failed(&self, event: &Event<'_>, failure: &EventFailure) -> Stop {
+        let place = failure.rule();
+        Stop {
+            table_name: place.map(|place| place.table.clone()),
+            rule: place.map(|place| format!("{} (line {})", place.rule, place.line)),
+            reason: failure.to_string(),
+            ..self.refused(event)
+        }
+    }
+
+    /// An event whose row PostgreSQL refuses; the caller says why.
+    pub(super) fn refused(&self, event: &Event<'_>) -> Stop {
+        Stop {
+            key: event.key.map(str::to_owned),
+            event_type: Some(event.event_type.to_owned()),
+            ..self.stop_at(TopicPartition { topic: event.topic, partition: event.partition }, Some(event.offset))
+        }
+    }
+
+    pub(super) fn out_of_range(&self, at: TopicPartition, offset: Option<i64>, message: &str) -> Stop {
+        Stop {
+            reason: format!("Kafka does not hold the next offset to apply: {message}"),
+            hint: Some(
+                "Either retention deleted records before they were applied, or the topic was made anew. Give the topic a \
+                 longer retention, and rebuild the projection from what is left."
+                    .to_owned(),
+            ),
+            ..self.stop_at(at, offset)
+        }
+    }
+
+    fn stop_at(&self, at: TopicPartition, offset: Option<i64>) -> Stop {
+        Stop {
+            generation: self.work.generation,
+            topic: Some(self.work.projection.topics[at.topic].name.clone()),
+            partition: Some(at.partition),
+            offset,
+            hint: Some(format!(
+                "Put the definition or the producer right, then `consolidator resume {}`.",
+                self.work.projection.name
+            )),
+            ..Stop::default()
+        }
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.cache_bytes(0);
+    }
+}
+
+/// Seconds from `micros` since 2000-01-01 to now by this machine's clock, at least 0; for a gauge, never for a decision.
+fn seconds_since(micros: i64) -> f64 {
+    const UNIX_EPOCH_SECONDS: f64 = 946_684_800.0;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0.0, |since| since.as_secs_f64());
+    (now - UNIX_EPOCH_SECONDS - micros as f64 / 1e6).max(0.0)
+}

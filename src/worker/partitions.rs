@@ -1,0 +1,232 @@
+//! The partitions that a lane owns, and how far each has got: accepted, folded, sealed into a batch, committed.
+//! Offsets only move forward here; a step back is a [`Partitions::restart`]. Knows nothing of Kafka clients or SQL.
+
+use crate::source::TopicPartition;
+use crate::store::{Checkpoint, Claim};
+
+/// One owned partition. Every offset is "the first not yet …".
+#[derive(Debug, Clone)]
+pub struct Partition {
+    pub at: TopicPartition,
+    /// The value of `"$owner"` on the rows of this partition.
+    pub slot: i32,
+    /// The fence: what the checkpoint row must still say when a batch is committed.
+    pub epoch: i64,
+    /// What the checkpoint row says.
+    pub committed_offset: i64,
+    /// What the checkpoint will say once the batch in flight is committed.
+    pub sealed_offset: i64,
+    /// First offset not yet folded into rows in memory.
+    pub folded_offset: i64,
+    /// First offset not yet accepted from the source.
+    pub accepted_offset: i64,
+    /// Event time (µs since 2000) of the last folded event; `None` before the first.
+    pub as_of: Option<i64>,
+    /// Events folded and not yet sealed.
+    pub events: i64,
+}
+
+/// All partitions of one lane.
+#[derive(Debug, Default)]
+pub struct Partitions {
+    owned: Vec<Partition>,
+    /// Records come in runs of one partition: the index met last.
+    last: usize,
+}
+
+impl Partitions {
+    /// Starts, or starts again, from a stored checkpoint; what was folded and not committed is forgotten.
+    pub fn restart(&mut self, at: TopicPartition, checkpoint: &Checkpoint) {
+        let fresh = Partition {
+            at,
+            slot: checkpoint.slot,
+            epoch: checkpoint.epoch,
+            committed_offset: checkpoint.next_offset,
+            sealed_offset: checkpoint.next_offset,
+            folded_offset: checkpoint.next_offset,
+            accepted_offset: checkpoint.next_offset,
+            as_of: None,
+            events: 0,
+        };
+        match self.index(at) {
+            Some(index) => self.owned[index] = fresh,
+            None => self.owned.push(fresh),
+        }
+    }
+
+    pub fn remove(&mut self, at: TopicPartition) -> Option<Partition> {
+        let index = self.index(at)?;
+        self.last = 0;
+        Some(self.owned.swap_remove(index))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.owned.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Partition> {
+        self.owned.iter()
+    }
+
+    /// The slot of an owned partition.
+    pub fn slot(&self, at: TopicPartition) -> Option<i32> {
+        self.owned.iter().find(|owned| owned.at == at).map(|owned| owned.slot)
+    }
+
+    fn get_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
+        if self.owned.get(self.last).is_none_or(|met| met.at != at) {
+            self.last = self.index(at)?;
+        }
+        self.owned.get_mut(self.last)
+    }
+
+    fn index(&self, at: TopicPartition) -> Option<usize> {
+        self.owned.iter().position(|owned| owned.at == at)
+    }
+
+    /// Takes a record in; false for one of a partition that is not owned, or an offset already taken in (what a client
+    /// still had queued before a seek or a revocation).
+    pub fn accept(&mut self, at: TopicPartition, offset: i64) -> bool {
+        match self.get_mut(at) {
+            Some(owned) if offset >= owned.accepted_offset => {
+                owned.accepted_offset = offset + 1;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The event at `offset`, and everything before it, has been folded.
+    pub fn folded(&mut self, at: TopicPartition, offset: i64, event_time: i64) {
+        if let Some(owned) = self.get_mut(at) {
+            assert!(offset >= owned.folded_offset, "events are folded in the order of their offsets");
+            owned.folded_offset = offset + 1;
+            owned.as_of = Some(event_time);
+            owned.events += 1;
+        }
+    }
+
+    /// Everything below `next_offset` has been accepted and folded, or holds nothing to fold (markers, holes).
+    pub fn passed(&mut self, at: TopicPartition, next_offset: i64) {
+        if let Some(owned) = self.get_mut(at)
+            && owned.accepted_offset == owned.folded_offset
+            && next_offset > owned.folded_offset
+        {
+            owned.folded_offset = next_offset;
+            owned.accepted_offset = next_offset;
+        }
+    }
+
+    pub fn has_unsealed(&self) -> bool {
+        self.owned.iter().any(|owned| owned.folded_offset > owned.sealed_offset)
+    }
+
+    /// The claims of the next batch: every owned partition that moved, from what is committed to what is folded.
+    /// `end_offset_of` gives the end of the log as last heard of.
+    pub fn seal(&mut self, end_offset_of: impl Fn(TopicPartition) -> Option<i64>) -> Vec<Claim> {
+        let mut claims = Vec::new();
+        for owned in &mut self.owned {
+            if owned.folded_offset == owned.sealed_offset {
+                continue;
+            }
+            assert!(
+                owned.sealed_offset == owned.committed_offset,
+                "a batch is sealed only when none is in flight"
+            );
+            owned.sealed_offset = owned.folded_offset;
+            claims.push(owned.claim(end_offset_of(owned.at)));
+            owned.events = 0;
+        }
+        claims
+    }
+
+    /// Claims that move nothing, to write down the ends of all partitions. Only when nothing is in flight.
+    pub fn measure(&self, end_offset_of: impl Fn(TopicPartition) -> Option<i64>) -> Vec<Claim> {
+        let stand = |owned: &Partition| Claim {
+            next: owned.committed_offset,
+            as_of: None,
+            events: 0,
+            ..owned.claim(end_offset_of(owned.at))
+        };
+        self.owned.iter().map(stand).collect()
+    }
+
+    /// The sealed batch is durable.
+    pub fn committed(&mut self) {
+        for owned in &mut self.owned {
+            owned.committed_offset = owned.sealed_offset;
+        }
+    }
+
+    /// The batch just sealed was rolled back; its records are still at hand and will be folded again.
+    pub fn unseal(&mut self) {
+        for owned in &mut self.owned {
+            owned.sealed_offset = owned.committed_offset;
+            owned.folded_offset = owned.committed_offset;
+            owned.events = 0;
+        }
+    }
+}
+
+impl Partition {
+    fn claim(&self, end_offset: Option<i64>) -> Claim {
+        Claim {
+            slot: self.slot,
+            epoch: self.epoch,
+            expected: self.committed_offset,
+            next: self.sealed_offset,
+            // A log that is known to reach further than was last heard is not behind itself.
+            end_offset: end_offset.map(|end| end.max(self.sealed_offset)),
+            as_of: self.as_of,
+            events: self.events,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: TopicPartition = TopicPartition { topic: 0, partition: 3 };
+
+    fn started_at(next_offset: i64) -> Partitions {
+        let mut partitions = Partitions::default();
+        let checkpoint = Checkpoint { topic: "t".into(), partition: 3, slot: 7, begin_offset: 0, next_offset, epoch: 2 };
+        partitions.restart(AT, &checkpoint);
+        partitions
+    }
+
+    #[test]
+    fn a_record_is_accepted_once_and_only_of_an_owned_partition() {
+        let mut partitions = started_at(10);
+        assert!(!partitions.accept(AT, 9));
+        assert!(partitions.accept(AT, 10));
+        assert!(!partitions.accept(AT, 10));
+        assert!(partitions.accept(AT, 15), "offsets have holes");
+        assert!(!partitions.accept(TopicPartition { topic: 1, partition: 3 }, 16));
+    }
+
+    #[test]
+    fn a_claim_moves_from_what_is_committed_to_what_is_folded() {
+        let mut partitions = started_at(10);
+        partitions.accept(AT, 12);
+        partitions.folded(AT, 12, 99);
+        let claims = partitions.seal(|_| Some(20));
+        let expected = Claim { slot: 7, expected: 10, next: 13, epoch: 2, end_offset: Some(20), as_of: Some(99), events: 1 };
+        assert_eq!(claims, [expected]);
+        partitions.committed();
+        assert!(!partitions.has_unsealed());
+        assert!(partitions.seal(|_| None).is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_partition_moves_the_checkpoint_only_when_all_before_it_is_folded() {
+        let mut partitions = started_at(10);
+        partitions.accept(AT, 10);
+        partitions.passed(AT, 12);
+        assert!(!partitions.has_unsealed(), "the accepted record is not folded yet");
+        partitions.folded(AT, 10, 0);
+        partitions.passed(AT, 12);
+        assert_eq!(partitions.seal(|_| None)[0].next, 12);
+    }
+}

@@ -1,0 +1,186 @@
+//! What comes before the first lane: definitions are read, the database is reached, every projection has a generation.
+//! Also what the lanes of a generation start from. Waits where waiting is right (a server that is not up yet), and refuses
+//! where it is not (a wrong password, a broken definition).
+
+use super::control::Shutdown;
+use super::policy::backoff;
+use super::{LaneLimits, Work};
+use crate::definition::{self, Projection, fingerprint};
+use crate::error::Failure;
+use crate::event::Decoder;
+use crate::metrics::Metrics;
+use crate::settings::{MemoryPlan, Settings};
+use crate::source::Cluster;
+use crate::store::{ConnectSettings, ErrorKind, Generation, ReadSettings, Store, StoreError};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::{error, info, warn};
+
+/// How long Kafka may take to describe the topics.
+const TOPICS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Reads the definitions in the settings' folder.
+///
+/// # Errors
+/// Every error of every file; the folder cannot be read.
+pub(super) fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failure> {
+    let files = definition::commands::load_files(std::slice::from_ref(&settings.projections)).map_err(Failure::new)?;
+    let mut projections = Vec::new();
+    let mut problems = Vec::new();
+    for file in files {
+        for diagnostic in &file.loaded.diagnostics {
+            match diagnostic.severity {
+                definition::Severity::Error => problems.push(diagnostic.render(false)),
+                definition::Severity::Warning => warn!("{}", diagnostic.render(false)),
+            }
+        }
+        projections.extend(file.loaded.projection);
+    }
+    if problems.is_empty() {
+        return Ok(projections);
+    }
+    let count = problems.len();
+    let plural = if count == 1 { "" } else { "s" };
+    Err(Failure::new(format!("{count} problem{plural} in the definitions\n{}", problems.join("\n"))))
+}
+
+/// Connects, waiting for a server that is not there yet; `None` if asked to end meanwhile.
+///
+/// # Errors
+/// What waiting does not mend: the URL, the password, the database's name, missing rights.
+pub(super) async fn connect(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Store>, Failure> {
+    let connect = ConnectSettings {
+        url: settings.postgres.url.expose().to_owned(),
+        max_connections: settings.postgres.max_connections,
+    };
+    let mut attempt = 0;
+    loop {
+        let error = match Store::connect(&connect).await {
+            Ok(store) => return Ok(Some(store)),
+            Err(error) => error,
+        };
+        if !mends_itself(&error) {
+            return Err(Failure::new(error.to_string()));
+        }
+        warn!("{error}; waiting for Postgres");
+        let pause = backoff(attempt, 0.0).max(Duration::from_millis(500));
+        attempt += 1;
+        tokio::select! {
+            () = shutdown.asked() => return Ok(None),
+            () = tokio::time::sleep(pause) => {}
+        }
+    }
+}
+
+/// Every projection of the files gets its generation, tables and views, if it has none yet.
+///
+/// # Errors
+/// A name that is taken, a type that PostgreSQL refuses, a missing role, another deployment on the same schema.
+pub(super) async fn prepare(settings: &Settings, store: &Store, projections: &[Projection]) -> Result<(), Failure> {
+    let failed = |error: StoreError| Failure::new(error.to_string());
+    store.claim_deployment(&settings.kafka.group).await.map_err(failed)?;
+    let read = ReadSettings {
+        schema: settings.postgres.read_schema.clone(),
+        readers: settings.postgres.readers.clone(),
+    };
+    for projection in projections {
+        let fingerprint = fingerprint::of_text(&projection.text);
+        let generation =
+            store.ensure_generation(projection, &fingerprint, &settings.kafka.group, &read).await.map_err(failed)?;
+        if generation.definition == projection.text {
+            info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
+        } else {
+            warn!(projection = %projection.name, generation = generation.id,
+                "the file differs from the definition that the generation was built by; it is folded on by its own");
+        }
+    }
+    Ok(())
+}
+
+/// Says which topics are missing; the lanes wait for them.
+pub(super) fn check_topics(settings: &Settings, projections: &[Projection]) {
+    let mut topics: Vec<String> = projections.iter().flat_map(|p| &p.topics).map(|topic| topic.name.clone()).collect();
+    topics.sort();
+    topics.dedup();
+    let described = Cluster::connect(&settings.kafka).and_then(|cluster| cluster.check_topics(&topics, TOPICS_TIMEOUT));
+    match described {
+        Ok(described) => {
+            for error in described.into_iter().filter_map(Result::err) {
+                error!("{error}; waiting for it");
+            }
+        }
+        Err(error) => warn!("Kafka at {}: {error}; waiting for it", settings.kafka.brokers),
+    }
+}
+
+/// What the lanes of a generation share. The definition is the stored one, whatever the files say now.
+///
+/// # Errors
+/// The stored text does not load: it was written for another version of this program.
+pub(super) fn work(
+    settings: &Settings,
+    store: &Store,
+    metrics: &Metrics,
+    generation: &Generation,
+    generations: usize,
+) -> Result<Work, String> {
+    let name = format!("generation {} of {}", generation.id, generation.projection);
+    let loaded = definition::load(&name, &generation.definition);
+    let Some(projection) = loaded.projection else {
+        let problems: Vec<String> = loaded.diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
+        return Err(format!("its stored definition does not load in this version:\n{}", problems.join("\n")));
+    };
+    let tables: Vec<&str> = projection.tables.iter().map(|table| table.name.as_str()).collect();
+    Ok(Work {
+        decoders: (0..projection.topics.len()).map(|topic| Decoder::new(&projection, topic)).collect(),
+        counters: metrics.projection(&projection.name, &tables),
+        generation: generation.id,
+        group: generation.kafka_group.clone(),
+        kafka: settings.kafka.clone(),
+        store: store.clone(),
+        metrics: metrics.clone(),
+        limits: lane_limits(settings, generations),
+        projection: Arc::new(projection),
+    })
+}
+
+fn lane_limits(settings: &Settings, generations: usize) -> LaneLimits {
+    let plan = MemoryPlan::new(settings.worker.memory_limit, settings.worker.lanes * generations.max(1));
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    LaneLimits {
+        batch_events: settings.worker.batch_events,
+        batch_linger: settings.worker.batch_linger,
+        batch_bytes_max: bytes(plan.batch_bytes_max),
+        cache_bytes_max: bytes(plan.cache_bytes_per_lane),
+        queue_bytes_max: bytes(plan.queue_bytes_per_lane),
+    }
+}
+
+/// Names this process among others: host and process id.
+pub(super) fn worker_name() -> String {
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "localhost",
+        host => host,
+    };
+    format!("{host}/{}", std::process::id())
+}
+
+/// A server that is starting, restarting or full; not one that says no.
+fn mends_itself(error: &StoreError) -> bool {
+    match error.kind {
+        ErrorKind::Disconnected | ErrorKind::CommitUnknown | ErrorKind::Contention | ErrorKind::OutOfResources => true,
+        ErrorKind::OwnershipConflict { .. }
+        | ErrorKind::Fenced
+        | ErrorKind::StatementGone
+        | ErrorKind::ServerFault
+        | ErrorKind::Permission
+        | ErrorKind::SchemaDiffers
+        | ErrorKind::Authentication
+        | ErrorKind::NoDatabase
+        | ErrorKind::EventFault
+        | ErrorKind::Refused
+        | ErrorKind::Unexpected => false,
+    }
+}
+

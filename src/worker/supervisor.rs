@@ -1,0 +1,193 @@
+//! Starts and ends lanes so that they match what is stored: every fed generation that is neither paused nor stopped has
+//! its lanes. One projection's trouble never ends another's lanes. Folds nothing itself.
+
+use super::control::{LaneControl, LaneExit, Shutdown};
+use super::lane::Lane;
+use super::{Work, start};
+use crate::admin::http::Health;
+use crate::error::Failure;
+use crate::settings::Settings;
+use crate::store::{Generation, Store};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tracing::{error, info, warn};
+
+/// How often the stored state is looked at: the time until a `pause` or `resume` takes effect.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long after a failed start or a failed lane the next try comes.
+const RESTART_AFTER: Duration = Duration::from_secs(2);
+/// A lane that does not come by for this long hangs. It comes by also while it waits for Postgres.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// The worker, from reading the definitions to the last lane's end. Returns when `shutdown` was asked for and every lane
+/// has committed or given up what it had.
+///
+/// # Errors
+/// What waiting does not mend: definitions, settings, rights.
+pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Result<(), Failure> {
+    let projections = start::definitions(settings)?;
+    let Some(store) = start::connect(settings, &shutdown).await? else {
+        return Ok(());
+    };
+    start::prepare(settings, &store, &projections).await?;
+    health.readiness.database_reached(true);
+    let checking = settings.clone();
+    tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));
+
+    let mut supervisor = Supervisor { settings, health, store, worker_name: start::worker_name(), crews: BTreeMap::new() };
+    let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
+    while !shutdown.is_asked() {
+        supervisor.look().await;
+        heartbeat.tick();
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+    info!("asked to end: committing what is folded");
+    supervisor.end_all().await;
+    supervisor.store.close().await;
+    info!("ended");
+    Ok(())
+}
+
+struct Supervisor<'s> {
+    settings: &'s Settings,
+    health: &'s Health,
+    store: Store,
+    worker_name: String,
+    /// By generation.
+    crews: BTreeMap<i64, Crew>,
+}
+
+/// The lanes of one generation.
+struct Crew {
+    work: Arc<Work>,
+    lanes: Vec<RunningLane>,
+    /// After a failure: not before this.
+    restart_at: Instant,
+}
+
+struct RunningLane {
+    control: Arc<LaneControl>,
+    thread: JoinHandle<LaneExit>,
+}
+
+impl Supervisor<'_> {
+    /// Compares what runs with what is stored, and puts the difference right. Never waits for a lane.
+    async fn look(&mut self) {
+        let generations = match self.store.generations_to_fold().await {
+            Ok(generations) => generations,
+            Err(error) => {
+                // The lanes have connections of their own, and their own answers to this.
+                warn!("cannot read the stored generations: {error}");
+                return;
+            }
+        };
+        for (id, crew) in &self.crews {
+            if !generations.iter().any(|generation| generation.id == *id) {
+                crew.ask_to_end();
+            }
+        }
+        for id in self.crews.keys().copied().collect::<Vec<_>>() {
+            self.reap(id);
+        }
+        let count = generations.len();
+        for generation in generations {
+            let idle = self.crews.get(&generation.id).is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
+            if idle {
+                self.start(&generation, count);
+            }
+        }
+        self.report();
+    }
+
+    /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
+    fn reap(&mut self, id: i64) {
+        let Some(crew) = self.crews.get_mut(&id) else { return };
+        let (ended, running) = std::mem::take(&mut crew.lanes).into_iter().partition(|lane| lane.thread.is_finished());
+        crew.lanes = running;
+        let ended: Vec<RunningLane> = ended;
+        for lane in ended {
+            let name = &crew.work.projection.name;
+            match lane.thread.join() {
+                Ok(LaneExit::Asked | LaneExit::Stopped) => {}
+                Ok(LaneExit::Failed(reason)) => error!(projection = %name, generation = id, "a lane ended: {reason}; starting again"),
+                Err(_panic) => error!(projection = %name, generation = id, "a lane panicked; starting again"),
+            }
+            crew.restart_at = Instant::now() + RESTART_AFTER;
+            crew.ask_to_end();
+        }
+        if crew.lanes.is_empty() && Instant::now() >= crew.restart_at {
+            self.crews.remove(&id);
+        }
+    }
+
+    fn start(&mut self, generation: &Generation, generations: usize) {
+        let Health { metrics, .. } = self.health;
+        let work = match start::work(self.settings, &self.store, metrics, generation, generations) {
+            Ok(work) => Arc::new(work),
+            Err(error) => {
+                error!(projection = %generation.projection, generation = generation.id, "cannot fold it: {error}");
+                return;
+            }
+        };
+        let mut crew = Crew { work, lanes: Vec::new(), restart_at: Instant::now() + RESTART_AFTER };
+        for number in 0..self.settings.worker.lanes {
+            match self.start_lane(&crew.work, number) {
+                Ok(lane) => crew.lanes.push(lane),
+                Err(error) => {
+                    error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
+                    crew.ask_to_end();
+                    break;
+                }
+            }
+        }
+        info!(projection = %generation.projection, generation = generation.id, lanes = crew.lanes.len(), "folding");
+        self.crews.insert(generation.id, crew);
+    }
+
+    fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
+        let control = Arc::new(LaneControl::default());
+        let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
+        let heartbeat = self.health.liveness.register(format!("lane {name}"), SILENCE_MAX);
+        let lane = Lane::new(work.clone(), name, control.clone(), heartbeat)?;
+        let thread = std::thread::Builder::new()
+            .name(format!("lane-{number}"))
+            .spawn(move || lane.run())
+            .map_err(|error| format!("the operating system gives no thread: {error}"))?;
+        Ok(RunningLane { control, thread })
+    }
+
+    fn report(&self) {
+        let lanes = || self.crews.values().flat_map(|crew| &crew.lanes);
+        self.health.readiness.lanes_joined(lanes().filter(|lane| lane.control.has_joined()).count(), lanes().count());
+    }
+
+    /// Asks every lane first, then waits for each.
+    async fn end_all(&mut self) {
+        let crews = std::mem::take(&mut self.crews);
+        for crew in crews.values() {
+            crew.ask_to_end();
+        }
+        let joined = tokio::task::spawn_blocking(move || {
+            for lane in crews.into_values().flat_map(|crew| crew.lanes) {
+                // How it ended no longer matters, and a panic was printed by its thread.
+                drop(lane.thread.join());
+            }
+        });
+        if let Err(error) = joined.await {
+            error!("waiting for the lanes: {error}");
+        }
+    }
+}
+
+impl Crew {
+    fn ask_to_end(&self) {
+        for lane in &self.lanes {
+            lane.control.ask();
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! How fast and how lean the worker is. Small forms run with every test; `CONSOLIDATOR_BENCH=1` gives the
+//! sizes and the limits that are promised, on a machine with two cores, broker and Postgres beside it.
+//!
+//! Run it alone: `CONSOLIDATOR_BENCH=1 cargo test --release speed -- --nocapture --test-threads=1`.
+
+use std::time::{Duration, Instant};
+
+use crate::support::database::Database;
+use crate::support::space::Space;
+use crate::support::steady::{Probe, steady_load};
+use crate::support::topic::{Producer, Record};
+use crate::support::wait::{let_pass, wait_for};
+use crate::support::worker::Worker;
+
+const PARTITIONS: i32 = 6;
+const IN_TIME: Duration = Duration::from_secs(300);
+const MIB: u64 = 1024 * 1024;
+
+const TOTALS: &str = "
+projection: totals
+from: [TOPIC]
+tables:
+  totals:
+    key:
+      name: text = event.key
+    columns:
+      n: bigint not null default 0
+      total: numeric(20,2) not null default 0
+      status: text
+      last_at: timestamptz
+      seq: bigint
+    rules:
+      OrderLineAdded:
+        set: n = n + 1, total = total + data.amount, status = data.status,
+             last_at = event.time, seq = data.seq
+";
+
+#[test]
+fn events_are_visible_soon_after_their_acknowledgement() {
+    let (rate, seconds) = if is_bench() { (5_000, 30) } else { (500, 5) };
+    let space = Space::alone("latency");
+    let topic = space.topic("orders", PARTITIONS);
+    space.definition("totals", &TOTALS.replace("TOPIC", &topic));
+    // Every key exists, so that live work is measured, not the first build.
+    write(&space, &topic, 10_000, 10_000);
+    let worker = space.start_worker("worker");
+    space.wait_applied("totals", &[&topic], IN_TIME);
+
+    let event = |seq: u64, key: &str| Record::new(key, value(seq));
+    let duration = Duration::from_secs(seconds);
+    let watch = Database::at(&space.settings.postgres_url);
+    let select = "select name, seq from read_model.totals where name = any(array[PROBES])";
+    let probes = steady_load(
+        space.kafka,
+        &topic,
+        PARTITIONS,
+        rate,
+        duration,
+        &event,
+        &watch,
+        select,
+    );
+    let mut latencies: Vec<Duration> = probes.iter().filter_map(Probe::latency).collect();
+    assert_eq!(latencies.len(), probes.len(), "every probe becomes visible");
+    latencies.sort();
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
+    let count = probes.len();
+    println!("latency at {rate}/s: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {count} probes");
+    println!(
+        "cpu of the worker: {:.2?} in {duration:?}",
+        worker.cpu_time()
+    );
+    if is_bench() {
+        assert!(p50 <= Duration::from_millis(15), "p50 {p50:?}");
+        assert!(p99 <= Duration::from_millis(60), "p99 {p99:?}");
+    }
+}
+
+#[test]
+fn a_backlog_on_existing_rows_is_caught_up_with_quickly() {
+    let (keys, events) = if is_bench() {
+        (300_000, 3_000_000)
+    } else {
+        (10_000, 100_000)
+    };
+    let space = Space::alone("throughput");
+    let topic = space.topic("orders", PARTITIONS);
+    space.definition("totals", &TOTALS.replace("TOPIC", &topic));
+    write(&space, &topic, keys, keys);
+    let first = space.start_worker("first");
+    space.wait_applied("totals", &[&topic], IN_TIME);
+    assert!(first.terminate(Duration::from_secs(60)).success());
+
+    write(&space, &topic, events, keys);
+    let before = applied(&space);
+    let started = Instant::now();
+    let worker = space.start_worker("worker");
+    let (moved, first_at) = wait_for("the first commit", IN_TIME, || {
+        let now = applied(&space);
+        (now > before).then(|| (now - before, Instant::now()))
+    });
+    space.wait_applied("totals", &[&topic], IN_TIME);
+    let (all, since_first) = (started.elapsed(), first_at.elapsed());
+    let rest = events as f64 - moved as f64;
+    let rate = rest / since_first.as_secs_f64().max(0.001);
+    println!("catching up: {events} events in {all:.2?} from the start of the process");
+    println!("  {rate:.0} events/s after the first commit ({moved} events)");
+    let (_, peak) = worker.resident_bytes();
+    println!("  cpu {:.2?}, peak {} MiB", worker.cpu_time(), peak / MIB);
+    if is_bench() {
+        assert!(
+            events as f64 / all.as_secs_f64() >= 120_000.0,
+            "{events} in {all:?}"
+        );
+    }
+    let sum = "select sum(n) from read_model.totals";
+    assert_eq!(space.database.number(sum) as u64, (keys + events) as u64);
+}
+
+#[test]
+fn a_backlog_far_larger_than_memory_stays_within_the_limit() {
+    let (limit, events) = if is_bench() {
+        ("256MiB", 5_000_000)
+    } else {
+        ("128MiB", 300_000)
+    };
+    let mut space = Space::alone("memory");
+    let topic = space.topic("orders", PARTITIONS);
+    space.definition("totals", &TOTALS.replace("TOPIC", &topic));
+    space.settings.worker.push(format!("memory_limit: {limit}"));
+    write(&space, &topic, events, 300_000.min(events));
+    let worker = space.start_worker("worker");
+    space.wait_applied("totals", &[&topic], IN_TIME);
+    let (_, peak) = worker.resident_bytes();
+    println!(
+        "memory: peak {} MiB with {limit} and {events} events behind",
+        peak / MIB
+    );
+    assert!(peak < 400 * MIB, "{} MiB", peak / MIB);
+    settle(&worker);
+}
+
+/// An idle worker uses next to no CPU: nothing spins.
+fn settle(worker: &Worker) {
+    let before = worker.cpu_time();
+    let idle = Duration::from_secs(3);
+    let_pass(idle);
+    let used = worker.cpu_time() - before;
+    println!("  idle: {used:.2?} of CPU in {idle:?}");
+    assert!(used < idle / 2, "an idle worker used {used:?} in {idle:?}");
+}
+
+fn is_bench() -> bool {
+    std::env::var_os("CONSOLIDATOR_BENCH").is_some()
+}
+
+/// Sum of the checkpoints: how many events are applied.
+fn applied(space: &Space) -> i64 {
+    let sum = "select coalesce(sum(next_offset), 0)::bigint from consolidator.checkpoint";
+    let rows = space.database.try_query(sum).unwrap_or_default();
+    let value = rows.first().and_then(|row| row[0].as_ref()?.parse().ok());
+    value.unwrap_or(0)
+}
+
+/// Writes `count` events round the keys.
+fn write(space: &Space, topic: &str, count: usize, keys: usize) {
+    let producer = Producer::with(
+        space.kafka,
+        &[("linger.ms", "20"), ("batch.size", "500000")],
+    );
+    let numbers: Vec<usize> = (0..count).collect();
+    for chunk in numbers.chunks(50_000) {
+        let record = |n: &usize| Record::new(&format!("k{}", n % keys), value(*n as u64));
+        let records: Vec<Record> = chunk.iter().map(record).collect();
+        producer.write(topic, &records);
+    }
+}
+
+/// About 220 bytes, of which the rules read a part.
+fn value(seq: u64) -> String {
+    let (amount, cents, day) = (seq % 977, seq % 100, seq % 28 + 1);
+    format!(
+        r#"{{"type":"OrderLineAdded","id":"e-{seq:08}","source":"/shop/web","time":"2024-03-{day:02}T12:30:00Z","data":{{"seq":{seq},"sku":"SKU-{:04}","amount":{amount}.{cents:02},"currency":"EUR","status":"open","note":"left at the door"}}}}"#,
+        seq % 10_000,
+    )
+}
