@@ -5,8 +5,7 @@ use crate::expression::binary;
 use crate::expression::cell::Cell;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 
-use super::layout::{Layout, TableLayout};
-use crate::fold;
+use super::layout::TableLayout;
 
 /// Rows of one statement at most: bounds the memory that a statement takes on both sides.
 pub(crate) const STATEMENT_ROWS_MAX: usize = 10_000;
@@ -171,54 +170,6 @@ impl EncodedChanges {
     }
 }
 
-/// What a batch did, as bytes.
-pub fn changes(layout: &Layout, changes: &fold::Changes<'_>) -> EncodedChanges {
-    let tables = changes.tables.iter().enumerate();
-    let changed = tables.filter(|(_, change)| !change.is_empty());
-    EncodedChanges {
-        tables: changed
-            .map(|(table, change)| {
-                let layout = &layout.tables[table];
-                EncodedTable {
-                    table,
-                    inserts: rows(layout, Purpose::Insert, &change.inserts),
-                    updates: rows(layout, Purpose::Update, &change.updates),
-                    deletes: deletes(layout, &change.deletes),
-                }
-            })
-            .collect(),
-    }
-}
-
-/// The keys that a batch needs rows of, in the order of `needed`.
-pub fn keys(layout: &TableLayout, needed: &fold::Rows<'_>) -> EncodedKeys {
-    let mut encoder = KeysEncoder::new(layout);
-    for n in 0..needed.len() {
-        let chunk = writable(&mut encoder.keys.chunks, encoder.types);
-        for (field, array) in needed.key_fields(n).zip(&mut chunk.arrays) {
-            array.push_field(field);
-        }
-        chunk.rows += 1;
-    }
-    encoder.finish()
-}
-
-fn rows(layout: &TableLayout, purpose: Purpose, changed: &fold::Rows<'_>) -> EncodedRows {
-    let mut encoder = RowsEncoder::new(layout, purpose, changed.len());
-    for n in 0..changed.len() {
-        encoder.push(changed.cells(n), changed.owner(n));
-    }
-    encoder.finish()
-}
-
-fn deletes(layout: &TableLayout, deleted: &fold::Rows<'_>) -> EncodedKeys {
-    let mut encoder = KeysEncoder::for_deletes(layout);
-    for n in 0..deleted.len() {
-        encoder.push_owned(&deleted.cells(n)[..layout.key_len], deleted.owner(n));
-    }
-    encoder.finish()
-}
-
 /// What will be done with encoded rows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
@@ -337,6 +288,15 @@ impl<'l> KeysEncoder<'l> {
             self.types,
             key.into_iter().map(Cell::value),
         );
+    }
+
+    /// A key whose columns are encoded already, each with its length word.
+    pub fn push_fields<'c>(&mut self, key: impl Iterator<Item = &'c [u8]>) {
+        let chunk = writable(&mut self.keys.chunks, self.types);
+        for (field, array) in key.zip(&mut chunk.arrays) {
+            array.push_field(field);
+        }
+        chunk.rows += 1;
     }
 
     pub fn push_owned<'c>(&mut self, key: impl IntoIterator<Item = &'c Cell>, owner: i32) {

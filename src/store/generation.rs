@@ -88,7 +88,7 @@ pub struct Generation {
     pub projection: String,
     /// The text it is folded by.
     pub definition: String,
-    /// [`Projection::fold_fingerprint`] of it.
+    /// As the one who created it gave it.
     pub fingerprint: String,
     /// `<kafka.group>.<projection>.g<id>`.
     pub kafka_group: String,
@@ -143,17 +143,18 @@ impl Store {
     pub async fn ensure_generation(
         &self,
         projection: &Projection,
+        fingerprint: &str,
         kafka_group: &str,
         read: &ReadSettings,
     ) -> Result<Generation> {
         let mut connection = self.pool.acquire().await.doing("preparing a projection")?;
         let mut tx = connection.begin().await.doing("preparing a projection")?;
         projection::lock(&mut tx, &projection.name).await?;
-        projection::remember(&mut tx, projection).await?;
+        projection::remember(&mut tx, projection, fingerprint).await?;
         let generation = match pointer::generation_of(&mut tx, &projection.name).await? {
             Some(id) => load(&mut tx, id).await?,
             None => {
-                let generation = create(&mut tx, projection, kafka_group).await?;
+                let generation = create(&mut tx, projection, fingerprint, kafka_group).await?;
                 pointer::create(&mut tx, &projection.name, generation.id).await?;
                 generation
             }
@@ -259,6 +260,7 @@ impl Store {
 async fn create(
     connection: &mut PgConnection,
     projection: &Projection,
+    fingerprint: &str,
     kafka_group: &str,
 ) -> Result<Generation> {
     let topics: Vec<&str> = projection
@@ -272,7 +274,7 @@ async fn create(
     )
     .bind(&projection.name)
     .bind(&projection.text)
-    .bind(&projection.fold_fingerprint)
+    .bind(fingerprint)
     .bind(&topics)
     .fetch_one(&mut *connection)
     .await

@@ -30,7 +30,7 @@ pub use generation::{Generation, Orders, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
 pub use readers::ReadSettings;
-pub use rows::{LoadedRow, Rows, TakenRow};
+pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
 pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
 pub use stop::Stop;

@@ -94,7 +94,11 @@ pub(super) async fn lock(connection: &mut PgConnection, projection: &str) -> Res
 }
 
 /// Records what should become live.
-pub(super) async fn remember(connection: &mut PgConnection, projection: &Projection) -> Result<()> {
+pub(super) async fn remember(
+    connection: &mut PgConnection,
+    projection: &Projection,
+    fingerprint: &str,
+) -> Result<()> {
     sqlx::query(
         "insert into consolidator.projection as p (name, definition, fingerprint) values ($1, $2, $3) \
          on conflict (name) do update set definition = excluded.definition, fingerprint = excluded.fingerprint, updated_at = now() \
@@ -102,7 +106,7 @@ pub(super) async fn remember(connection: &mut PgConnection, projection: &Project
     )
     .bind(&projection.name)
     .bind(&projection.text)
-    .bind(&projection.fold_fingerprint)
+    .bind(fingerprint)
     .execute(connection)
     .await
     .doing("recording a projection")?;

@@ -3,8 +3,8 @@
 use bumpalo::Bump;
 use consolidator::definition;
 use consolidator::event::{Decoder, Event, Record};
-use consolidator::fold::{self, Folder, OnFailure};
-use consolidator::store::encode;
+use consolidator::fold::{Folder, OnFailure};
+use consolidator::store::handover;
 
 use super::*;
 use crate::support::block_on;
@@ -71,24 +71,17 @@ impl Lane {
         let mut tx = self.store.begin(&self.layout, &[moves]).await.unwrap();
         for table in 0..self.layout.tables.len() {
             let needs = self.folder.needs(table);
-            let keys = encode::keys(&self.layout.tables[table], &needs.rows);
+            let keys = handover::keys(&self.layout, table, &needs);
             let mut rows = match needs.lock {
                 true => tx.lock_shared(table, keys).await.unwrap(),
                 false => tx.load_owned(table, &keys).await.unwrap(),
             };
-            for row in rows.iter_mut() {
-                let owner = Some(row.owner);
-                let row = fold::LoadedRow {
-                    cells: row.cells,
-                    owner,
-                };
-                self.folder.supply(table, row).unwrap();
-            }
+            handover::supply(&mut self.folder, table, &mut rows).unwrap();
         }
         self.folder.supply_missing_as_absent();
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
-        tx.write(&encode::changes(&self.layout, &self.folder.changes()))
+        tx.write(&handover::changes(&self.layout, &self.folder.changes()))
             .await
             .unwrap();
         tx.commit().await.unwrap();
@@ -102,7 +95,11 @@ fn what_two_lanes_fold_is_in_the_tables_that_readers_see() {
     block_on(async {
         let base = base().await;
         let loaded = definition::load("sales.yaml", DEFINITION);
-        let projection = Arc::new(loaded.projection.expect(&format!("{:?}", loaded.diagnostics)));
+        let projection = Arc::new(
+            loaded
+                .projection
+                .expect(&format!("{:?}", loaded.diagnostics)),
+        );
         let generation = base.generation(&projection).await;
         assert_eq!(
             generation.meant().unwrap().fold_fingerprint,

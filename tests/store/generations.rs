@@ -65,7 +65,7 @@ fn two_processes_that_start_at_once_make_one_generation() {
             let store = base.store.clone();
             tasks.spawn(async move {
                 store
-                    .ensure_generation(&counters(true), "group", &read())
+                    .ensure_generation(&counters(true), "f1", "group", &read())
                     .await
                     .map(|generation| generation.id)
             });
@@ -168,6 +168,7 @@ fn what_postgres_refuses_in_a_definition_is_refused_with_its_words() {
             .store
             .ensure_generation(
                 &projection("wide", vec![table("amounts", columns)]),
+                "f1",
                 "group",
                 &read(),
             )
@@ -185,7 +186,7 @@ fn what_postgres_refuses_in_a_definition_is_refused_with_its_words() {
         projection.views = vec![view("broken", "select nothing from counter")];
         let refused = base
             .store
-            .ensure_generation(&projection, "group", &read())
+            .ensure_generation(&projection, "f1", "group", &read())
             .await
             .unwrap_err();
         assert!(
@@ -200,7 +201,7 @@ fn what_postgres_refuses_in_a_definition_is_refused_with_its_words() {
         )];
         let refused = base
             .store
-            .ensure_generation(&projection, "group", &read())
+            .ensure_generation(&projection, "f1", "group", &read())
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused, "{refused}");
@@ -221,7 +222,7 @@ fn a_name_belongs_to_one_projection_and_to_us() {
         );
         let refused = base
             .store
-            .ensure_generation(&other, "group", &read())
+            .ensure_generation(&other, "f1", "group", &read())
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused);
@@ -240,7 +241,7 @@ fn a_name_belongs_to_one_projection_and_to_us() {
         );
         let refused = base
             .store
-            .ensure_generation(&other, "group", &read())
+            .ensure_generation(&other, "f1", "group", &read())
             .await
             .unwrap_err();
         assert!(refused.to_string().contains("is not ours"), "{refused}");
@@ -257,7 +258,7 @@ fn a_missing_reader_role_is_named() {
         };
         let refused = base
             .store
-            .ensure_generation(&counters(true), "group", &read)
+            .ensure_generation(&counters(true), "f1", "group", &read)
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused);

@@ -85,7 +85,7 @@ impl Base {
 
     pub async fn generation(&self, projection: &Projection) -> Generation {
         self.store
-            .ensure_generation(projection, "group", &read())
+            .ensure_generation(projection, "f1", "group", &read())
             .await
             .unwrap()
     }

@@ -20,12 +20,12 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
     projection.views = vec![view("large", "select id from counter where n > 10")];
     let store = &base.store;
     let generation = store
-        .ensure_generation(&projection, "group", &read)
+        .ensure_generation(&projection, "f1", "group", &read)
         .await
         .unwrap();
     // A second start finds everything in place.
     store
-        .ensure_generation(&projection, "group", &read)
+        .ensure_generation(&projection, "f1", "group", &read)
         .await
         .unwrap();
     let layout = Layout::new(&projection, generation.id, &[]).unwrap();
