@@ -55,6 +55,16 @@ impl RawArray {
             self.bytes[7] = 1;
         }
         binary::encode_field(value, &self.element, &mut self.bytes);
+        self.count_row();
+    }
+
+    /// A field that is encoded already, length word first; not null.
+    fn push_field(&mut self, field: &[u8]) {
+        self.bytes.extend_from_slice(field);
+        self.count_row();
+    }
+
+    fn count_row(&mut self) {
         self.rows += 1;
         let rows = i32::try_from(self.rows).expect("a statement has few rows");
         self.bytes[12..16].copy_from_slice(&rows.to_be_bytes());
@@ -280,6 +290,15 @@ impl<'l> KeysEncoder<'l> {
         );
     }
 
+    /// A key whose columns are encoded already, each with its length word.
+    pub fn push_fields<'c>(&mut self, key: impl Iterator<Item = &'c [u8]>) {
+        let chunk = writable(&mut self.keys.chunks, self.types);
+        for (field, array) in key.zip(&mut chunk.arrays) {
+            array.push_field(field);
+        }
+        chunk.rows += 1;
+    }
+
     pub fn push_owned<'c>(&mut self, key: impl IntoIterator<Item = &'c Cell>, owner: i32) {
         let values = key
             .into_iter()
@@ -298,10 +317,7 @@ fn push_columns<'v>(
     types: &[Type],
     values: impl Iterator<Item = Value<'v>>,
 ) {
-    if chunks.last().is_none_or(Columns::is_full) {
-        chunks.push(Columns::new(types));
-    }
-    let chunk = chunks.last_mut().expect("a chunk was just made sure of");
+    let chunk = writable(chunks, types);
     let mut pushed = 0;
     for (value, array) in values.zip(&mut chunk.arrays) {
         array.push(value);
@@ -309,4 +325,12 @@ fn push_columns<'v>(
     }
     assert_eq!(pushed, types.len(), "a row has a cell for every column");
     chunk.rows += 1;
+}
+
+/// The last chunk, or a new one if that is full.
+fn writable<'c>(chunks: &'c mut Vec<Columns>, types: &[Type]) -> &'c mut Columns {
+    if chunks.last().is_none_or(Columns::is_full) {
+        chunks.push(Columns::new(types));
+    }
+    chunks.last_mut().expect("a chunk was just made sure of")
 }

@@ -10,7 +10,7 @@ use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::readers::ReadSettings;
 use super::{pointer, projection, readers, schema};
-use crate::definition::projection::Projection;
+use crate::definition::{self, Projection};
 
 /// The life of a generation. Only [`Store::set_state`] and the switch move it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +88,7 @@ pub struct Generation {
     pub projection: String,
     /// The text it is folded by.
     pub definition: String,
+    /// As the one who created it gave it.
     pub fingerprint: String,
     /// `<kafka.group>.<projection>.g<id>`.
     pub kafka_group: String,
@@ -97,6 +98,24 @@ pub struct Generation {
     /// Names of the tables that went over to the locked way.
     pub shared_tables: Vec<String>,
     pub reason: Option<String>,
+}
+
+impl Generation {
+    /// Its stored definition, read again: what it is folded by, whatever the files say by now.
+    ///
+    /// # Errors
+    /// `Refused`: a version of the program that reads definitions differently stored it.
+    pub fn meant(&self) -> Result<Projection> {
+        let name = format!("generation {} of {}", self.id, self.projection);
+        let loaded = definition::load(&name, &self.definition);
+        loaded.projection.ok_or_else(|| {
+            StoreError::refused(
+                name,
+                "its stored definition is no longer one that this version reads",
+            )
+            .hint("Run the version that made it, or rebuild.")
+        })
+    }
 }
 
 impl TryFrom<String> for State {
@@ -140,7 +159,11 @@ impl Store {
                 generation
             }
         };
-        readers::publish(&mut tx, projection, &generation, read).await?;
+        if generation.definition == projection.text {
+            readers::publish(&mut tx, projection, &generation, read).await?;
+        } else {
+            readers::publish(&mut tx, &generation.meant()?, &generation, read).await?;
+        }
         tx.commit().await.doing("preparing a projection")?;
         Ok(generation)
     }

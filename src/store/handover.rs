@@ -11,7 +11,7 @@ pub fn keys(layout: &Layout, table: usize, needs: &Needs<'_>) -> EncodedKeys {
     let layout = &layout.tables[table];
     let mut encoder = KeysEncoder::new(layout);
     for n in 0..needs.rows.len() {
-        encoder.push(&needs.rows.cells(n)[..layout.key_len]);
+        encoder.push_fields(needs.rows.key_fields(n));
     }
     encoder.finish()
 }
@@ -44,7 +44,11 @@ pub fn changes(layout: &Layout, changes: &Changes<'_>) -> EncodedChanges {
     }
 }
 
-fn rows(layout: &TableLayout, purpose: Purpose, rows: &fold::Rows<'_>) -> super::encode::EncodedRows {
+fn rows(
+    layout: &TableLayout,
+    purpose: Purpose,
+    rows: &fold::Rows<'_>,
+) -> super::encode::EncodedRows {
     let mut encoder = RowsEncoder::new(layout, purpose, rows.len());
     for n in 0..rows.len() {
         encoder.push(rows.cells(n), rows.owner(n));

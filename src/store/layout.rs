@@ -44,6 +44,8 @@ pub(crate) struct Statements {
     pub(crate) load: String,
     /// Keys → locks the rows that are there, claims those that are not by placeholders; counts the latter.
     pub(crate) lock: String,
+    /// The same without the locks, for the test that shows what they are for.
+    pub(crate) claim_missing: String,
     pub(crate) insert: String,
     pub(crate) copy: String,
     pub(crate) update: String,
@@ -70,27 +72,28 @@ impl Layout {
         let tables = projection
             .tables
             .iter()
-            .map(|table| {
+            .enumerate()
+            .map(|(index, table)| {
                 let shared = !table.owned || shared_tables.contains(&table.name);
-                TableLayout::new(&schema, table, shared)
+                TableLayout::new(&schema, index, table, shared)
             })
             .collect::<Result<_>>()?;
         Ok(Layout { generation, tables })
     }
 
-    /// Per table: rows are met from several partitions.
     /// Some table is shared.
     pub fn any_shared(&self) -> bool {
         self.tables.iter().any(|table| table.shared)
     }
 
+    /// Per table: rows are met from several partitions.
     pub fn shared(&self) -> Vec<bool> {
         self.tables.iter().map(|table| table.shared).collect()
     }
 }
 
 impl TableLayout {
-    fn new(schema: &str, table: &Table, shared: bool) -> Result<TableLayout> {
+    fn new(schema: &str, index: usize, table: &Table, shared: bool) -> Result<TableLayout> {
         let column_types: Vec<Type> = table
             .columns
             .iter()
@@ -112,13 +115,13 @@ impl TableLayout {
             row_types: with_owner(&column_types),
             delete_types: with_owner(&column_types[..table.key_len]),
             column_types,
-            sql: Statements::new(schema, table, shared),
+            sql: Statements::new(schema, index, table, shared),
         })
     }
 }
 
 impl Statements {
-    fn new(schema: &str, table: &Table, shared: bool) -> Statements {
+    fn new(schema: &str, index: usize, table: &Table, shared: bool) -> Statements {
         let place = qualified(schema, &table.name);
         let owner = identifier(OWNER);
         let names: Vec<&str> = table
@@ -181,20 +184,20 @@ impl Statements {
                 .chain([PLACEHOLDER.to_string()]),
             ", ",
         );
-        let stage = format!(
-            "pg_temp.{}",
-            identifier(&format!("stage {schema} {}", table.name))
+        let claim = format!(
+            "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
+             on conflict ({key_columns})"
         );
+        // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
+        let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
 
         Statements {
             load: format!(
                 "select u.\"$n\"::integer, t.{owner}, {loaded} from {from_keys} with ordinality as u ({key_columns}, \"$n\") \
                  join {place} t on {same_key}"
             ),
-            lock: format!(
-                "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
-                 on conflict ({key_columns}) do update set {owner} = t.{owner} where false"
-            ),
+            lock: format!("{claim} do update set {owner} = t.{owner} where false"),
+            claim_missing: format!("{claim} do nothing"),
             insert: format!(
                 "insert into {place} ({columns}, {owner}) select * from {}",
                 unnest_owned(&types),

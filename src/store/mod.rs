@@ -20,6 +20,7 @@ mod quote;
 mod readers;
 mod rows;
 mod schema;
+mod status;
 mod stop;
 
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
@@ -31,4 +32,5 @@ pub use layout::{Layout, TableLayout};
 pub use readers::ReadSettings;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
+pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
 pub use stop::Stop;

@@ -1,6 +1,7 @@
 //! Why a generation or one of its partitions stands still. The row is there exactly as long as it does.
 
 use sqlx::FromRow;
+use sqlx::postgres::PgConnection;
 
 use super::connect::Store;
 use super::error::{Context, Result};
@@ -76,15 +77,24 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn stops(&self, generation: i64) -> Result<Vec<Stop>> {
-        sqlx::query_as(
-            "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint \
-             from consolidator.stop where generation = $1 order by id",
-        )
-        .bind(generation)
-        .fetch_all(&self.pool)
-        .await
-        .doing("reading why a projection stands still")
+        let mut connection = self
+            .pool
+            .acquire()
+            .await
+            .doing("reading why a projection stands still")?;
+        load(&mut connection, generation).await
     }
+}
+
+pub(super) async fn load(connection: &mut PgConnection, generation: i64) -> Result<Vec<Stop>> {
+    sqlx::query_as(
+        "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint \
+         from consolidator.stop where generation = $1 order by id",
+    )
+    .bind(generation)
+    .fetch_all(connection)
+    .await
+    .doing("reading why a projection stands still")
 }
 
 /// Texts of events may hold what PostgreSQL's text cannot.

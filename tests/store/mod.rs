@@ -1,10 +1,12 @@
 //! The store against a real Postgres, without Kafka and without events.
 
+mod folding;
 mod generations;
 mod lanes;
 mod readers;
 mod shared_rows;
 mod speed;
+mod status;
 mod takeover;
 
 use std::sync::Arc;
@@ -52,6 +54,14 @@ pub async fn empty_database() -> String {
     execute(&mut admin, &format!("drop database if exists {name}")).await;
     execute(&mut admin, &format!("create database {name}")).await;
     support::postgres_url(&name)
+}
+
+pub const PASSWORD: &str = "of-a-role";
+
+/// The url for a role that was made with [`PASSWORD`].
+pub fn as_role(url: &str, role: &str) -> String {
+    let (_, place) = url.rsplit_once('@').unwrap();
+    format!("postgres://{role}:{PASSWORD}@{place}")
 }
 
 pub fn settings(url: &str) -> ConnectSettings {
@@ -162,8 +172,8 @@ pub fn projection(name: &str, tables: Vec<Table>) -> Projection {
         name: name.to_owned(),
         description: None,
         text: format!("projection: {name}"),
-        fold_fingerprint: String::new(),
-        text_fingerprint: String::new(),
+        fold_fingerprint: "f1".to_owned(),
+        text_fingerprint: "t1".to_owned(),
         topics: vec![Topic {
             name: "events".to_owned(),
             format: Format::Json,

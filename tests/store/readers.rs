@@ -9,7 +9,7 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
     let mut sql = base.sql().await;
     execute(
         &mut sql,
-        &format!("drop role if exists {role}; create role {role} login"),
+        &format!("drop role if exists {role}; create role {role} login password '{PASSWORD}'"),
     )
     .await;
     let read = ReadSettings {
@@ -29,7 +29,7 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
         .await
         .unwrap();
     let layout = Layout::new(&projection, generation.id, &[]).unwrap();
-    let url = base.url.replace("postgres@", &format!("{role}@"));
+    let url = as_role(&base.url, &role);
     let reader = PgConnection::connect(&url).await.unwrap();
     (generation, Arc::new(layout), reader, role)
 }

@@ -238,6 +238,36 @@ fn partitions_found_by_two_lanes_at_once_get_different_slots() {
 }
 
 #[test]
+fn a_fenced_lane_holds_nothing_back_from_the_new_owner() {
+    block_on(async {
+        let base = base().await;
+        let (generation, layout) = counters_in(&base, true).await;
+        let (mut old, mut new) = (base.lane("old").await, base.lane("new").await);
+        let before = old
+            .take_over(generation.id, &partitions(&[0, 1]))
+            .await
+            .unwrap()
+            .checkpoints;
+        new.take_over(generation.id, &partitions(&[1]))
+            .await
+            .unwrap();
+        let both: Vec<Claim> = before
+            .iter()
+            .map(|checkpoint| claim(checkpoint, 1))
+            .collect();
+        assert_eq!(
+            old.begin(&layout, &both).await.unwrap_err().kind,
+            ErrorKind::Fenced
+        );
+        // Its claim of the first partition held until the second one's failed.
+        new.take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap();
+        old.reread(generation.id, &[1]).await.unwrap();
+    });
+}
+
+#[test]
 fn giving_up_ownership_fences_every_lane_of_the_generation_once() {
     block_on(async {
         let base = base().await;
