@@ -175,11 +175,6 @@ impl LaneConsumer {
     /// librdkafka refused; nothing was started. The group will time out and rebalance.
     pub fn assign(&mut self, new: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
         self.topics.forget();
-        let again: Vec<TopicPartition> = new
-            .iter()
-            .map(|(at, _)| *at)
-            .filter(|at| self.held.contains_key(at))
-            .collect();
         let starting: Vec<(TopicPartition, i64)> = new
             .iter()
             .copied()
@@ -196,11 +191,7 @@ impl LaneConsumer {
             self.forward(*at)?;
         }
         if self.is_cooperative() {
-            if !again.is_empty() {
-                self.client.incremental_unassign(&self.list(&again))?;
-            }
-            self.client
-                .incremental_assign(&self.list_with_offsets(&starting))?;
+            self.restart_all(&[], &starting)?;
         } else {
             // The eager protocol knows whole assignments only: the others go on where they are.
             let mut whole: BTreeMap<TopicPartition, i64> = self.positions().collect();
@@ -236,7 +227,7 @@ impl LaneConsumer {
             self.mirrored.remove(at);
         }
         if self.is_cooperative() {
-            self.client.incremental_unassign(&self.list(&stopping))?;
+            self.restart_all(&stopping, &[])?;
         } else if self.held.is_empty() {
             self.client.assign(None)?;
         } else {
@@ -409,11 +400,11 @@ impl LaneConsumer {
         self.remember_protocol();
         if list.is_empty() {
             // Nobody would answer, and the group waits for one.
-            let nothing = TopicPartitionList::new();
             let answered = if self.cooperative {
-                self.client.incremental_assign(&nothing)
+                self.restart_all(&[], &[])
             } else {
-                self.client.assign(Some(&nothing))
+                let nothing = TopicPartitionList::new();
+                self.client.assign(Some(&nothing)).map_err(SourceError::from)
             };
             warn_if(answered);
             return;
@@ -463,6 +454,39 @@ impl LaneConsumer {
                 fatal,
             },
         })
+    }
+
+    /// Answers a rebalance of the cooperative protocol: `gone` partitions stop, `starting` ones start, and all others are
+    /// started again where we know them to be. librdkafka pauses every partition when a rebalance begins, and the answer
+    /// resumes it at the client's own position, which is one too far after an end of partition (`next_offset`):
+    /// left alone, it would pass over a record.
+    fn restart_all(
+        &mut self,
+        gone: &[TopicPartition],
+        starting: &[(TopicPartition, i64)],
+    ) -> Result<(), SourceError> {
+        let mut reading: BTreeMap<TopicPartition, i64> = self.positions().collect();
+        let mut stopping: Vec<TopicPartition> = reading.keys().copied().collect();
+        stopping.extend(gone);
+        if !stopping.is_empty() {
+            // Before the call that resumes, or what comes of the wrong place would be met.
+            self.client.incremental_unassign(&self.list(&stopping))?;
+        }
+        reading.extend(starting.iter().copied());
+        let reading: Vec<(TopicPartition, i64)> = reading.into_iter().collect();
+        if reading.is_empty() && !stopping.is_empty() {
+            return Ok(());
+        }
+        for (at, _) in &reading {
+            self.forward(*at)?;
+        }
+        self.client
+            .incremental_assign(&self.list_with_offsets(&reading))?;
+        for (at, offset) in reading {
+            self.held.insert(at, Held::at(offset));
+        }
+        self.starting = Some(Instant::now());
+        Ok(())
     }
 
     fn forward(&self, at: TopicPartition) -> Result<(), SourceError> {
