@@ -7,4 +7,5 @@ mod support;
 
 mod demo_servers;
 mod servers;
+mod store;
 mod tidy;

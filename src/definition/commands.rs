@@ -38,9 +38,17 @@ pub fn lint(paths: &[PathBuf], format: Format) -> u8 {
             Ok(files) => files,
             Err(message) => return could_not_run(out, format, &message),
         };
-        let diagnostics: Vec<&Diagnostic> = files.iter().flat_map(|file| &file.loaded.diagnostics).collect();
+        let diagnostics: Vec<&Diagnostic> = files
+            .iter()
+            .flat_map(|file| &file.loaded.diagnostics)
+            .collect();
         write_diagnostics(out, &diagnostics, format)?;
-        let count = |severity| diagnostics.iter().filter(|found| found.severity == severity).count();
+        let count = |severity| {
+            diagnostics
+                .iter()
+                .filter(|found| found.severity == severity)
+                .count()
+        };
         let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
         if format == Format::Text {
             let (files, errors, warnings) = (
@@ -63,8 +71,12 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
         };
         let (mut passed, mut failed, mut broken) = (0, 0, 0);
         for file in &mut files {
-            let errors: Vec<&Diagnostic> =
-                file.loaded.diagnostics.iter().filter(|found| found.severity == Severity::Error).collect();
+            let errors: Vec<&Diagnostic> = file
+                .loaded
+                .diagnostics
+                .iter()
+                .filter(|found| found.severity == Severity::Error)
+                .collect();
             write_diagnostics(out, &errors, format)?;
             let Some(projection) = file.loaded.projection.take().map(Arc::new) else {
                 broken += 1;
@@ -77,7 +89,14 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
                 } else {
                     failed += 1;
                 }
-                write_result(out, &file.path, projection.name.as_str(), case, &result, format)?;
+                write_result(
+                    out,
+                    &file.path,
+                    projection.name.as_str(),
+                    case,
+                    &result,
+                    format,
+                )?;
             }
         }
         if format == Format::Text {
@@ -85,7 +104,11 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
                 0 => String::new(),
                 _ => format!(", {} with errors", counted(broken, "definition")),
             };
-            writeln!(out, "{} passed, {failed} failed{broken}", counted(passed, "test"))?;
+            writeln!(
+                out,
+                "{} passed, {failed} failed{broken}",
+                counted(passed, "test")
+            )?;
         }
         Ok(u8::from(failed + broken > 0))
     })
@@ -95,20 +118,37 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
 pub fn load_files(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
     let default = [PathBuf::from(DEFAULT_PATH)];
     let mut found = Vec::new();
-    for path in if paths.is_empty() { &default[..] } else { paths } {
+    for path in if paths.is_empty() {
+        &default[..]
+    } else {
+        paths
+    } {
         found.extend(find(path)?);
     }
     let mut files = Vec::new();
     for path in found {
-        let bytes = std::fs::read(&path).map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
+        let bytes = std::fs::read(&path)
+            .map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
         let name = path.display().to_string();
         let file = match String::from_utf8(bytes) {
-            Ok(text) => DefinitionFile { loaded: super::load(&name, &text), path, text },
+            Ok(text) => DefinitionFile {
+                loaded: super::load(&name, &text),
+                path,
+                text,
+            },
             Err(error) => {
                 let message = format!("byte {} is not UTF-8", error.utf8_error().valid_up_to());
                 let diagnostics = vec![Diagnostic::of_file(&name, "not-utf8", message)];
-                let loaded = Loaded { projection: None, diagnostics, tests: Vec::new() };
-                DefinitionFile { path, text: String::new(), loaded }
+                let loaded = Loaded {
+                    projection: None,
+                    diagnostics,
+                    tests: Vec::new(),
+                };
+                DefinitionFile {
+                    path,
+                    text: String::new(),
+                    loaded,
+                }
             }
         };
         files.push(file);
@@ -119,22 +159,32 @@ pub fn load_files(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
 
 fn find(path: &Path) -> Result<Vec<PathBuf>, String> {
     let shown = path.display();
-    let about = std::fs::metadata(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
+    let about =
+        std::fs::metadata(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
     if !about.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
-    let entries = std::fs::read_dir(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
+    let entries =
+        std::fs::read_dir(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
     let mut found = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| format!("{shown}: cannot read it: {error}"))?.path();
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        let path = entry
+            .map_err(|error| format!("{shown}: cannot read it: {error}"))?
+            .path();
+        let yaml = path
+            .extension()
+            .is_some_and(|extension| extension == "yaml" || extension == "yml");
+        let hidden = path
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if yaml && !hidden && !path.is_dir() {
             found.push(path);
         }
     }
     if found.is_empty() {
-        return Err(format!("{shown}: there is no definition (*.yaml) in this folder"));
+        return Err(format!(
+            "{shown}: there is no definition (*.yaml) in this folder"
+        ));
     }
     found.sort();
     Ok(found)
@@ -144,10 +194,20 @@ fn find(path: &Path) -> Result<Vec<PathBuf>, String> {
 fn report_shared_names(files: &mut [DefinitionFile]) {
     let mut owners: HashMap<(&str, String), String> = HashMap::new();
     for file in files {
-        let Some(projection) = &file.loaded.projection else { continue };
-        let tables = projection.tables.iter().map(|table| ("table or view", table.name.clone()));
-        let views = projection.views.iter().map(|view| ("table or view", view.name.clone()));
-        let names = std::iter::once(("projection", projection.name.clone())).chain(tables).chain(views);
+        let Some(projection) = &file.loaded.projection else {
+            continue;
+        };
+        let tables = projection
+            .tables
+            .iter()
+            .map(|table| ("table or view", table.name.clone()));
+        let views = projection
+            .views
+            .iter()
+            .map(|view| ("table or view", view.name.clone()));
+        let names = std::iter::once(("projection", projection.name.clone()))
+            .chain(tables)
+            .chain(views);
         let mut taken = Vec::new();
         for (what, name) in names {
             match owners.get(&(what, name.clone())) {
@@ -168,7 +228,11 @@ fn report_shared_names(files: &mut [DefinitionFile]) {
     }
 }
 
-fn write_diagnostics(out: &mut dyn Write, diagnostics: &[&Diagnostic], format: Format) -> io::Result<()> {
+fn write_diagnostics(
+    out: &mut dyn Write,
+    diagnostics: &[&Diagnostic],
+    format: Format,
+) -> io::Result<()> {
     let colour = io::stdout().is_terminal();
     for diagnostic in diagnostics {
         match format {
@@ -194,7 +258,11 @@ fn write_result(
         Format::Text => {
             writeln!(out, "FAILED  {projection}: {}", case.name)?;
             for failure in &result.failures {
-                writeln!(out, "{file}:{}:1: error[test-failed]: {}", failure.line, failure.message)?;
+                writeln!(
+                    out,
+                    "{file}:{}:1: error[test-failed]: {}",
+                    failure.line, failure.message
+                )?;
                 for line in failure.detail.lines() {
                     writeln!(out, "    {line}")?;
                 }
@@ -213,8 +281,11 @@ fn write_result(
         }
         Format::Github => {
             for failure in &result.failures {
-                let mut diagnostic =
-                    Diagnostic::of_file(&file.to_string(), "test-failed", format!("{}: {}", case.name, failure.message));
+                let mut diagnostic = Diagnostic::of_file(
+                    &file.to_string(),
+                    "test-failed",
+                    format!("{}: {}", case.name, failure.message),
+                );
                 (diagnostic.line, diagnostic.end_line) = (failure.line, failure.line);
                 diagnostic.hint = Some(failure.detail.clone()).filter(|detail| !detail.is_empty());
                 writeln!(out, "{}", diagnostic.github())?;
@@ -226,7 +297,11 @@ fn write_result(
 
 fn could_not_run(out: &mut dyn Write, format: Format, message: &str) -> io::Result<u8> {
     match format {
-        Format::Json => writeln!(out, "{}", serde_json::json!({ "severity": "error", "message": message }))?,
+        Format::Json => writeln!(
+            out,
+            "{}",
+            serde_json::json!({ "severity": "error", "message": message })
+        )?,
         Format::Text | Format::Github => {}
     }
     out.flush()?;

@@ -10,6 +10,10 @@ use super::source::Source;
 
 /// How many characters of a long source line are shown.
 const LINE_SHOWN_MAX: usize = 160;
+/// A longer source line is not shown.
+const LINE_BYTES_MAX: usize = 4_096;
+/// Longer names are not compared with others.
+const COMPARED_LEN_MAX: usize = 60;
 /// More problems than these of one file help nobody.
 const DIAGNOSTICS_MAX: usize = 200;
 
@@ -91,7 +95,11 @@ impl Diagnostic {
         };
         let title = format!("{}[{}]", self.severity.word(), self.code);
         let place = format!("{}:{}:{}", self.file, self.line, self.column);
-        let mut out = format!("{place}: {}: {}\n", paint(tone, &title), paint("1", &self.message));
+        let mut out = format!(
+            "{place}: {}: {}\n",
+            paint(tone, &title),
+            paint("1", &self.message)
+        );
         if !self.line_text.trim().is_empty() {
             let (shown, before, marked) = self.excerpt();
             let number = self.line.to_string();
@@ -118,9 +126,17 @@ impl Diagnostic {
     /// A workflow command that GitHub shows on the line.
     /// <https://docs.github.com/actions/reference/workflow-commands-for-github-actions>
     pub fn github(&self) -> String {
-        let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+        let data = |text: &str| {
+            text.replace('%', "%25")
+                .replace('\r', "%0D")
+                .replace('\n', "%0A")
+        };
         let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
-        let hint = self.hint.as_ref().map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let hint = self
+            .hint
+            .as_ref()
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
         format!(
             "::{} file={},line={},col={},endLine={},endColumn={},title={}::{}",
             self.severity.word(),
@@ -136,7 +152,11 @@ impl Diagnostic {
 
     /// The source line as shown, how many characters stand before the mark, and how many are marked.
     fn excerpt(&self) -> (String, usize, usize) {
-        let line: Vec<char> = self.line_text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let line: Vec<char> = self
+            .line_text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         let from = (self.column - 1).min(line.len());
         let to = match self.end_line == self.line {
             true => (self.end_column - 1).clamp(from, line.len()),
@@ -161,32 +181,66 @@ pub struct Report<'t> {
 
 impl<'t> Report<'t> {
     pub fn new(source: Source<'t>) -> Self {
-        Report { source, diagnostics: Vec::new() }
+        Report {
+            source,
+            diagnostics: Vec::new(),
+        }
     }
 
-    pub fn error(&mut self, span: Range<usize>, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn error(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Error, span, code, message.into())
     }
 
-    pub fn warning(&mut self, span: Range<usize>, code: &'static str, message: impl Into<String>) -> &mut Diagnostic {
+    pub fn warning(
+        &mut self,
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
         self.add(Severity::Warning, span, code, message.into())
     }
 
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Enough problems have been found: looking for more helps nobody.
+    pub fn is_full(&self) -> bool {
+        self.diagnostics.len() >= DIAGNOSTICS_MAX
     }
 
     /// In the file's order, each once.
     pub fn finish(mut self) -> Vec<Diagnostic> {
-        self.diagnostics.sort_by_key(|diagnostic| (diagnostic.span.start, diagnostic.severity, diagnostic.span.end));
-        self.diagnostics.dedup_by(|a, b| a.span == b.span && a.message == b.message);
-        self.diagnostics.truncate(DIAGNOSTICS_MAX);
+        self.diagnostics.sort_by(|a, b| {
+            let place = |found: &Diagnostic| (found.span.start, found.severity, found.span.end);
+            place(a)
+                .cmp(&place(b))
+                .then_with(|| a.message.cmp(&b.message))
+        });
+        self.diagnostics
+            .dedup_by(|a, b| a.span == b.span && a.message == b.message);
         self.diagnostics
     }
 
-    fn add(&mut self, severity: Severity, span: Range<usize>, code: &'static str, message: String) -> &mut Diagnostic {
+    fn add(
+        &mut self,
+        severity: Severity,
+        span: Range<usize>,
+        code: &'static str,
+        message: String,
+    ) -> &mut Diagnostic {
         let (line, column) = self.source.position(span.start);
         let (end_line, end_column) = self.source.position(span.end.max(span.start));
+        if self.is_full() {
+            self.diagnostics.truncate(DIAGNOSTICS_MAX - 1);
+        }
         self.diagnostics.push(Diagnostic {
             severity,
             code,
@@ -198,18 +252,32 @@ impl<'t> Report<'t> {
             span,
             message,
             hint: None,
-            line_text: self.source.line_text(line).to_owned(),
+            line_text: Some(self.source.line_text(line))
+                .filter(|text| text.len() <= LINE_BYTES_MAX)
+                .unwrap_or_default()
+                .to_owned(),
         });
         self.diagnostics.last_mut().expect("pushed just now")
     }
 }
 
 /// The candidate that someone probably meant.
-pub fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let allowed = (name.chars().count() / 3).max(1);
+fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    let len = name.chars().count();
+    if len > COMPARED_LEN_MAX {
+        return None;
+    }
+    // Half a short name or more is another name.
+    let allowed = (len.div_ceil(3)).min(len / 2);
     candidates
         .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
+        .filter(|candidate| candidate.len() <= 4 * COMPARED_LEN_MAX)
+        .map(|candidate| {
+            (
+                strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase()),
+                candidate,
+            )
+        })
         .filter(|(distance, candidate)| *distance <= allowed && *candidate != name)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)

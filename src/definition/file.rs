@@ -4,7 +4,6 @@
 use std::ops::Range;
 
 use super::source::Text;
-use super::testing::TestCase;
 
 #[derive(Debug, Default)]
 pub struct ProjectionFile {
@@ -15,7 +14,6 @@ pub struct ProjectionFile {
     pub views: Vec<ViewFile>,
     pub on_error: Option<Text>,
     pub deduplicate: Option<DeduplicateFile>,
-    pub tests: Vec<TestCase>,
 }
 
 #[derive(Debug)]

@@ -47,7 +47,8 @@ struct Canon(Md5);
 
 impl Canon {
     fn add(&mut self, name: &str, value: &str) {
-        self.0.update(format!("{name} {} {value}\n", value.len()).as_bytes());
+        self.0
+            .update(format!("{name} {} {value}\n", value.len()).as_bytes());
     }
 
     fn expression(&mut self, name: &str, text: Option<&Text>) {
@@ -73,19 +74,38 @@ impl Canon {
         self.add("key columns", &table.key_len.to_string());
         for column in &table.columns {
             let not_null = if column.not_null { " not null" } else { "" };
-            let default = column.default_sql.as_deref().map(squeezed).unwrap_or_default();
-            self.add("column", &format!("{} {}{not_null} {default}", column.name, column.column_type));
+            let default = column
+                .default_sql
+                .as_deref()
+                .map(squeezed)
+                .unwrap_or_default();
+            self.add(
+                "column",
+                &format!("{} {}{not_null} {default}", column.name, column.column_type),
+            );
         }
         for column in &file.key {
             // The type in front of `=` is covered already.
-            let expression = column.definition.text.split_once('=').map(|(_, text)| squeezed(text));
+            let expression = column
+                .definition
+                .text
+                .split_once('=')
+                .map(|(_, text)| squeezed(text));
             let default = if file.key.len() == 1 { "event.key" } else { "" };
             self.add("key", expression.as_deref().unwrap_or(default));
         }
         self.add("history", if table.history { "true" } else { "false" });
         self.expression("version", file.version.as_ref());
         for (file, rule) in file.rules.iter().zip(&table.rules) {
-            self.add("rule", &format!("{:?} {:?} {:?}", rule.types, rule.if_missing, file.delete.is_some()));
+            self.add(
+                "rule",
+                &format!(
+                    "{:?} {:?} {:?}",
+                    rule.types,
+                    rule.if_missing,
+                    file.delete.is_some()
+                ),
+            );
             self.rule(file);
         }
     }
@@ -101,7 +121,10 @@ impl Canon {
     }
 
     fn assignments(&mut self, name: &str, assignments: Option<&Assignments>) {
-        for (column, expression) in assignments.and_then(|list| pairs(list).ok()).unwrap_or_default() {
+        for (column, expression) in assignments
+            .and_then(|list| pairs(list).ok())
+            .unwrap_or_default()
+        {
             self.add(name, &column.text);
             self.add("=", &squeezed(expression.as_str()));
         }

@@ -4,6 +4,7 @@
 //! `file`) → `check` (names, types, expressions) → [`Projection`]. Problems gather in a `Report` on the way and come out
 //! as [`Diagnostic`]s.
 
+mod align;
 mod check;
 pub mod commands;
 pub mod diagnostic;
@@ -42,16 +43,29 @@ pub fn load(file_name: &str, text: &str) -> Loaded {
     let Some(root) = yaml::parse(&mut report) else {
         let mut diagnostics = report.finish();
         if diagnostics.is_empty() {
-            diagnostics.push(Diagnostic::of_file(file_name, "empty-file", "the file is empty".to_owned()));
+            diagnostics.push(Diagnostic::of_file(
+                file_name,
+                "empty-file",
+                "the file is empty".to_owned(),
+            ));
         }
-        return Loaded { projection: None, diagnostics, tests: Vec::new() };
+        return Loaded {
+            projection: None,
+            diagnostics,
+            tests: Vec::new(),
+        };
     };
     let file = read::read(&mut report, &root);
     let projection = check::check(&mut report, &file);
+    let tests = read::tests(&mut report, &root);
     let projection = projection.filter(|projection| {
-        testing::check::check(&mut report, projection, &file.tests);
-        warnings::warn(&mut report, &file, projection);
+        testing::check::check(&mut report, projection, &tests);
+        warnings::warn(&mut report, &file, projection, &tests);
         !report.has_errors()
     });
-    Loaded { projection, diagnostics: report.finish(), tests: file.tests }
+    Loaded {
+        projection,
+        diagnostics: report.finish(),
+        tests,
+    }
 }

@@ -5,60 +5,108 @@ use std::ops::Range;
 
 use super::diagnostic::Report;
 use super::file::{
-    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, IndexFile, ProjectionFile, RuleFile, TableFile, TopicFile,
-    ViewFile,
+    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, IndexFile, ProjectionFile, RuleFile,
+    TableFile, TopicFile, ViewFile,
 };
 use super::shape::{self, Fields};
 use super::source::Text;
-use super::testing;
+use super::testing::{self, TestCase};
 use super::yaml::{Entry, Kind, Node};
 
-const PROJECTION_KEYS: &[&str] =
-    &["projection", "description", "from", "tables", "views", "on_error", "deduplicate", "tests"];
+const PROJECTION_KEYS: &[&str] = &[
+    "projection",
+    "description",
+    "from",
+    "tables",
+    "views",
+    "on_error",
+    "deduplicate",
+    "tests",
+];
 const TOPIC_KEYS: &[&str] = &["topic", "format", "envelope", "ignore", "events"];
-const TABLE_KEYS: &[&str] = &["comment", "key", "columns", "rules", "indexes", "history", "version"];
-const RULE_KEYS: &[&str] =
-    &["topic", "when", "key", "each", "set", "delete", "if_missing", "version", "lookup"];
+const TABLE_KEYS: &[&str] = &[
+    "comment", "key", "columns", "rules", "indexes", "history", "version",
+];
+const RULE_KEYS: &[&str] = &[
+    "topic",
+    "when",
+    "key",
+    "each",
+    "set",
+    "delete",
+    "if_missing",
+    "version",
+    "lookup",
+];
 
 pub fn read(report: &mut Report<'_>, root: &Node) -> ProjectionFile {
     let mut file = ProjectionFile::default();
     let start = root.span.start..root.span.start;
-    let Some(fields) = shape::fields(report, root, &start, "a definition", PROJECTION_KEYS) else { return file };
-    file.name = required(report, &fields, "projection", "a definition").and_then(|(node, span)| {
-        shape::text(report, node, &span, "`projection`")
-    });
+    let Some(fields) = shape::fields(report, root, &start, "a definition", PROJECTION_KEYS) else {
+        return file;
+    };
+    file.name = required(report, &fields, "projection", "a definition")
+        .and_then(|(node, span)| shape::text(report, node, &span, "`projection`"));
     file.description = optional_text(report, &fields, "description");
     if let Some((node, span)) = required(report, &fields, "from", "a definition") {
-        file.topics = shape::one_or_list(node).iter().filter_map(|node| topic(report, node, &span)).collect();
+        file.topics = shape::one_or_list(node)
+            .iter()
+            .filter_map(|node| topic(report, node, &span))
+            .collect();
     }
     if let Some((node, span)) = required(report, &fields, "tables", "a definition")
         && let Some(entries) = shape::map(report, node, &span, "`tables`")
     {
-        file.tables = entries.iter().filter_map(|entry| table(report, entry)).collect();
+        file.tables = entries
+            .iter()
+            .filter_map(|entry| table(report, entry))
+            .collect();
     }
     if let Some((node, span)) = optional(&fields, "views")
         && let Some(entries) = shape::map(report, node, &span, "`views`")
     {
-        file.views = entries.iter().filter_map(|entry| view(report, entry)).collect();
+        file.views = entries
+            .iter()
+            .filter_map(|entry| view(report, entry))
+            .collect();
     }
     file.on_error = optional_text(report, &fields, "on_error");
-    file.deduplicate = optional(&fields, "deduplicate").and_then(|(node, span)| deduplicate(report, node, span));
-    if let Some((node, span)) = optional(&fields, "tests")
-        && let Some(nodes) = shape::list(report, node, &span, "`tests`")
-    {
-        file.tests = nodes.iter().filter_map(|node| testing::read::test_case(report, node, &span)).collect();
-    }
+    file.deduplicate =
+        optional(&fields, "deduplicate").and_then(|(node, span)| deduplicate(report, node, span));
     file
+}
+
+/// What stands under `tests:`. Apart from the rest, so that a mistake there hides none of the others.
+pub fn tests(report: &mut Report<'_>, root: &Node) -> Vec<TestCase> {
+    let Kind::Map(entries) = &root.kind else {
+        return Vec::new();
+    };
+    let Some(entry) = entries.iter().find(|entry| entry.key.text.text == "tests") else {
+        return Vec::new();
+    };
+    let owner = &entry.key.text.span;
+    let nodes = shape::list(report, &entry.value, owner, "`tests`").unwrap_or_default();
+    nodes
+        .iter()
+        .filter_map(|node| testing::read::test_case(report, node, owner))
+        .collect()
 }
 
 fn topic(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<TopicFile> {
     if let Kind::Scalar(_) = node.kind {
         let name = shape::text(report, node, owner, "`from`")?;
-        return Some(TopicFile { name, format: None, envelope: None, ignore: Vec::new(), events: None });
+        return Some(TopicFile {
+            name,
+            format: None,
+            envelope: None,
+            ignore: Vec::new(),
+            events: None,
+        });
     }
     let fields = shape::fields(report, node, owner, "an entry of `from`", TOPIC_KEYS)?;
-    let ignore = optional(&fields, "ignore")
-        .map_or_else(Vec::new, |(node, span)| shape::texts(report, node, &span, "`ignore`"));
+    let ignore = optional(&fields, "ignore").map_or_else(Vec::new, |(node, span)| {
+        shape::texts(report, node, &span, "`ignore`")
+    });
     let envelope = optional(&fields, "envelope").and_then(|(node, span)| match node.kind {
         Kind::Scalar(_) => shape::text(report, node, &span, "`envelope`").map(EnvelopeFile::Word),
         _ => envelope_mapping(report, node, &span),
@@ -73,7 +121,11 @@ fn topic(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<T
     })
 }
 
-fn envelope_mapping(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<EnvelopeFile> {
+fn envelope_mapping(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+) -> Option<EnvelopeFile> {
     const KEYS: &[&str] = &["type", "id", "subject", "source", "time", "version", "data"];
     let fields = shape::fields(report, node, owner, "`envelope`", KEYS)?;
     let mut mapping = Vec::new();
@@ -103,25 +155,36 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
     if let Some((node, span)) = required(report, &fields, "key", "a table")
         && let Some(entries) = shape::map(report, node, &span, "`key` of a table")
     {
-        table.key = entries.iter().filter_map(|entry| column(report, entry)).collect();
+        table.key = entries
+            .iter()
+            .filter_map(|entry| column(report, entry))
+            .collect();
     }
     if let Some((node, span)) = optional(&fields, "columns")
         && let Some(entries) = shape::map(report, node, &span, "`columns`")
     {
-        table.columns = entries.iter().filter_map(|entry| column(report, entry)).collect();
+        table.columns = entries
+            .iter()
+            .filter_map(|entry| column(report, entry))
+            .collect();
     }
     if let Some((node, span)) = required(report, &fields, "rules", "a table")
         && let Some(entries) = shape::map(report, node, &span, "`rules`")
     {
         for entry in entries {
             let rules = shape::one_or_list(&entry.value).iter();
-            table.rules.extend(rules.filter_map(|node| rule(report, &entry.key.text, node)));
+            table
+                .rules
+                .extend(rules.filter_map(|node| rule(report, &entry.key.text, node)));
         }
     }
     if let Some((node, span)) = optional(&fields, "indexes")
         && let Some(nodes) = shape::list(report, node, &span, "`indexes`")
     {
-        table.indexes = nodes.iter().filter_map(|node| index(report, node, &span)).collect();
+        table.indexes = nodes
+            .iter()
+            .filter_map(|node| index(report, node, &span))
+            .collect();
     }
     Some(table)
 }
@@ -130,13 +193,27 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
 fn column(report: &mut Report<'_>, entry: &Entry) -> Option<ColumnFile> {
     let name = entry.key.text.clone();
     if !matches!(entry.value.kind, Kind::Map(_)) {
-        let definition = shape::sql(report, &entry.value, &name.span, "a column")?;
-        return Some(ColumnFile { name, definition, comment: None });
+        let definition = shape::column(report, &entry.value, &name.span, "a column")?;
+        return Some(ColumnFile {
+            name,
+            definition,
+            comment: None,
+        });
     }
-    let fields = shape::fields(report, &entry.value, &name.span, "a column", &["type", "comment"])?;
+    let fields = shape::fields(
+        report,
+        &entry.value,
+        &name.span,
+        "a column",
+        &["type", "comment"],
+    )?;
     let comment = optional_text(report, &fields, "comment").map(|text| text.text);
     let (node, span) = required(report, &fields, "type", "a column")?;
-    Some(ColumnFile { name, definition: shape::sql(report, node, &span, "`type`")?, comment })
+    Some(ColumnFile {
+        name,
+        definition: shape::column(report, node, &span, "`type`")?,
+        comment,
+    })
 }
 
 fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> {
@@ -149,9 +226,11 @@ fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> 
         },
         topic: optional_text(report, &fields, "topic"),
         when: optional_sql(report, &fields, "when"),
-        key: optional(&fields, "key").and_then(|(node, span)| assignments(report, node, &span, "`key`")),
+        key: optional(&fields, "key")
+            .and_then(|(node, span)| assignments(report, node, &span, "`key`")),
         each: optional_sql(report, &fields, "each"),
-        set: optional(&fields, "set").and_then(|(node, span)| assignments(report, node, &span, "`set`")),
+        set: optional(&fields, "set")
+            .and_then(|(node, span)| assignments(report, node, &span, "`set`")),
         delete: optional_text(report, &fields, "delete"),
         if_missing: optional_text(report, &fields, "if_missing"),
         version: optional_sql(report, &fields, "version"),
@@ -159,7 +238,12 @@ fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> 
     })
 }
 
-fn assignments(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &str) -> Option<Assignments> {
+fn assignments(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<Assignments> {
     match node.kind {
         Kind::Map(_) => shape::sql_map(report, node, owner, what).map(Assignments::Map),
         _ => shape::sql(report, node, owner, what).map(Assignments::Sql),
@@ -179,15 +263,33 @@ fn view(report: &mut Report<'_>, entry: &Entry) -> Option<ViewFile> {
     let name = entry.key.text.clone();
     if !matches!(entry.value.kind, Kind::Map(_)) {
         let sql = shape::sql(report, &entry.value, &name.span, "a view")?;
-        return Some(ViewFile { name, sql, comment: None });
+        return Some(ViewFile {
+            name,
+            sql,
+            comment: None,
+        });
     }
-    let fields = shape::fields(report, &entry.value, &name.span, "a view", &["sql", "comment"])?;
+    let fields = shape::fields(
+        report,
+        &entry.value,
+        &name.span,
+        "a view",
+        &["sql", "comment"],
+    )?;
     let comment = optional_text(report, &fields, "comment").map(|text| text.text);
     let (node, span) = required(report, &fields, "sql", "a view")?;
-    Some(ViewFile { name, sql: shape::sql(report, node, &span, "`sql`")?, comment })
+    Some(ViewFile {
+        name,
+        sql: shape::sql(report, node, &span, "`sql`")?,
+        comment,
+    })
 }
 
-fn deduplicate(report: &mut Report<'_>, node: &Node, span: Range<usize>) -> Option<DeduplicateFile> {
+fn deduplicate(
+    report: &mut Report<'_>,
+    node: &Node,
+    span: Range<usize>,
+) -> Option<DeduplicateFile> {
     let fields = shape::fields(report, node, &span, "`deduplicate`", &["by", "keep"])?;
     let mut part = |key| {
         let (node, span) = required(report, &fields, key, "`deduplicate`")?;
@@ -209,7 +311,11 @@ fn required<'n>(
 ) -> Option<(&'n Node, Range<usize>)> {
     let found = optional(fields, key);
     if found.is_none() {
-        report.error(fields.span.clone(), "missing-key", format!("{what} needs the key `{key}`"));
+        report.error(
+            fields.span.clone(),
+            "missing-key",
+            format!("{what} needs the key `{key}`"),
+        );
     }
     found
 }

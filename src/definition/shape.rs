@@ -16,13 +16,19 @@ pub struct Fields<'n> {
 
 impl<'n> Fields<'n> {
     pub fn get(&self, key: &str) -> Option<&'n Node> {
-        let entry = self.entries.iter().find(|entry| entry.key.text.text == key)?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.key.text.text == key)?;
         Some(&entry.value)
     }
 
     /// Where a key itself stands.
     pub fn key_span(&self, key: &str) -> Option<Range<usize>> {
-        let entry = self.entries.iter().find(|entry| entry.key.text.text == key)?;
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.key.text.text == key)?;
         Some(entry.key.text.span.clone())
     }
 }
@@ -40,16 +46,30 @@ pub fn fields<'n>(
         let key = &entry.key.text;
         if !known.contains(&key.as_str()) {
             report
-                .error(key.span.clone(), "unknown-key", format!("{what} has no key `{}`", key.text))
+                .error(
+                    key.span.clone(),
+                    "unknown-key",
+                    format!("{what} has no key `{}`", key.text),
+                )
                 .maybe_hint(did_you_mean(&key.text, known));
         }
     }
-    let known = entries.iter().filter(|entry| known.contains(&entry.key.text.as_str()));
-    Some(Fields { entries: known.collect(), span: owner.clone() })
+    let known = entries
+        .iter()
+        .filter(|entry| known.contains(&entry.key.text.as_str()));
+    Some(Fields {
+        entries: known.collect(),
+        span: owner.clone(),
+    })
 }
 
 /// A map with free keys.
-pub fn map<'n>(report: &mut Report<'_>, node: &'n Node, owner: &Range<usize>, what: &str) -> Option<&'n [Entry]> {
+pub fn map<'n>(
+    report: &mut Report<'_>,
+    node: &'n Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<&'n [Entry]> {
     match &node.kind {
         Kind::Map(entries) => Some(entries),
         _ => {
@@ -67,7 +87,12 @@ pub fn one_or_list(node: &Node) -> &[Node] {
     }
 }
 
-pub fn list<'n>(report: &mut Report<'_>, node: &'n Node, owner: &Range<usize>, what: &str) -> Option<&'n [Node]> {
+pub fn list<'n>(
+    report: &mut Report<'_>,
+    node: &'n Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<&'n [Node]> {
     match &node.kind {
         Kind::List(nodes) => Some(nodes),
         _ => {
@@ -78,14 +103,22 @@ pub fn list<'n>(report: &mut Report<'_>, node: &'n Node, owner: &Range<usize>, w
 }
 
 /// A text that is no expression: a name, a word, a comment.
-pub fn text(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &str) -> Option<Text> {
+pub fn text(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<Text> {
     let text = scalar(report, node, owner, what)?.text.trimmed();
     Some(text)
 }
 
 /// A list of texts, or one of them.
 pub fn texts(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &str) -> Vec<Text> {
-    one_or_list(node).iter().filter_map(|node| text(report, node, owner, what)).collect()
+    one_or_list(node)
+        .iter()
+        .filter_map(|node| text(report, node, owner, what))
+        .collect()
 }
 
 /// An expression by its source text. YAML must not have eaten a part of it.
@@ -102,6 +135,21 @@ pub fn sql(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &st
             ));
         return None;
     }
+    uncut(report, scalar, text)
+}
+
+/// A column's definition by its source text. Quotes around it take nothing away.
+pub fn column(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<Text> {
+    let scalar = scalar(report, node, owner, what)?;
+    uncut(report, scalar, scalar.text.trimmed())
+}
+
+fn uncut(report: &mut Report<'_>, scalar: &Scalar, text: Text) -> Option<Text> {
     if scalar.in_braces && scalar.style == Style::Plain && is_cut(&text.text) {
         report
             .error(
@@ -130,7 +178,7 @@ pub fn sql_map(
             // The rest of the expression that was cut: reported with its beginning.
             continue;
         }
-        cut_before = cut_before && !cut_here || cut_here;
+        cut_before |= cut_here;
         if let Some(expression) = sql(report, &entry.value, &entry.key.text.span, what) {
             pairs.push((entry.key.text.clone(), expression));
         }
@@ -138,7 +186,12 @@ pub fn sql_map(
     Some(pairs)
 }
 
-pub fn scalar<'n>(report: &mut Report<'_>, node: &'n Node, owner: &Range<usize>, what: &str) -> Option<&'n Scalar> {
+pub fn scalar<'n>(
+    report: &mut Report<'_>,
+    node: &'n Node,
+    owner: &Range<usize>,
+    what: &str,
+) -> Option<&'n Scalar> {
     match &node.kind {
         Kind::Scalar(scalar) if !scalar.is_absent() => Some(scalar),
         _ => {
@@ -148,17 +201,28 @@ pub fn scalar<'n>(report: &mut Report<'_>, node: &'n Node, owner: &Range<usize>,
     }
 }
 
-fn wrong_shape(report: &mut Report<'_>, node: &Node, owner: &Range<usize>, what: &str, wanted: &str) {
+fn wrong_shape(
+    report: &mut Report<'_>,
+    node: &Node,
+    owner: &Range<usize>,
+    what: &str,
+    wanted: &str,
+) {
     let span = match node.kind {
         Kind::Scalar(_) if !node.is_absent() => node.span.clone(),
         _ => owner.clone(),
     };
-    report.error(span, "wrong-shape", format!("{what} must be {wanted}, but {} stands here", node.what()));
+    report.error(
+        span,
+        "wrong-shape",
+        format!("{what} must be {wanted}, but {} stands here", node.what()),
+    );
 }
 
 /// What people quote when they mean a text: a word, a date, a number, a path.
 fn is_lone_word(text: &str) -> bool {
-    text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/'))
+    text.chars()
+        .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/'))
 }
 
 /// Parentheses, brackets or quotes are open at the end.

@@ -14,7 +14,11 @@ impl<'t> Source<'t> {
     pub fn new(file: &'t str, text: &'t str) -> Self {
         let mut line_starts = vec![0];
         line_starts.extend(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1));
-        Source { file, text, line_starts }
+        Source {
+            file,
+            text,
+            line_starts,
+        }
     }
 
     /// Line and column of a byte offset, both from 1, the column in characters.
@@ -33,8 +37,13 @@ impl<'t> Source<'t> {
     /// A line's text, without its end and without a byte order mark. Lines count from 1.
     pub fn line_text(&self, line: usize) -> &'t str {
         let start = self.line_starts[line - 1];
-        let end = self.line_starts.get(line).map_or(self.text.len(), |next| next - 1);
-        self.text[start..end].trim_start_matches('\u{feff}').trim_end_matches('\r')
+        let end = self
+            .line_starts
+            .get(line)
+            .map_or(self.text.len(), |next| next - 1);
+        self.text[start..end]
+            .trim_start_matches('\u{feff}')
+            .trim_end_matches('\r')
     }
 
     /// The nearest character boundary at or below an offset, so that a mark never splits a character.
@@ -60,7 +69,11 @@ pub struct Text {
 impl Text {
     /// A text that stands in the file as it is.
     pub fn verbatim(text: &str, start: usize) -> Self {
-        Text { text: text.to_owned(), span: start..start + text.len(), runs: vec![(0, start)] }
+        Text {
+            text: text.to_owned(),
+            span: start..start + text.len(),
+            runs: vec![(0, start)],
+        }
     }
 
     /// A text of which only runs stand in the file as they are.
@@ -89,9 +102,16 @@ impl Text {
     pub fn slice(&self, piece: Range<usize>) -> Text {
         let piece = piece.start.min(self.text.len())..piece.end.min(self.text.len());
         let mut runs = vec![(0, self.locate_byte(piece.start))];
-        let inside = self.runs.iter().filter(|run| run.0 > piece.start && run.0 < piece.end);
+        let inside = self
+            .runs
+            .iter()
+            .filter(|run| run.0 > piece.start && run.0 < piece.end);
         runs.extend(inside.map(|run| (run.0 - piece.start, run.1)));
-        Text { text: self.text[piece.clone()].to_owned(), span: self.locate(piece), runs }
+        Text {
+            text: self.text[piece.clone()].to_owned(),
+            span: self.locate(piece),
+            runs,
+        }
     }
 
     /// Without the white space around it.
@@ -101,7 +121,10 @@ impl Text {
     }
 
     fn locate_byte(&self, at: usize) -> usize {
-        let run = self.runs[self.runs.partition_point(|run| run.0 <= at).saturating_sub(1)];
+        let run = self.runs[self
+            .runs
+            .partition_point(|run| run.0 <= at)
+            .saturating_sub(1)];
         run.1 + (at - run.0)
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
+use super::align::{Quote, align};
 use super::diagnostic::Report;
 use super::source::Text;
 
@@ -57,7 +58,8 @@ impl Scalar {
 
     /// YAML's null: nothing, `null` or `~`.
     pub fn is_null(&self) -> bool {
-        self.style == Style::Plain && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+        self.style == Style::Plain
+            && matches!(self.text.as_str(), "" | "~" | "null" | "Null" | "NULL")
     }
 }
 
@@ -81,7 +83,14 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
     let text = report.source.text;
     if text.len() > FILE_BYTES_MAX {
         report
-            .error(0..0, "file-too-large", format!("the file has {} bytes, more than {FILE_BYTES_MAX}", text.len()))
+            .error(
+                0..0,
+                "file-too-large",
+                format!(
+                    "the file has {} bytes, more than {FILE_BYTES_MAX}",
+                    text.len()
+                ),
+            )
             .hint("a definition is a page or two: is this the right file?");
         return None;
     }
@@ -96,13 +105,19 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
         Ok(node) => {
             for (key, span) in builder.duplicates {
                 report
-                    .error(span, "duplicate-key", format!("`{key}` stands here a second time"))
+                    .error(
+                        span,
+                        "duplicate-key",
+                        format!("`{key}` stands here a second time"),
+                    )
                     .hint("keep one of them; a list holds several rules of one event type");
             }
             node
         }
         Err(failure) => {
-            report.error(failure.span, failure.code, failure.message).maybe_hint(failure.hint);
+            report
+                .error(failure.span, failure.code, failure.message)
+                .maybe_hint(failure.hint);
             None
         }
     }
@@ -140,7 +155,12 @@ impl Builder {
     fn new(text: &str) -> Self {
         let mut offsets: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         offsets.push(text.len());
-        Builder { offsets, stack: Vec::new(), scalar_spans: Vec::new(), duplicates: Vec::new() }
+        Builder {
+            offsets,
+            stack: Vec::new(),
+            scalar_spans: Vec::new(),
+            duplicates: Vec::new(),
+        }
     }
 
     fn build(&mut self, text: &str) -> Result<Option<Node>, Failure> {
@@ -178,7 +198,10 @@ impl Builder {
                             span,
                             code: "yaml",
                             message: "a second document begins here".into(),
-                            hint: Some("one file holds one projection: move it to a file of its own".into()),
+                            hint: Some(
+                                "one file holds one projection: move it to a file of its own"
+                                    .into(),
+                            ),
                         });
                     }
                     None
@@ -203,7 +226,11 @@ impl Builder {
         }
         let begins_brace = !span.is_empty() && text[span.start..].starts_with(['{', '[']);
         let in_braces = begins_brace || self.in_braces();
-        self.stack.push(Frame { start: span.start, in_braces, kind });
+        self.stack.push(Frame {
+            start: span.start,
+            in_braces,
+            kind,
+        });
         Ok(())
     }
 
@@ -213,7 +240,10 @@ impl Builder {
             FrameKind::List(nodes) => Kind::List(nodes),
             FrameKind::Map(entries, ..) => Kind::Map(entries),
         };
-        self.add(Node { span: frame.start..end.max(frame.start), kind })
+        self.add(Node {
+            span: frame.start..end.max(frame.start),
+            kind,
+        })
     }
 
     fn scalar(
@@ -225,23 +255,39 @@ impl Builder {
     ) -> Result<Option<Node>, Failure> {
         let in_braces = self.in_braces();
         let (text, style) = match style {
-            ScalarStyle::Plain if value.is_empty() => (Text::verbatim("", span.start), Style::Plain),
+            ScalarStyle::Plain if value.is_empty() => {
+                (Text::verbatim("", span.start), Style::Plain)
+            }
             // As written, line ends included: white space means the same to SQL.
-            ScalarStyle::Plain => (Text::verbatim(&text[span.clone()], span.start), Style::Plain),
+            ScalarStyle::Plain => (
+                Text::verbatim(&text[span.clone()], span.start),
+                Style::Plain,
+            ),
             ScalarStyle::SingleQuoted => (align(text, value, span, Quote::Single), Style::Quoted),
             ScalarStyle::DoubleQuoted => (align(text, value, span, Quote::Double), Style::Quoted),
-            ScalarStyle::Literal | ScalarStyle::Folded => (align(text, value, span, Quote::None), Style::Block),
+            ScalarStyle::Literal | ScalarStyle::Folded => {
+                (align(text, value, span, Quote::None), Style::Block)
+            }
         };
         if style != Style::Plain {
             self.scalar_spans.push(text.span.clone());
         }
         let span = text.span.clone();
-        self.add(Node { span, kind: Kind::Scalar(Scalar { text, style, in_braces }) })
+        self.add(Node {
+            span,
+            kind: Kind::Scalar(Scalar {
+                text,
+                style,
+                in_braces,
+            }),
+        })
     }
 
     /// Hands a finished node to the list or map around it; the outermost is returned.
     fn add(&mut self, node: Node) -> Result<Option<Node>, Failure> {
-        let Some(frame) = self.stack.last_mut() else { return Ok(Some(node)) };
+        let Some(frame) = self.stack.last_mut() else {
+            return Ok(Some(node));
+        };
         match &mut frame.kind {
             FrameKind::List(nodes) => nodes.push(node),
             FrameKind::Map(entries, names, pending) => match pending.take() {
@@ -249,7 +295,8 @@ impl Builder {
                     if names.insert(key.text.text.clone()) {
                         entries.push(Entry { key, value: node });
                     } else {
-                        self.duplicates.push((key.text.text.clone(), key.text.span.clone()));
+                        self.duplicates
+                            .push((key.text.text.clone(), key.text.span.clone()));
                     }
                 }
                 None => match node.kind {
@@ -280,7 +327,11 @@ impl Builder {
 
     fn scan_failure(&self, text: &str, error: &ScanError) -> Failure {
         let at = self.offsets[error.marker().index().min(self.offsets.len() - 1)];
-        let width = text[at..].chars().next().filter(|c| *c != '\n').map_or(0, char::len_utf8);
+        let width = text[at..]
+            .chars()
+            .next()
+            .filter(|c| *c != '\n')
+            .map_or(0, char::len_utf8);
         let info = error.info();
         let hint = if info.contains("trailing content after") {
             "YAML ends a value at its closing quote: write the expression behind `|` on its own lines, \
@@ -312,52 +363,6 @@ fn decoration(span: Range<usize>) -> Failure {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Quote {
-    Single,
-    Double,
-    None,
-}
-
-/// Finds where the bytes of a scalar's value stand in the file. Both hold the same characters but for quotes, escapes and
-/// white space, so walking them side by side is enough.
-fn align(file: &str, value: &str, span: Range<usize>, quote: Quote) -> Text {
-    let mut at = span.start + usize::from(quote != Quote::None);
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    for (index, c) in value.char_indices() {
-        if !c.is_whitespace() {
-            at += file[at..].len() - file[at..].trim_start().len();
-        }
-        if runs.last().is_none_or(|run| run.1 + (index - run.0) != at) {
-            runs.push((index, at));
-        }
-        let rest = &file[at.min(span.end)..];
-        at += match quote {
-            Quote::Double if rest.starts_with('\\') => escape_len(rest),
-            Quote::Single if rest.starts_with("''") => 2,
-            _ if c.is_whitespace() && !rest.starts_with(char::is_whitespace) => 0,
-            _ => rest.chars().next().map_or(0, char::len_utf8),
-        };
-        at = at.min(span.end);
-    }
-    let end = match quote {
-        Quote::None => span.start + file[span.clone()].trim_end().len(),
-        Quote::Single => at + file[at..].find('\'').map_or(0, |quote| quote + 1),
-        Quote::Double => at + file[at..].find('"').map_or(0, |quote| quote + 1),
-    };
-    Text::mapped(value.to_owned(), span.start..end.min(span.end), runs)
-}
-
-fn escape_len(rest: &str) -> usize {
-    let len = match rest.as_bytes().get(1) {
-        Some(b'x') => 4,
-        Some(b'u') => 6,
-        Some(b'U') => 10,
-        _ => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
-    };
-    len.min(rest.len())
-}
-
 /// A `#` behind white space begins a comment, and so YAML eats PostgreSQL's `#>`, `#>>` and `#-` without a word.
 fn report_eaten_operators(report: &mut Report<'_>, scalars: &[Range<usize>], read_to: usize) {
     let text = report.source.text;
@@ -365,12 +370,17 @@ fn report_eaten_operators(report: &mut Report<'_>, scalars: &[Range<usize>], rea
     for line in text[..read_to].split_inclusive('\n') {
         let hash = line.match_indices('#').map(|(at, _)| at).find(|at| {
             let place = line_start + at;
-            let behind_space = line[..*at].chars().next_back().is_none_or(char::is_whitespace);
+            let behind_space = line[..*at]
+                .chars()
+                .next_back()
+                .is_none_or(char::is_whitespace);
             let index = scalars.partition_point(|span| span.end <= place);
             behind_space && !scalars.get(index).is_some_and(|span| span.contains(&place))
         });
         if let Some(at) = hash.filter(|at| line[at + 1..].starts_with(['>', '-'])) {
-            let len = line[at..].find(|c: char| !"#>-".contains(c)).unwrap_or(line.len() - at);
+            let len = line[at..]
+                .find(|c: char| !"#>-".contains(c))
+                .unwrap_or(line.len() - at);
             report
                 .error(
                     line_start + at..line_start + at + len,
@@ -394,14 +404,29 @@ mod tests {
     fn read(text: &str) -> (Option<Node>, Vec<String>) {
         let mut report = Report::new(Source::new("f.yaml", text));
         let node = parse(&mut report);
-        (node, report.finish().into_iter().map(|d| format!("{}:{} {}", d.line, d.column, d.code)).collect())
+        (
+            node,
+            report
+                .finish()
+                .into_iter()
+                .map(|d| format!("{}:{} {}", d.line, d.column, d.code))
+                .collect(),
+        )
     }
 
     fn scalar(text: &str) -> Text {
         let (node, problems) = read(text);
         assert!(problems.is_empty(), "{problems:?}");
-        let Some(Node { kind: Kind::Map(entries), .. }) = node else { panic!("a map") };
-        let Kind::Scalar(scalar) = &entries[0].value.kind else { panic!("a scalar") };
+        let Some(Node {
+            kind: Kind::Map(entries),
+            ..
+        }) = node
+        else {
+            panic!("a map")
+        };
+        let Kind::Scalar(scalar) = &entries[0].value.kind else {
+            panic!("a scalar")
+        };
         scalar.text.clone()
     }
 
@@ -433,7 +458,10 @@ mod tests {
     fn bombs_are_refused() {
         assert_eq!(read("a: &x 1\nb: *x").1, ["1:4 yaml-alias"]);
         assert_eq!(read(&"[".repeat(200)).1, ["1:33 too-deep"]);
-        assert_eq!(read(&" ".repeat(FILE_BYTES_MAX + 1)).1, ["1:1 file-too-large"]);
+        assert_eq!(
+            read(&" ".repeat(FILE_BYTES_MAX + 1)).1,
+            ["1:1 file-too-large"]
+        );
         assert_eq!(read("a: 1\n---\nb: 1").1, ["2:1 yaml"]);
         assert_eq!(read("a: 1\na: 2").1, ["2:1 duplicate-key"]);
         assert_eq!(read("? [a]\n: 2").1, ["1:3 yaml"]);
@@ -443,7 +471,12 @@ mod tests {
     fn operators_that_look_like_comments_are_refused_outside_of_quotes() {
         assert_eq!(read("a: data.x #>> '{a}'").1, ["1:11 eaten-operator"]);
         assert_eq!(read("a: data.x #- '{a}'").1, ["1:11 eaten-operator"]);
-        for fine in ["a: x#>y", "a: \"x #> y\"", "a: |\n  x\n  #> y\n", "a: 'x' # and #> that"] {
+        for fine in [
+            "a: x#>y",
+            "a: \"x #> y\"",
+            "a: |\n  x\n  #> y\n",
+            "a: 'x' # and #> that",
+        ] {
             assert!(read(fine).1.is_empty(), "{fine}");
         }
     }

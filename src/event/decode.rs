@@ -77,7 +77,12 @@ impl Decoder {
         let (time, version) = (source(mapping.time), source(mapping.version));
         let first_member = paths.len();
         let data = mapping.data.map_or_else(Vec::new, |path| path.0);
-        paths.extend(projection.paths.iter().map(|path| Path([&data[..], &path.0].concat())));
+        paths.extend(
+            projection
+                .paths
+                .iter()
+                .map(|path| Path([&data[..], &path.0].concat())),
+        );
         let mut plan = Plan::new(&paths);
         if plain {
             plan = Plan::new(paths.iter().chain(&projection.paths)).watch("data");
@@ -153,9 +158,15 @@ impl Decoder {
         }
         let texts = arena.alloc_slice_fill_copy(self.header_names.len(), None);
         for (text, name) in texts.iter_mut().zip(&self.header_names) {
-            let last = record.headers.iter().rev().find(|(header, _)| header == name);
+            let last = record
+                .headers
+                .iter()
+                .rev()
+                .find(|(header, _)| header == name);
             if let Some((_, Some(bytes))) = last {
-                *text = Some(utf8(bytes, DecodeErrorKind::Header, || format!("header {name}"))?);
+                *text = Some(utf8(bytes, DecodeErrorKind::Header, || {
+                    format!("header {name}")
+                })?);
             }
         }
         Ok(texts)
@@ -177,7 +188,10 @@ fn plain_mapping() -> EnvelopeMapping {
 
 fn key<'a>(record: &Record<'a>) -> Result<Option<&'a str>, DecodeError> {
     let what = || "the record key".to_owned();
-    record.key.map(|bytes| utf8(bytes, DecodeErrorKind::Key, what)).transpose()
+    record
+        .key
+        .map(|bytes| utf8(bytes, DecodeErrorKind::Key, what))
+        .transpose()
 }
 
 fn kafka_timestamp(record: &Record<'_>) -> Result<Option<i64>, DecodeError> {
@@ -217,11 +231,10 @@ impl<'a> Parts<'a> {
         let error = |message: &str, at| DecodeError::new(DecodeErrorKind::EventType, message, at);
         match source {
             Source::Nowhere => Ok(RECORD),
-            Source::Header(slot) => {
-                self.headers[slot].ok_or_else(|| error("the header for event.type is missing", None))
-            }
+            Source::Header(slot) => self.headers[slot]
+                .ok_or_else(|| error("the header for event.type is missing", None)),
             Source::Slot(slot) => match self.slots[slot] {
-                Member::Json(raw) if raw.starts_with('"') => Ok(field::string(raw, self.arena)),
+                Member::Json(raw) if raw.starts_with('"') => Ok(self.string(raw)),
                 Member::Json(raw) => {
                     let message = "event.type is not a JSON string";
                     Err(error(message, Some(self.offset(raw))))
@@ -237,6 +250,7 @@ impl<'a> Parts<'a> {
             Source::Nowhere => Ok(None),
             Source::Header(slot) => Ok(self.headers[slot]),
             Source::Slot(slot) => match self.slots[slot] {
+                Member::Json(raw) if raw.starts_with('"') => Ok(Some(self.string(raw))),
                 Member::Json(raw) => match field::text(raw, self.arena) {
                     Ok(text) => Ok(Some(text)),
                     Err(error) => {
@@ -261,9 +275,7 @@ impl<'a> Parts<'a> {
                     let message = "event.time is not a JSON string".to_owned();
                     return Err(error(message, Some(self.offset(raw))));
                 }
-                Member::Json(raw) => {
-                    (Some(field::string(raw, self.arena)), Some(self.offset(raw)))
-                }
+                Member::Json(raw) => (Some(self.string(raw)), Some(self.offset(raw))),
                 _ => (None, None),
             },
         };
@@ -285,7 +297,7 @@ impl<'a> Parts<'a> {
         let Some(text) = self.text(source, "version")? else {
             return Ok(None);
         };
-        match field::bigint(text) {
+        match field::bigint(text, self.arena) {
             Ok(version) => Ok(Some(version)),
             Err(error) => {
                 let at = match source {
@@ -299,6 +311,11 @@ impl<'a> Parts<'a> {
                 Err(DecodeError::new(DecodeErrorKind::Version, message, at))
             }
         }
+    }
+
+    #[inline]
+    fn string(&self, raw: &'a str) -> &'a str {
+        field::string(self.value, self.offset(raw), raw, self.arena)
     }
 
     /// Where a slice of the value begins in it.

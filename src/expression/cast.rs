@@ -11,6 +11,7 @@ use super::calendar::{
 use super::datetime_parse::{parse_date, parse_time, parse_timestamp, parse_timestamptz};
 use super::datetime_text::{write_date, write_time, write_timestamp, write_timestamptz};
 use super::error::EvalError;
+use super::interval::interval_to_time;
 use super::interval_text::{parse_interval, write_interval};
 use super::number_text::{
     parse_f32, parse_f64, parse_i16, parse_i32, parse_i64, write_f32, write_f64,
@@ -293,7 +294,7 @@ fn to_datetime(value: Value<'_>, to: Scalar) -> Result<Value<'_>, EvalError> {
             days: 0,
             micros: v,
         }),
-        (Value::Interval(v), Scalar::Time) => Value::Time(v.micros.rem_euclid(MICROS_PER_DAY)),
+        (Value::Interval(v), Scalar::Time) => Value::Time(interval_to_time(v)?),
         _ => return Err(no_cast(value, to)),
     })
 }

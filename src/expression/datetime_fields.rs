@@ -2,7 +2,8 @@
 //! order, by their shapes.
 
 use super::calendar::{
-    MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, days_from_civil, days_in_month,
+    MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND, days_from_civil,
+    days_in_month,
 };
 use super::error::EvalError;
 use super::numeric_convert::is_space;
@@ -39,6 +40,8 @@ pub struct Fields {
     hour: i32,
     afternoon: Option<bool>,
     iso_time_follows: bool,
+    /// A `T` stood before the time.
+    pub has_separator: bool,
     pub zone: Option<Zone>,
 }
 
@@ -172,7 +175,7 @@ impl Fields {
 
     /// `YYYYMMDD` or `YYMMDD`, and after it `HHMMSS`.
     fn take_long_number(&mut self, digits: &str) -> Result<(), Refusal> {
-        if !self.has_no_date() {
+        if !self.has_no_date() || self.time.is_some() {
             return Err(Refusal::Undecided);
         }
         if !matches!(digits.len(), 6 | 8) {
@@ -206,6 +209,8 @@ impl Fields {
             (None, None, None) => &mut self.month,
             (None, Some(_), None) if self.text_month && wide => &mut self.year,
             (None, Some(_), None) => &mut self.day,
+            // With three digits it is the day of the year.
+            (Some(_), None, None) if wide => return Err(Refusal::Undecided),
             (Some(_), None, None) => &mut self.month,
             (Some(_), Some(_), None) if wide => return Err(Refusal::Undecided),
             (Some(_), Some(_), None) => &mut self.day,
@@ -223,7 +228,7 @@ impl Fields {
         let parts: Vec<&str> = date.split(['-', '/', '.']).collect();
         let is_number = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
         let complete = parts.len() == 3 && parts.iter().all(|part| !part.is_empty());
-        if !self.has_no_date() || !complete {
+        if !self.has_no_date() || self.time.is_some() || !complete {
             return Err(Refusal::Undecided);
         }
         for part in &parts {
@@ -256,17 +261,15 @@ impl Fields {
             [hour, minute, second] => (*hour, *minute, *second),
             _ => return Err(Refusal::Form),
         };
-        let beyond_midnight = hour == 24 && (minute > 0 || second > 0 || fraction > 0);
-        if hour > 24 || minute > 59 || second > 60 || beyond_midnight {
+        let micros = i64::from(hour) * MICROS_PER_HOUR
+            + i64::from(minute) * MICROS_PER_MINUTE
+            + i64::from(second) * MICROS_PER_SECOND
+            + fraction;
+        if minute > 59 || second > 60 || hour > 24 || micros > MICROS_PER_DAY {
             return Err(Refusal::Field);
         }
         self.hour = hour;
-        self.time = Some(
-            i64::from(hour) * MICROS_PER_HOUR
-                + i64::from(minute) * MICROS_PER_MINUTE
-                + i64::from(second) * MICROS_PER_SECOND
-                + fraction,
-        );
+        self.time = Some(micros);
         Ok(())
     }
 
@@ -277,9 +280,13 @@ impl Fields {
                     return Err(Refusal::Undecided);
                 }
                 self.iso_time_follows = true;
+                self.has_separator = true;
                 Ok(())
             }
             "am" | "pm" if self.afternoon.is_some() => Err(Refusal::Form),
+            "am" | "pm" | "ad" | "bc" if self.day.is_none() && self.time.is_none() => {
+                Err(Refusal::Undecided)
+            }
             "am" => {
                 self.afternoon = Some(false);
                 Ok(())
@@ -320,7 +327,8 @@ impl Fields {
     }
 
     fn take_zone_name(&mut self, name: &str) -> Result<(), Refusal> {
-        const NOT_ZONES: [&str; 9] = [
+        const NOT_ZONES: [&str; 10] = [
+            "dst",
             "now",
             "today",
             "tomorrow",
@@ -338,8 +346,12 @@ impl Fields {
         if self.day.is_none() && self.time.is_none() {
             return Err(Refusal::Undecided);
         }
-        let zone = Zone::find(name).map_err(Refusal::Error)?;
-        self.set_zone(zone)
+        match Zone::find(name) {
+            Ok(zone) => self.set_zone(zone),
+            Err(error) if error.sqlstate() == "0A000" => Err(Refusal::Error(error)),
+            Err(_) if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => Err(Refusal::Form),
+            Err(error) => Err(Refusal::Error(error)),
+        }
     }
 
     fn set_zone(&mut self, zone: Zone) -> Result<(), Refusal> {

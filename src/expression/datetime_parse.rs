@@ -71,14 +71,19 @@ pub fn parse_time(text: &str) -> Result<i64, EvalError> {
                 None => Err(EvalError::invalid_datetime("time", text)),
             }
         }
-        Reading::Fields(fields) => {
-            fields.date(text, "time")?;
-            match fields.time {
-                Some(micros) if micros > MICROS_PER_DAY => Err(EvalError::datetime_field(text)),
-                Some(micros) => Ok(micros),
-                None => Err(EvalError::invalid_datetime("time", text)),
+        // A whole timestamp is a time, too, though not with a T and not where its date is wrong.
+        Reading::Fields(fields) => match fields.time {
+            Some(micros)
+                if !fields.has_separator
+                    && micros <= MICROS_PER_DAY
+                    && fields.date(text, "time").is_ok() =>
+            {
+                Ok(micros)
             }
-        }
+            _ => Err(EvalError::unsupported(format!(
+                "cannot read \"{text}\" as time"
+            ))),
+        },
         Reading::Special(_) => Err(EvalError::invalid_datetime("time", text)),
     }
 }

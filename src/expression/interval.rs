@@ -33,7 +33,7 @@ impl Interval {
             + (i128::from(self.days) + i128::from(self.months) * 30) * i128::from(MICROS_PER_DAY)
     }
 
-    pub fn add(self, other: Interval) -> Result<Interval, EvalError> {
+    pub fn plus(self, other: Interval) -> Result<Interval, EvalError> {
         let sum = || {
             Some(Interval {
                 months: self.months.checked_add(other.months)?,
@@ -44,7 +44,7 @@ impl Interval {
         sum().ok_or_else(interval_out_of_range)
     }
 
-    pub fn subtract(self, other: Interval) -> Result<Interval, EvalError> {
+    pub fn minus(self, other: Interval) -> Result<Interval, EvalError> {
         let difference = || {
             Some(Interval {
                 months: self.months.checked_sub(other.months)?,
@@ -152,6 +152,9 @@ pub fn timestamp_add(timestamp: i64, span: Interval) -> Result<i64, EvalError> {
 
 /// `timestamp - interval`.
 pub fn timestamp_subtract(timestamp: i64, span: Interval) -> Result<i64, EvalError> {
+    if is_timestamp_infinite(timestamp) {
+        return Ok(timestamp);
+    }
     timestamp_add(timestamp, span.negate()?)
 }
 
@@ -200,6 +203,11 @@ pub fn date_add_interval(date: i32, span: Interval) -> Result<i64, EvalError> {
     timestamp_add(date_to_timestamp(date)?, span)
 }
 
+/// `date - interval`, a timestamp.
+pub fn date_subtract_interval(date: i32, span: Interval) -> Result<i64, EvalError> {
+    timestamp_subtract(date_to_timestamp(date)?, span)
+}
+
 /// `date + time`, a timestamp.
 pub fn date_add_time(date: i32, time: i64) -> Result<i64, EvalError> {
     let midnight = date_to_timestamp(date)?;
@@ -209,12 +217,52 @@ pub fn date_add_time(date: i32, time: i64) -> Result<i64, EvalError> {
     timestamp_in_range(i128::from(midnight) + i128::from(time)).ok_or_else(timestamp_out_of_range)
 }
 
-/// `time + interval`: around the clock; only the interval's time counts.
+/// `time + interval`: around the clock; only the interval's time counts. PostgreSQL lets the sum wrap.
 pub fn time_add(time: i64, span: Interval) -> i64 {
-    (i128::from(time) + i128::from(span.micros)).rem_euclid(i128::from(MICROS_PER_DAY)) as i64
+    time.wrapping_add(span.micros).rem_euclid(MICROS_PER_DAY)
 }
 
 /// `time - interval`.
 pub fn time_subtract(time: i64, span: Interval) -> i64 {
-    (i128::from(time) - i128::from(span.micros)).rem_euclid(i128::from(MICROS_PER_DAY)) as i64
+    time.wrapping_sub(span.micros).rem_euclid(MICROS_PER_DAY)
+}
+
+/// `interval::time`.
+pub fn interval_to_time(span: Interval) -> Result<i64, EvalError> {
+    // Nearer to the end of the range PostgreSQL's sum overflows.
+    if span.micros < i64::MIN + MICROS_PER_DAY {
+        return Err(interval_out_of_range());
+    }
+    Ok(span.micros.rem_euclid(MICROS_PER_DAY))
+}
+
+/// `make_interval(years, months, weeks, days, hours, mins, secs)`.
+pub fn make_interval(
+    years: i32,
+    months: i32,
+    weeks: i32,
+    days: i32,
+    hours: i32,
+    minutes: i32,
+    seconds: f64,
+) -> Result<Interval, EvalError> {
+    let whole = || {
+        Some((
+            years.checked_mul(12)?.checked_add(months)?,
+            weeks.checked_mul(7)?.checked_add(days)?,
+        ))
+    };
+    let (months, days) = whole().ok_or_else(interval_out_of_range)?;
+    let micros = (seconds * MICROS_PER_SECOND as f64).round_ties_even();
+    if !(-9.0e18..9.0e18).contains(&micros) {
+        return Err(interval_out_of_range());
+    }
+    let clock = (i64::from(hours) * 60 + i64::from(minutes)) * 60 * MICROS_PER_SECOND;
+    Ok(Interval {
+        months,
+        days,
+        micros: clock
+            .checked_add(micros as i64)
+            .ok_or_else(interval_out_of_range)?,
+    })
 }

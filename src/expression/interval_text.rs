@@ -53,8 +53,10 @@ pub fn parse_interval(text: &str) -> Result<Interval, EvalError> {
         Some(body) => sum.add_iso(body),
         None => sum.add_verbose(text),
     };
-    match outcome.and_then(|()| sum.interval()) {
-        Ok(interval) => Ok(interval),
+    match outcome {
+        Ok(()) => sum
+            .interval()
+            .ok_or_else(|| EvalError::new("22008", "interval out of range")),
         Err(Refusal::Form) => Err(EvalError::invalid_datetime("interval", text)),
         Err(Refusal::Field) => Err(EvalError::new(
             "22015",
@@ -73,7 +75,7 @@ enum Refusal {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unit {
+pub enum Unit {
     Microsecond,
     Millisecond,
     Second,
@@ -106,11 +108,11 @@ enum Token<'t> {
 }
 
 impl Sum {
-    fn interval(&self) -> Result<Interval, Refusal> {
+    fn interval(&self) -> Option<Interval> {
         let months = self.years * 12 + self.months;
-        Ok(Interval {
-            months: months.try_into().map_err(|_| Refusal::Field)?,
-            days: self.days.try_into().map_err(|_| Refusal::Field)?,
+        Some(Interval {
+            months: months.try_into().ok()?,
+            days: self.days.try_into().ok()?,
             micros: self.micros,
         })
     }
@@ -125,6 +127,7 @@ impl Sum {
                     self.add_time(time)?;
                     unit = Some(Unit::Day);
                 }
+                Token::Number(_) if ago && unit.is_none() => return Err(Refusal::Form),
                 Token::Number(number) => {
                     let current = unit.unwrap_or(Unit::Second);
                     let (whole, fraction, months) = read_number(number)?;
@@ -307,7 +310,6 @@ impl Sum {
         self.mark_bits(
             1 << Unit::Hour as u32 | 1 << Unit::Minute as u32 | 1 << Unit::Second as u32,
         )?;
-        // The whole sum is negated, but nothing below a day can have been added before without a clash … of milliseconds.
         let signed = if negative { -micros } else { micros };
         self.micros = self.micros.checked_add(signed).ok_or(Refusal::Field)?;
         Ok(())
@@ -344,16 +346,29 @@ fn read_number(text: &str) -> Result<(i64, f64, bool), Refusal> {
             .and_then(|total| total.checked_add(months));
         return Ok((sign * total.ok_or(Refusal::Field)?, 0.0, true));
     }
-    match unsigned.split_once('.') {
-        None => Ok((sign * digits(unsigned)?, 0.0, false)),
-        Some((whole, fraction)) => {
-            let whole = if whole.is_empty() { 0 } else { digits(whole)? };
-            Ok((sign * whole, sign as f64 * read_fraction(fraction)?, false))
-        }
+    let (whole, fraction) = match unsigned.split_once('.') {
+        None => (unsigned, 0.0),
+        Some((whole, fraction)) => (whole, read_fraction(fraction)?),
+    };
+    if whole.is_empty() && unsigned.len() < text.len() {
+        return Err(Refusal::Form);
     }
+    // The range reaches one further below zero.
+    let magnitude = if whole.is_empty() {
+        0
+    } else {
+        wide_digits(whole)?
+    };
+    let value =
+        i64::try_from(i128::from(magnitude) * i128::from(sign)).map_err(|_| Refusal::Field)?;
+    Ok((value, sign as f64 * fraction, false))
 }
 
 fn digits(text: &str) -> Result<i64, Refusal> {
+    wide_digits(text)?.try_into().map_err(|_| Refusal::Field)
+}
+
+fn wide_digits(text: &str) -> Result<u64, Refusal> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Refusal::Undecided);
     }
@@ -478,7 +493,8 @@ const UNITS: [(&str, Unit); 57] = [
     ("millenniums", Unit::Millennium),
 ];
 
-fn unit_named(word: &str) -> Option<Unit> {
+/// By a lower-case name.
+pub fn unit_named(word: &str) -> Option<Unit> {
     UNITS
         .iter()
         .find(|(name, _)| *name == word)

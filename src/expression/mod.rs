@@ -28,6 +28,8 @@ pub mod arithmetic;
 pub mod compare;
 
 pub mod calendar;
+pub mod datetime;
+pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
@@ -37,9 +39,16 @@ pub mod timezone;
 
 pub mod json_member;
 pub mod jsonb;
+pub mod jsonb_access;
+pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
+pub mod jsonb_edit;
 pub mod jsonb_walk;
+
+pub mod array;
+pub mod like;
+pub mod text;
 
 mod ast;
 mod escape;
@@ -56,6 +65,10 @@ mod resolve;
 mod scope;
 
 mod builtin;
+mod builtin_array;
+mod builtin_jsonb;
+mod builtin_text;
+mod builtin_time;
 mod check;
 mod check_call;
 mod check_name;
@@ -67,6 +80,9 @@ mod emit;
 mod machine;
 mod member;
 pub mod program;
+
+#[cfg(test)]
+mod table_tests;
 
 pub use ast::EXPRESSION_DEPTH_MAX;
 pub use keywords::is_reserved_word;
@@ -80,4 +96,4 @@ pub use scope::{Names, Paths, Scope};
 
 mod load;
 #[cfg(test)]
-mod tests;
+mod language_tests;

@@ -5,45 +5,47 @@ use std::fmt::Write as _;
 use super::error::EvalError;
 use super::numeric_convert::is_space;
 
-/// As `text::smallint`, `integer`, `bigint`: space, sign, decimal digits, space.
-pub fn parse_integer(text: &str, type_name: &str) -> Result<i64, EvalError> {
+/// As `text::smallint`, `integer`, `bigint`: space, sign, decimal digits, space. `min` is the least of the type.
+fn parse_integer(text: &str, min: i64, type_name: &str) -> Result<i64, EvalError> {
     let trimmed = text.trim_matches(is_space).as_bytes();
     let (negative, digits) = match trimmed {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return Err(EvalError::invalid_text(type_name, text));
     }
     let mut value = 0_i64;
     for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(EvalError::invalid_text(type_name, text));
+        }
         let next = value
             .checked_mul(10)
             .and_then(|value| value.checked_sub(i64::from(digit - b'0')));
         // Summed up below zero, because the range reaches one further there.
-        value = next.ok_or_else(|| EvalError::text_out_of_range(type_name, text))?;
+        value = next
+            .filter(|value| *value >= min)
+            .ok_or_else(|| EvalError::text_out_of_range(type_name, text))?;
     }
-    if negative {
-        return Ok(value);
+    match negative {
+        true => Ok(value),
+        false if value > min => Ok(-value),
+        false => Err(EvalError::text_out_of_range(type_name, text)),
     }
-    value
-        .checked_neg()
-        .ok_or_else(|| EvalError::text_out_of_range(type_name, text))
 }
 
 pub fn parse_i16(text: &str) -> Result<i16, EvalError> {
-    i16::try_from(parse_integer(text, "smallint")?)
-        .map_err(|_| EvalError::text_out_of_range("smallint", text))
+    parse_integer(text, i64::from(i16::MIN), "smallint").map(|value| value as i16)
 }
 
 pub fn parse_i32(text: &str) -> Result<i32, EvalError> {
-    i32::try_from(parse_integer(text, "integer")?)
-        .map_err(|_| EvalError::text_out_of_range("integer", text))
+    parse_integer(text, i64::from(i32::MIN), "integer").map(|value| value as i32)
 }
 
 pub fn parse_i64(text: &str) -> Result<i64, EvalError> {
-    parse_integer(text, "bigint")
+    parse_integer(text, i64::MIN, "bigint")
 }
 
 pub fn parse_f64(text: &str) -> Result<f64, EvalError> {
@@ -104,14 +106,13 @@ pub fn write_f64(value: f64, out: &mut String) {
     if write_special(value, out) {
         return;
     }
-    let mut scientific = format!("{value:e}");
-    if on_boundary_f64(value, &scientific) {
-        scientific = strictly_inside(&scientific, 17, |digits| {
-            let text = format!("{value:.digits$e}");
-            (text.parse() == Ok(value) && !on_boundary_f64(value, &text)).then_some(text)
-        });
-    }
-    write_scientific(&scientific, 15, out);
+    let bits = value.to_bits();
+    let exact = Exact::new(bits & ((1 << 52) - 1), (bits >> 52 & 0x7ff) as i32, 52);
+    let reads_back = |text: &str| text.parse() == Ok(value);
+    let text = strict(format!("{value:e}"), &exact, &reads_back, &|digits| {
+        format!("{value:.digits$e}")
+    });
+    write_scientific(&text, 15, out);
 }
 
 /// Shortest text that reads back as the same value.
@@ -119,14 +120,40 @@ pub fn write_f32(value: f32, out: &mut String) {
     if write_special(f64::from(value), out) {
         return;
     }
-    let mut scientific = format!("{value:e}");
-    if on_boundary_f32(value, &scientific) {
-        scientific = strictly_inside(&scientific, 9, |digits| {
-            let text = format!("{value:.digits$e}");
-            (text.parse() == Ok(value) && !on_boundary_f32(value, &text)).then_some(text)
-        });
+    let bits = value.to_bits();
+    let exact = Exact::new(
+        u64::from(bits & ((1 << 23) - 1)),
+        (bits >> 23 & 0xff) as i32,
+        23,
+    );
+    let reads_back = |text: &str| text.parse() == Ok(value);
+    let text = strict(format!("{value:e}"), &exact, &reads_back, &|digits| {
+        format!("{value:.digits$e}")
+    });
+    write_scientific(&text, 6, out);
+}
+
+/// Most digits that a float needs.
+const FLOAT_DIGITS_MAX: usize = 17;
+
+/// Rust's shortest text, changed in the two cases in which PostgreSQL's differs: it may not lie on the midpoint to a
+/// neighbour, and halfway between two candidates the even one is taken.
+fn strict(
+    shortest: String,
+    exact: &Exact,
+    reads_back: &dyn Fn(&str) -> bool,
+    rounded: &dyn Fn(usize) -> String,
+) -> String {
+    if exact.on_boundary(&shortest) {
+        return (0..FLOAT_DIGITS_MAX)
+            .map(rounded)
+            .find(|text| reads_back(text) && !exact.on_boundary(text))
+            .unwrap_or(shortest);
     }
-    write_scientific(&scientific, 6, out);
+    match exact.even_below(&shortest) {
+        Some(even) if reads_back(&even) && !exact.on_boundary(&even) => even,
+        _ => shortest,
+    }
 }
 
 fn write_special(value: f64, out: &mut String) -> bool {
@@ -140,64 +167,61 @@ fn write_special(value: f64, out: &mut String) -> bool {
     true
 }
 
-/// The first precision at which `attempt` gives a text; at the largest, every float has one.
-fn strictly_inside(
-    shortest: &str,
-    digits_max: usize,
-    attempt: impl Fn(usize) -> Option<String>,
-) -> String {
-    (0..digits_max)
-        .find_map(attempt)
-        .unwrap_or_else(|| shortest.to_owned())
+/// A float as the integers it is made of: `mantissa · 2^power`.
+struct Exact {
+    mantissa: u64,
+    power: i32,
+    /// The neighbour below is only half as far away as the one above.
+    power_of_two: bool,
 }
 
-/// PostgreSQL's shortest text lies strictly between the midpoints to the neighbours; Rust's may lie on one.
-/// Whether it does, in exact integers: a midpoint has few digits only while the powers of five stay small.
-fn on_boundary_f64(value: f64, scientific: &str) -> bool {
-    let bits = value.to_bits();
-    let fraction = bits & ((1 << 52) - 1);
-    let exponent = (bits >> 52 & 0x7ff) as i32;
-    let mantissa = if exponent == 0 {
-        fraction
-    } else {
-        fraction | 1 << 52
-    };
-    on_boundary(mantissa, exponent.max(1) - 1075, fraction == 0, scientific)
+impl Exact {
+    fn new(fraction: u64, exponent: i32, fraction_bits: i32) -> Exact {
+        let bias = (if fraction_bits == 52 { 1023 } else { 127 }) + fraction_bits;
+        Exact {
+            mantissa: if exponent == 0 {
+                fraction
+            } else {
+                fraction | 1 << fraction_bits
+            },
+            power: exponent.max(1) - bias,
+            power_of_two: fraction == 0,
+        }
+    }
+
+    /// Whether the text is the midpoint to a neighbour. A midpoint has few digits only while powers of five are small,
+    /// so this can be decided in 128 bits.
+    fn on_boundary(&self, scientific: &str) -> bool {
+        let Some((number, ten)) = integer_and_power(scientific) else {
+            return false;
+        };
+        let quarter = u128::from(self.mantissa) * 4;
+        let below = quarter.saturating_sub(if self.power_of_two { 1 } else { 2 });
+        equal_powers(number, ten, quarter + 2, self.power - 2)
+            || equal_powers(number, ten, below, self.power - 2)
+    }
+
+    /// The text with its last digit one lower, if the value is exactly between the two and the digit is odd.
+    fn even_below(&self, scientific: &str) -> Option<String> {
+        let (number, ten) = integer_and_power(scientific)?;
+        let doubled = u128::from(self.mantissa);
+        let halfway = number % 2 == 1 && equal_powers(number * 2 - 1, ten, doubled, self.power + 1);
+        let sign = if scientific.starts_with('-') { "-" } else { "" };
+        halfway.then(|| format!("{sign}{}e{ten}", number - 1))
+    }
 }
 
-fn on_boundary_f32(value: f32, scientific: &str) -> bool {
-    let bits = value.to_bits();
-    let fraction = u64::from(bits & ((1 << 23) - 1));
-    let exponent = (bits >> 23 & 0xff) as i32;
-    let mantissa = if exponent == 0 {
-        fraction
-    } else {
-        fraction | 1 << 23
-    };
-    on_boundary(mantissa, exponent.max(1) - 150, fraction == 0, scientific)
-}
-
-/// Value is `mantissa · 2^power`; above it the midpoint is half a unit away, below a power of two a quarter.
-fn on_boundary(mantissa: u64, power: i32, power_of_two: bool, scientific: &str) -> bool {
-    let Some((digits, exponent)) = scientific.trim_start_matches('-').split_once('e') else {
-        return false;
-    };
+/// `-1.25e-7` as 125 and -9.
+fn integer_and_power(scientific: &str) -> Option<(u128, i32)> {
+    let (digits, exponent) = scientific.trim_start_matches('-').split_once('e')?;
     let decimals = digits
         .split_once('.')
         .map_or(0, |(_, fraction)| fraction.len() as i32);
-    let number: u128 = digits
+    let number = digits
         .bytes()
         .filter(u8::is_ascii_digit)
         .fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0'));
-    let ten = exponent.parse::<i32>().unwrap_or(0) - decimals;
-    let quarter = u128::from(mantissa) * 4;
-    let mut midpoints = vec![quarter + 2, quarter.saturating_sub(2)];
-    if power_of_two {
-        midpoints.push(quarter.saturating_sub(1));
-    }
-    midpoints
-        .into_iter()
-        .any(|midpoint| equal_powers(number, ten, midpoint, power - 2))
+    Some((number, exponent.parse::<i32>().ok()? - decimals))
 }
 
 /// `number · 10^ten == other · 2^two`, both positive.
@@ -227,8 +251,9 @@ fn write_scientific(scientific: &str, plain_below: i32, out: &mut String) {
         None => ("", scientific),
     };
     let (mantissa, exponent) = unsigned.split_once('e').unwrap_or((unsigned, "0"));
-    let exponent: i32 = exponent.parse().unwrap_or(0);
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
+    let whole_digits = mantissa.split('.').next().unwrap_or("").len() as i32;
+    let exponent = exponent.parse::<i32>().unwrap_or(0) + whole_digits - 1;
     let digits = match digits.trim_end_matches('0') {
         "" => "0",
         trimmed => trimmed,

@@ -295,8 +295,27 @@ impl<'a> Numeric<'a> {
             (_, Numeric::Infinity | Numeric::NegativeInfinity) => return Ok(self),
             _ => {}
         }
-        let whole = self.divide_to(other, 0, false, arena)?;
-        self.subtract(whole.multiply(other, arena)?, arena)
+        if let (
+            Numeric::Small { mantissa: a, scale },
+            Numeric::Small {
+                mantissa: b,
+                scale: other_scale,
+            },
+        ) = (self, other)
+        {
+            let common = scale.max(other_scale);
+            let left = i128::from(a) * i128::from(POWERS[usize::from(common - scale)]);
+            let right = i128::from(b) * i128::from(POWERS[usize::from(common - other_scale)]);
+            return Ok(Numeric::from_i128(left % right, u32::from(common), arena));
+        }
+        match (self.to_decimal(), other.to_decimal()) {
+            (Some(left), Some(right)) => {
+                let whole = left.divide(&right, 0, false);
+                let remainder = left.add(&whole.multiply(&right).negate());
+                Numeric::from_decimal(remainder, arena)
+            }
+            _ => Ok(Numeric::NaN),
+        }
     }
 
     /// `div(x, y)`: the quotient cut to a whole number.

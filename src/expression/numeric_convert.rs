@@ -8,7 +8,7 @@ use super::decimal::{Decimal, digits_of};
 use super::error::EvalError;
 use super::numeric::{Numeric, POWERS, SMALL_DIGITS};
 
-/// Beyond this PostgreSQL calls the exponent a syntax error.
+/// Exponents are cut to this: it is out of range by far already.
 const EXPONENT_MAX: i64 = (i32::MAX / 2) as i64;
 
 impl<'a> Numeric<'a> {
@@ -29,8 +29,9 @@ impl<'a> Numeric<'a> {
                 _ => Err(invalid()),
             };
         }
-        let number = Scanned::new(negative, body).ok_or_else(invalid)?;
-        number.numeric(arena)
+        Scanned::new(negative, body)
+            .ok_or_else(invalid)?
+            .numeric(arena)
     }
 
     /// A valid JSON number, as jsonb and `numeric` print it.
@@ -328,10 +329,13 @@ impl<'t> Scanned<'t> {
                 if unsigned.is_empty() || digits(unsigned) != unsigned.len() {
                     return None;
                 }
-                let text = std::str::from_utf8(power).ok()?;
-                text.parse()
-                    .ok()
-                    .filter(|power: &i64| power.abs() < EXPONENT_MAX)?
+                // Digits too many for an i64 say the same as the limit.
+                let text = std::str::from_utf8(unsigned).ok()?;
+                let size = text
+                    .parse::<i64>()
+                    .unwrap_or(EXPONENT_MAX)
+                    .min(EXPONENT_MAX);
+                if power[0] == b'-' { -size } else { size }
             }
             _ => return None,
         };

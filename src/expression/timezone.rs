@@ -45,7 +45,16 @@ impl Zone {
         }
         match DATABASE.get(name) {
             Ok(zone) => Ok(Zone::Named(zone)),
-            // PostgreSQL also takes POSIX rules such as `FOO+3` here.
+            // PostgreSQL also takes POSIX rules such as `FOO+3`.
+            Err(_)
+                if name
+                    .bytes()
+                    .any(|byte| byte.is_ascii_digit() || byte == b'<') =>
+            {
+                Err(EvalError::unsupported(format!(
+                    "cannot read \"{name}\" as a time zone"
+                )))
+            }
             Err(_) => Err(EvalError::new(
                 "22023",
                 format!("time zone \"{name}\" not recognized"),

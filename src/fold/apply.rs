@@ -16,8 +16,8 @@ use bumpalo::Bump;
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     undo: Vec<Undo>,
-    /// Right sides of the rule at hand.
-    staged: Vec<Cell>,
+    /// Right sides, and once they stand in the row, what stood there before them.
+    cells: Vec<Cell>,
     /// Rows that may have a null in a not-null column.
     suspects: Vec<Touch>,
     /// Rows that the event deleted: no later rule of it may create them again.
@@ -32,7 +32,8 @@ enum Undo {
         table: u16,
         column: u16,
         row: u32,
-        cell: Cell,
+        /// Index into [`EventLog::cells`].
+        cell: u32,
     },
     Presence {
         table: u16,
@@ -146,10 +147,13 @@ impl<'f> Applier<'f> {
     ) -> Result<(), EventFailure> {
         let touch = step.touch;
         // Every right side sees the row as it was before the rule.
+        let first = self.log.cells.len();
         for assignment in assignments {
-            let value = self.evaluate(&assignment.program, step, present);
-            match value.map(Cell::from_value) {
-                Ok(cell) => self.log.staged.push(cell),
+            match self.evaluate(&assignment.program, step, present) {
+                Ok(value) => {
+                    let cell = Cell::from_value(value);
+                    self.log.cells.push(cell);
+                }
                 Err(error) => {
                     let column = Some(assignment.column);
                     let reason = Reason::Expression(error);
@@ -165,16 +169,17 @@ impl<'f> Applier<'f> {
             state.cache.head_mut(touch.row).marks |= mark::PRESENT;
             self.log.undo.push(presence(touch, false));
         }
-        for (assignment, cell) in assignments.iter().zip(self.log.staged.drain(..)) {
+        for (at, assignment) in assignments.iter().enumerate() {
             let column = assignment.column;
+            let cell = &mut self.log.cells[first + at];
             suspect |= cell.is_null() && table.columns[column].not_null;
-            if !cell.same(&state.cache.cells(touch.row)[column]) {
+            if state.cache.swap_unless_same(touch.row, column, cell) {
                 changed = true;
                 self.log.undo.push(Undo::Cell {
                     table: touch.table,
                     column: column as u16,
                     row: touch.row,
-                    cell: state.cache.replace(touch.row, column, cell),
+                    cell: (first + at) as u32,
                 });
             }
         }
@@ -286,7 +291,8 @@ impl<'f> Applier<'f> {
                     cell,
                 } => {
                     let cache = &mut self.tables[usize::from(table)].cache;
-                    cache.replace(row, usize::from(column), cell);
+                    let before = std::mem::replace(&mut self.log.cells[cell as usize], Cell::NULL);
+                    cache.replace(row, usize::from(column), before);
                 }
                 Undo::Presence {
                     table,
@@ -329,7 +335,7 @@ impl<'f> Applier<'f> {
 impl EventLog {
     fn clear(&mut self) {
         self.undo.clear();
-        self.staged.clear();
+        self.cells.clear();
         self.suspects.clear();
         self.deleted.clear();
         self.before.clear();

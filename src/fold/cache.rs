@@ -133,6 +133,20 @@ impl TableCache {
         std::mem::replace(old, cell)
     }
 
+    /// Changes places between `cell` and the one in the row; false if that would change nothing.
+    #[inline]
+    pub(super) fn swap_unless_same(&mut self, row: u32, column: usize, cell: &mut Cell) -> bool {
+        let (chunk, at) = place(row);
+        let old = &mut self.chunks[chunk].cells[at * self.stride + column];
+        if cell.same(old) {
+            return false;
+        }
+        self.heap_bytes += cell.heap_bytes();
+        self.heap_bytes -= old.heap_bytes();
+        std::mem::swap(cell, old);
+        true
+    }
+
     #[inline]
     pub(super) fn find(&self, hash: u64, slot: i32, key: &[u8]) -> Option<u32> {
         let tag = tag_of(hash);
@@ -172,7 +186,8 @@ impl TableCache {
             let (chunk, at) = place(entry.row);
             chunks[chunk].heads[at].hash
         };
-        self.index.insert_unique(hash, IndexEntry { tag, row }, hash_of);
+        self.index
+            .insert_unique(hash, IndexEntry { tag, row }, hash_of);
         row
     }
 

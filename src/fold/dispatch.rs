@@ -38,7 +38,9 @@ impl Dispatch {
     pub(super) fn new(projection: &Projection) -> Dispatch {
         let topics = 0..projection.topics.len();
         Dispatch {
-            topics: topics.map(|topic| topic_dispatch(projection, topic)).collect(),
+            topics: topics
+                .map(|topic| topic_dispatch(projection, topic))
+                .collect(),
         }
     }
 
@@ -65,7 +67,10 @@ fn topic_dispatch(projection: &Projection, topic: usize) -> TopicDispatch {
         matching
     };
     TopicDispatch {
-        by_type: types.iter().map(|name| ((*name).into(), matching(Some(name)))).collect(),
+        by_type: types
+            .iter()
+            .map(|name| ((*name).into(), matching(Some(name))))
+            .collect(),
         other: matching(None),
     }
 }

@@ -121,7 +121,11 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for RulePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "table {}, rule {} (line {})", self.table, self.rule, self.line)?;
+        write!(
+            f,
+            "table {}, rule {} (line {})",
+            self.table, self.rule, self.line
+        )?;
         match self.part {
             RulePart::Rule => {}
             RulePart::When => f.write_str(", when")?,

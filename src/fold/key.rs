@@ -83,7 +83,10 @@ pub fn key_fields(mut packed: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A packed key in a row: short ones without an allocation.
 #[derive(Debug)]
 pub(super) enum PackedKey {
-    Inline { len: u8, bytes: [u8; INLINE_BYTES_MAX] },
+    Inline {
+        len: u8,
+        bytes: [u8; INLINE_BYTES_MAX],
+    },
     Heap(Box<[u8]>),
 }
 

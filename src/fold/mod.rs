@@ -43,7 +43,7 @@ pub const UNHEARD_NAMES_MAX: usize = 1_000;
 /// Longest name of an unheard type that is kept, in bytes.
 const UNHEARD_NAME_BYTES_MAX: usize = 256;
 /// Rows that eviction looks at before it measures again.
-const EVICTION_STEP: u32 = 1_024;
+const EVICTION_STEP: u32 = 64;
 /// See [`UNHEARD_NAMES_MAX`].
 pub const OTHER_TYPES: &str = "(other types)";
 
@@ -129,7 +129,9 @@ impl Folder {
         let tables = projection.tables.iter().zip(shared);
         Folder {
             dispatch: Dispatch::new(&projection),
-            tables: tables.map(|(table, shared)| TableState::new(table, *shared)).collect(),
+            tables: tables
+                .map(|(table, shared)| TableState::new(table, *shared))
+                .collect(),
             projection,
             cache_bytes_max,
             bulk: false,
@@ -194,7 +196,13 @@ impl Folder {
         for (cell, column) in row.cells.iter().zip(columns).take(key_len) {
             key::pack(cell.value(), &column.column_type, &mut self.key);
         }
-        let find = |slot| state.cache.find(plan::hash_of(&self.hasher, slot, &self.key), slot, &self.key);
+        let find = |slot| {
+            state.cache.find(
+                plan::hash_of(&self.hasher, slot, &self.key),
+                slot,
+                &self.key,
+            )
+        };
         let conflict = OwnershipConflict { table };
         let place = if state.shared {
             find(SHARED_SLOT)
@@ -235,7 +243,9 @@ impl Folder {
         let mut touches = &batch.touches[..];
         let mut planned = batch.failures.iter().peekable();
         for (event_index, event) in batch.events.iter().enumerate() {
-            let others = touches.iter().position(|touch| touch.event as usize != event_index);
+            let others = touches
+                .iter()
+                .position(|touch| touch.event as usize != event_index);
             let (of_event, rest) = touches.split_at(others.unwrap_or(touches.len()));
             touches = rest;
             let planned = planned.next_if(|failure| failure.event() == event_index);
@@ -297,7 +307,10 @@ impl Folder {
 
     /// What the batch did, to be written. May be asked for again until [`Folder::committed`].
     pub fn changes(&self) -> Changes<'_> {
-        let tables = self.tables.iter().map(|state| TableChanges::of(&state.cache));
+        let tables = self
+            .tables
+            .iter()
+            .map(|state| TableChanges::of(&state.cache));
         Changes {
             tables: tables.collect(),
         }
@@ -341,7 +354,10 @@ impl Folder {
 
     /// Memory allocated for rows.
     pub fn memory_bytes(&self) -> usize {
-        self.tables.iter().map(|state| state.cache.allocated_bytes()).sum()
+        self.tables
+            .iter()
+            .map(|state| state.cache.allocated_bytes())
+            .sum()
     }
 
     /// Rows in memory.
@@ -367,7 +383,10 @@ impl Folder {
             tables.iter().map(|state| state.cache.used_bytes()).sum()
         };
         while used(&self.tables) > self.cache_bytes_max {
-            let largest = self.tables.iter_mut().max_by_key(|state| state.cache.used_bytes());
+            let largest = self
+                .tables
+                .iter_mut()
+                .max_by_key(|state| state.cache.used_bytes());
             match largest {
                 Some(state) if state.cache.rows() > 0 => state.cache.evict(EVICTION_STEP),
                 _ => break,

@@ -175,7 +175,9 @@ impl<'b> Planner<'_, 'b> {
         }
         for (index, text) in elements.into_iter().enumerate() {
             let plan = &self.rule_state(step).item_plan;
-            let members = self.arena.alloc_slice_fill_copy(plan.slots(), Member::Missing);
+            let members = self
+                .arena
+                .alloc_slice_fill_copy(plan.slots(), Member::Missing);
             if json::extract(text, plan, members).is_err() {
                 return Err(self.failure(step, RulePart::Each, None, Reason::NotAnArray));
             }
@@ -249,7 +251,14 @@ impl<'b> Planner<'_, 'b> {
             return Err(self.failure(step, RulePart::Key, Some(column), reason));
         }
         let state = &mut self.tables[usize::from(step.rule.table)];
-        Ok(touch(state, self.hasher, self.bulk, step.slot, self.key, values))
+        Ok(touch(
+            state,
+            self.hasher,
+            self.bulk,
+            step.slot,
+            self.key,
+            values,
+        ))
     }
 
     fn touch(&mut self, step: Step<'b>, key: &[Value<'_>]) -> u32 {

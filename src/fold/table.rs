@@ -37,7 +37,9 @@ impl TableState {
             shared,
             rules: table.rules.iter().map(RuleState::new).collect(),
             null_row: table.columns.iter().map(|_| Cell::NULL).collect(),
-            null_by_default: others.iter().any(|column| column.not_null && column.default.is_null()),
+            null_by_default: others
+                .iter()
+                .any(|column| column.not_null && column.default.is_null()),
             reads_old: table.rules.iter().any(|rule| rule.reads_old),
             hits: 0,
             misses: 0,

@@ -5,8 +5,7 @@ use std::ffi::CStr;
 
 use bumpalo::Bump;
 
-use super::TopicPartition;
-use super::raw::{MessageError, Messages};
+use super::raw::Messages;
 use crate::event::Record;
 
 /// Records of one lane, in offset order per partition. Owns the client's buffers that they lie in:
@@ -109,41 +108,30 @@ impl RecordBatch {
         self.headers.reset();
     }
 
+    /// The messages, of which those from `len` on wait to be admitted.
     pub(super) fn messages(&mut self) -> &mut Messages {
         &mut self.messages
     }
 
-    /// Takes in the messages that came since the last call: resolves their topics, and hands out
-    /// the errors among them. `noticed` hears of both in order; of records once per run of them.
-    pub(super) fn admit(&mut self, topics: &mut TopicIndex, mut noticed: impl FnMut(Noticed)) {
-        let mut last = None;
-        let mut index = self.topics.len();
-        while index < self.messages.len() {
-            let topic = topics.resolve(&self.messages, index);
-            let partition = self.messages.partition(index);
-            let at = topic.map(|topic| TopicPartition {
-                topic: topic as usize,
-                partition,
-            });
-            let (Some(topic), Some(known), None) = (topic, at, self.messages.error(index)) else {
-                let error = self.messages.error(index).unwrap_or_else(|| MessageError {
-                    code: rdkafka::types::RDKafkaErrorCode::UnknownTopic,
-                    text: "a record of a topic that was not subscribed".to_owned(),
-                    offset: self.messages.offset(index),
-                });
-                noticed(Noticed::Failure(at, error));
-                self.messages.remove(index);
-                last = None;
-                continue;
-            };
-            if last != Some(known) {
-                last = Some(known);
-                noticed(Noticed::Records(known));
+    /// The messages that were taken and wait for [`admit`](RecordBatch::admit).
+    pub(super) fn unadmitted(&self) -> (&Messages, std::ops::Range<usize>) {
+        (&self.messages, self.topics.len()..self.messages.len())
+    }
+
+    /// Takes them in: per message the index of its topic, or `None` to drop it.
+    pub(super) fn admit(&mut self, topics: impl IntoIterator<Item = Option<u32>>) {
+        let mut dropped = Vec::new();
+        for (index, topic) in (self.topics.len()..).zip(topics) {
+            if let Some(topic) = topic {
+                self.topics.push(topic);
+                self.bytes += self.messages.key(index).map_or(0, <[u8]>::len)
+                    + self.messages.value(index).map_or(0, <[u8]>::len);
+            } else {
+                dropped.push(index);
             }
-            self.bytes += self.messages.key(index).map_or(0, <[u8]>::len)
-                + self.messages.value(index).map_or(0, <[u8]>::len);
-            self.topics.push(topic);
-            index += 1;
+        }
+        if !dropped.is_empty() {
+            self.messages.discard(&dropped);
         }
     }
 
@@ -157,13 +145,6 @@ impl RecordBatch {
         });
         self.headers.alloc_slice_copy(&list)
     }
-}
-
-/// What [`RecordBatch::admit`] came across.
-pub(super) enum Noticed {
-    /// One or more records of this partition.
-    Records(TopicPartition),
-    Failure(Option<TopicPartition>, MessageError),
 }
 
 /// From the client's topic objects to indexes into the subscribed topics, without comparing names
@@ -198,7 +179,7 @@ impl TopicIndex {
         self.known.clear();
     }
 
-    fn resolve(&mut self, messages: &Messages, index: usize) -> Option<u32> {
+    pub fn resolve(&mut self, messages: &Messages, index: usize) -> Option<u32> {
         let identity = messages.topic_identity(index);
         if let Some((first, topic)) = self.known.first()
             && *first == identity

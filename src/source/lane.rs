@@ -10,9 +10,10 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::batch::{Noticed, TopicIndex};
+use super::batch::TopicIndex;
 use super::error::kind_of;
-use super::raw::{Client, Event, Events, MessageError, Named, Queue};
+use super::progress::Progress;
+use super::raw::{Client, Event, Events, Named, Queue};
 use super::{
     ErrorKind, KafkaSettings, Limits, RecordBatch, SourceError, SourceEvent, TopicPartition,
 };
@@ -21,9 +22,6 @@ use super::{
 const TAKE_MAX: usize = 4096;
 /// Events served at once, so that a flood of them (logs) does not keep records from being read.
 const SERVE_MAX: usize = 1000;
-/// How long a wait lasts at most while a partition has started and not delivered.
-const FORWARD_AGAIN_MIN: Duration = Duration::from_millis(5);
-const FORWARD_AGAIN_MAX: Duration = Duration::from_millis(100);
 /// How long `close` waits for the group to take the last offsets, for lag tools only.
 const LAST_MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `close` waits for the group to let the member go. After that the session times out.
@@ -34,36 +32,22 @@ const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `max.poll.interval.ms` (5 minutes), and does so without ever waiting for the database.
 pub struct LaneConsumer {
     // In the order in which they must go: both queues before the client.
-    events: Events,
-    lane: Arc<Queue>,
-    client: Arc<Client>,
-    topics: TopicIndex,
+    pub(super) events: Events,
+    pub(super) lane: Arc<Queue>,
+    pub(super) client: Arc<Client>,
+    pub(super) topics: TopicIndex,
     /// Given by the group, not assigned yet.
-    noted: BTreeSet<TopicPartition>,
-    held: BTreeMap<TopicPartition, Held>,
+    pub(super) noted: BTreeSet<TopicPartition>,
+    pub(super) held: Progress,
     /// When a partition was started last, while one of them has not delivered yet.
-    starting: Option<Instant>,
+    pub(super) starting: Option<Instant>,
     /// The last protocol seen, for when the group has none (it is being left, or was lost).
-    cooperative: bool,
+    pub(super) cooperative: bool,
     /// The offsets last mirrored, of partitions that are still held.
-    mirrored: BTreeMap<TopicPartition, i64>,
+    pub(super) mirrored: BTreeMap<TopicPartition, i64>,
+    /// A mirror was asked for and not answered.
+    mirroring: bool,
     left: bool,
-}
-
-/// A partition that is being read.
-#[derive(Debug)]
-struct Held {
-    started_at: i64,
-    last: Last,
-}
-
-/// What came last from a partition since it was started.
-#[derive(Debug)]
-enum Last {
-    Nothing,
-    Records,
-    /// Its end, or an error; all records below the offset came before.
-    StoppedAt(i64),
 }
 
 /// Ends a lane's wait in [`LaneConsumer::poll`] from another thread.
@@ -111,10 +95,11 @@ impl LaneConsumer {
             client,
             topics: TopicIndex::new(names),
             noted: BTreeSet::new(),
-            held: BTreeMap::new(),
+            held: Progress::default(),
             starting: None,
             cooperative: true,
             mirrored: BTreeMap::new(),
+            mirroring: false,
             left: false,
         })
     }
@@ -142,7 +127,7 @@ impl LaneConsumer {
             self.lane.take(wait, room, out.messages());
             wait = Duration::ZERO;
             let taken = out.messages().len() - before;
-            self.admit(out, &mut events);
+            self.held.admit(out, &mut self.topics, &mut events);
             if taken < room {
                 break;
             }
@@ -167,84 +152,13 @@ impl LaneConsumer {
         LaneWaker(Arc::downgrade(&self.lane))
     }
 
-    /// Starts partitions that [`SourceEvent::Assigned`] named, each at the first offset not yet
-    /// applied. All of one event at once, or in parts, in any order. One that has been revoked
-    /// meanwhile is passed over; one that is being read already is started again at the new offset.
-    ///
-    /// # Errors
-    /// librdkafka refused; nothing was started. The group will time out and rebalance.
-    pub fn assign(&mut self, new: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        self.topics.forget();
-        let starting: Vec<(TopicPartition, i64)> = new
-            .iter()
-            .copied()
-            .filter(|(at, _)| self.noted.contains(at) || self.held.contains_key(at))
-            .collect();
-        if starting.is_empty() {
-            if !new.is_empty() {
-                debug!(target: "kafka", "partitions were revoked before they were assigned");
-            }
-            return Ok(());
-        }
-        // Before the call that starts it, or its first records would come on the other queue.
-        for (at, _) in &starting {
-            self.forward(*at)?;
-        }
-        if self.is_cooperative() {
-            self.restart_all(&[], &starting)?;
-        } else {
-            // The eager protocol knows whole assignments only: the others go on where they are.
-            let mut whole: BTreeMap<TopicPartition, i64> = self.positions().collect();
-            whole.extend(starting.iter().copied());
-            let whole: Vec<_> = whole.into_iter().collect();
-            self.client.assign(Some(&self.list_with_offsets(&whole)))?;
-            for (at, offset) in whole {
-                self.held.insert(at, Held::at(offset));
-            }
-        }
-        for (at, offset) in starting {
-            self.noted.remove(&at);
-            self.held.insert(at, Held::at(offset));
-        }
-        self.starting = Some(Instant::now());
-        Ok(())
-    }
-
-    /// Completes a [`SourceEvent::Revoked`] or [`SourceEvent::Lost`]: the partitions stop, and what
-    /// the client still had of them is dropped. Records in a [`RecordBatch`] are the caller's.
-    ///
-    /// # Errors
-    /// librdkafka refused; the group will time out and rebalance.
-    pub fn revoke(&mut self, gone: &[TopicPartition]) -> Result<(), SourceError> {
-        let stopping: Vec<TopicPartition> = gone
-            .iter()
-            .copied()
-            .filter(|at| self.held.contains_key(at))
-            .collect();
-        for at in gone {
-            self.noted.remove(at);
-            self.held.remove(at);
-            self.mirrored.remove(at);
-        }
-        if self.is_cooperative() {
-            self.restart_all(&stopping, &[])?;
-        } else if self.held.is_empty() {
-            self.client.assign(None)?;
-        } else {
-            let rest: Vec<_> = self.positions().collect();
-            self.client.assign(Some(&self.list_with_offsets(&rest)))?;
-        }
-        // Stopping takes the partitions' forwarding off too.
-        Ok(())
-    }
-
     /// Starts a partition again at `next_offset`; for one that [`SourceEvent::OutOfRange`] stopped,
     /// or when the database says that the lane should be elsewhere. Does nothing if it is not held.
     ///
     /// # Errors
     /// As for [`assign`](LaneConsumer::assign).
     pub fn seek(&mut self, at: TopicPartition, next_offset: i64) -> Result<(), SourceError> {
-        if self.held.contains_key(&at) {
+        if self.held.holds(at) {
             self.assign(&[(at, next_offset)])?;
         }
         Ok(())
@@ -265,7 +179,7 @@ impl LaneConsumer {
     /// # Errors
     /// The partition is not known.
     pub fn resume(&mut self, at: TopicPartition) -> Result<(), SourceError> {
-        let next_offset = self.next_offset(at);
+        let next_offset = self.position(at);
         self.client
             .resume(&self.list(&[at]))
             .map_err(|code| SourceError::from_code(code, "resuming"))?;
@@ -275,7 +189,7 @@ impl LaneConsumer {
 
     /// The partitions that are being read.
     pub fn assignment(&self) -> impl Iterator<Item = TopicPartition> {
-        self.held.keys().copied()
+        self.held.partitions()
     }
 
     /// The first offset not yet polled: every record below it was handed out since the partition
@@ -283,13 +197,13 @@ impl LaneConsumer {
     /// count as passed. So a checkpoint may be moved here once all that was polled is applied.
     /// `None` if the partition is not held.
     pub fn position(&self, at: TopicPartition) -> Option<i64> {
-        self.next_offset(at)
+        self.held.next_offset(at, || self.client_position(at))
     }
 
     /// [`position`](LaneConsumer::position) of every partition that is being read.
     pub fn positions(&self) -> impl Iterator<Item = (TopicPartition, i64)> {
-        let held = self.held.keys();
-        held.filter_map(|at| Some((*at, self.next_offset(*at)?)))
+        let held = self.held.partitions();
+        held.filter_map(|at| Some((at, self.position(at)?)))
     }
 
     /// The high watermark as of the last fetch answer (exclusive: the offset that the next record
@@ -307,15 +221,16 @@ impl LaneConsumer {
         let ours: Vec<(TopicPartition, i64)> = applied
             .iter()
             .copied()
-            .filter(|(at, _)| self.held.contains_key(at))
+            .filter(|(at, _)| self.held.holds(*at))
             .collect();
         if ours.is_empty() {
             return;
         }
-        if let Err(code) = self.client.commit_async(&self.list_with_offsets(&ours)) {
-            debug!(target: "kafka", %code, "offsets were not mirrored");
-        }
         self.mirrored.extend(ours);
+        // While the group rebalances, the answer waits behind that.
+        if !self.mirroring {
+            self.mirroring = self.ask_for_mirror();
+        }
     }
 
     /// Leaves the group, so that others take over at once: mirrors the last offsets once more,
@@ -325,25 +240,58 @@ impl LaneConsumer {
         self.leave();
     }
 
+    fn ask_for_mirror(&self) -> bool {
+        let offsets: Vec<(TopicPartition, i64)> = self
+            .mirrored
+            .iter()
+            .map(|(at, next)| (*at, *next))
+            .collect();
+        let list = self.list_with_offsets(&offsets);
+        let asked = self.client.commit(&list, self.events.queue());
+        if let Err(code) = asked {
+            debug!(target: "kafka", %code, "offsets were not mirrored");
+        }
+        asked.is_ok()
+    }
+
+    /// Waits for the answer, letting rebalances pass unanswered: the lane is about to leave.
+    fn await_mirror(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.queue().event(left) {
+                Some(Event::Committed(Ok(()))) => return,
+                Some(Event::Committed(Err(code))) => {
+                    debug!(target: "kafka", %code, "offsets were not mirrored");
+                    return;
+                }
+                Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
+                _ if left.is_zero() => {
+                    debug!(target: "kafka", "the last offsets were not mirrored in time");
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
     fn leave(&mut self) {
         if std::mem::replace(&mut self.left, true) {
             return;
         }
         let deadline = Instant::now() + LEAVE_TIMEOUT;
-        let last: Vec<(TopicPartition, i64)> =
-            self.mirrored.iter().map(|(k, v)| (*k, *v)).collect();
-        if !last.is_empty() {
-            let list = self.list_with_offsets(&last);
-            if !self.client.commit_within(&list, LAST_MIRROR_TIMEOUT) {
-                debug!(target: "kafka", "the last offsets were not mirrored");
-            }
+        if !self.mirroring && !self.mirrored.is_empty() && self.ask_for_mirror() {
+            self.await_mirror(LAST_MIRROR_TIMEOUT);
         }
         self.noted.clear();
-        self.held.clear();
+        self.held.stop_all();
         if let Err(error) = self.client.leave(self.events.queue()) {
             debug!(target: "kafka", %error, "the group could not be left");
             return;
         }
+        // For a rebalance that nobody answered, or will. While leaving, librdkafka takes any answer
+        // as giving everything back.
+        self.give_back();
         while !self.client.has_left() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -355,15 +303,16 @@ impl LaneConsumer {
                 .queue()
                 .event(left.min(Duration::from_millis(50)))
             {
-                // While leaving, librdkafka takes any answer as giving everything back.
-                Some(Event::Assign(_) | Event::Revoke(_)) => {
-                    if let Err(error) = self.client.assign(None) {
-                        debug!(target: "kafka", %error, "giving partitions back");
-                    }
-                }
+                Some(Event::Assign(_) | Event::Revoke(_)) => self.give_back(),
                 Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
                 Some(_) | None => {}
             }
+        }
+    }
+
+    fn give_back(&self) {
+        if let Err(error) = self.client.assign(None) {
+            debug!(target: "kafka", %error, "giving partitions back");
         }
     }
 
@@ -382,10 +331,13 @@ impl LaneConsumer {
                     partition,
                 } => events.extend(self.on_error(code, text, fatal, partition)),
                 Event::Log(level, facility, text) => log(level, &facility, &text),
-                Event::Committed(Err(Code::NoOffset) | Ok(())) | Event::Other => {}
-                Event::Committed(Err(code)) => {
-                    debug!(target: "kafka", %code, "offsets were not mirrored");
+                Event::Committed(answer) => {
+                    self.mirroring = false;
+                    if let Err(code) = answer {
+                        debug!(target: "kafka", %code, "offsets were not mirrored");
+                    }
                 }
+                Event::Other => {}
                 Event::Records(count) => events.push(SourceEvent::Error {
                     kind: ErrorKind::Fatal,
                     message: format!("{count} records arrived outside of the lane's queue"),
@@ -393,41 +345,6 @@ impl LaneConsumer {
                 }),
             }
         }
-    }
-
-    fn on_assign(&mut self, named: Vec<Named>, events: &mut Vec<SourceEvent>) {
-        let list = self.resolve(named);
-        self.remember_protocol();
-        if list.is_empty() {
-            // Nobody would answer, and the group waits for one.
-            let answered = if self.cooperative {
-                self.restart_all(&[], &[])
-            } else {
-                let nothing = TopicPartitionList::new();
-                self.client.assign(Some(&nothing)).map_err(SourceError::from)
-            };
-            warn_if(answered);
-            return;
-        }
-        self.noted.extend(&list);
-        events.push(SourceEvent::Assigned(list));
-    }
-
-    fn on_revoke(&mut self, named: Vec<Named>, events: &mut Vec<SourceEvent>) {
-        let list = self.resolve(named);
-        self.remember_protocol();
-        if list.is_empty() {
-            warn_if(self.revoke(&[]));
-            return;
-        }
-        for at in &list {
-            self.noted.remove(at);
-        }
-        events.push(if self.client.assignment_lost() {
-            SourceEvent::Lost(list)
-        } else {
-            SourceEvent::Revoked(list)
-        });
     }
 
     fn on_error(
@@ -456,141 +373,16 @@ impl LaneConsumer {
         })
     }
 
-    /// Answers a rebalance of the cooperative protocol: `gone` partitions stop, `starting` ones start, and all others are
-    /// started again where we know them to be. librdkafka pauses every partition when a rebalance begins, and the answer
-    /// resumes it at the client's own position, which is one too far after an end of partition (`next_offset`):
-    /// left alone, it would pass over a record.
-    fn restart_all(
-        &mut self,
-        gone: &[TopicPartition],
-        starting: &[(TopicPartition, i64)],
-    ) -> Result<(), SourceError> {
-        let mut reading: BTreeMap<TopicPartition, i64> = self.positions().collect();
-        let mut stopping: Vec<TopicPartition> = reading.keys().copied().collect();
-        stopping.extend(gone);
-        if !stopping.is_empty() {
-            // Before the call that resumes, or what comes of the wrong place would be met.
-            self.client.incremental_unassign(&self.list(&stopping))?;
-        }
-        reading.extend(starting.iter().copied());
-        let reading: Vec<(TopicPartition, i64)> = reading.into_iter().collect();
-        if reading.is_empty() && !stopping.is_empty() {
-            return Ok(());
-        }
-        for (at, _) in &reading {
-            self.forward(*at)?;
-        }
-        self.client
-            .incremental_assign(&self.list_with_offsets(&reading))?;
-        for (at, offset) in reading {
-            self.held.insert(at, Held::at(offset));
-        }
-        self.starting = Some(Instant::now());
-        Ok(())
-    }
-
-    fn forward(&self, at: TopicPartition) -> Result<(), SourceError> {
-        let name = self.topics.name(at.topic);
-        if self.client.forward(name, at.partition, &self.lane) {
-            return Ok(());
-        }
-        let why = format!("no queue for {}/{}", name.to_string_lossy(), at.partition);
-        Err(SourceError::new(ErrorKind::Fatal, why))
-    }
-
-    /// Forwards partitions that have not delivered yet once more, and tells how long to wait at
-    /// most before the next time.
-    ///
-    /// A partition that had been read by this client before may still be stopping when it is
-    /// assigned again, and the end of that takes its forwarding off, unannounced (2.12,
-    /// `rd_kafka_toppar_fetch_stop`); it would then fill its own queue, where nobody reads. The new
-    /// start comes after that, so once it has delivered, the forwarding stays. What has gathered
-    /// meanwhile moves along, in order.
-    fn forward_starting(&mut self) -> Duration {
-        let Some(since) = self.starting else {
-            return Duration::MAX;
-        };
-        let silent = |(at, held): (&TopicPartition, &Held)| {
-            matches!(held.last, Last::Nothing).then_some(*at)
-        };
-        let silent: Vec<TopicPartition> = self.held.iter().filter_map(silent).collect();
-        if silent.is_empty() {
-            self.starting = None;
-            return Duration::MAX;
-        }
-        for at in silent {
-            warn_if(self.forward(at));
-        }
-        (since.elapsed() / 10).clamp(FORWARD_AGAIN_MIN, FORWARD_AGAIN_MAX)
-    }
-
-    /// Takes what was polled into `out`, and turns the errors among it into events.
-    fn admit(&mut self, out: &mut RecordBatch, events: &mut Vec<SourceEvent>) {
-        let held = &mut self.held;
-        out.admit(&mut self.topics, |noticed| match noticed {
-            Noticed::Records(at) => {
-                if let Some(held) = held.get_mut(&at) {
-                    held.last = Last::Records;
-                }
-            }
-            Noticed::Failure(Some(at), error) => {
-                if error.offset >= 0
-                    && let Some(held) = held.get_mut(&at)
-                {
-                    held.last = Last::StoppedAt(error.offset);
-                }
-                events.push(failure(at, error));
-            }
-            Noticed::Failure(None, MessageError { code, text, .. }) => {
-                events.push(SourceEvent::Error {
-                    kind: kind_of(code, false),
-                    message: text,
-                    fatal: false,
-                });
-            }
-        });
-    }
-
-    /// Where a held partition goes on.
-    ///
-    /// librdkafka's own position counts the control records that it swallows, but must be taken with
-    /// care: before anything was delivered it may be left over from an earlier start; and its batch
-    /// call also counts an end of partition, or an error, at offset `n` as if record `n` had been consumed
-    /// (librdkafka issue 4844, there in 2.12). So nothing here may rest on the client's own idea of
-    /// where to go on.
-    fn next_offset(&self, at: TopicPartition) -> Option<i64> {
-        let held = self.held.get(&at)?;
-        let position = || {
-            let list = self.list(&[at]);
-            self.client.position(&list).ok()?;
-            match list.elements().first()?.offset() {
-                Offset::Offset(position) => Some(position),
-                _ => None,
-            }
-        };
-        let next = match held.last {
-            Last::Nothing => held.started_at,
-            Last::Records => position().unwrap_or(held.started_at),
-            Last::StoppedAt(offset) => match position() {
-                Some(position) if position > offset + 1 => position,
-                _ => offset,
-            },
-        };
-        Some(next.max(held.started_at))
-    }
-
-    fn is_cooperative(&mut self) -> bool {
-        self.remember_protocol();
-        self.cooperative
-    }
-
-    fn remember_protocol(&mut self) {
-        if let Some(cooperative) = self.client.is_cooperative() {
-            self.cooperative = cooperative;
+    fn client_position(&self, at: TopicPartition) -> Option<i64> {
+        let list = self.list(&[at]);
+        self.client.position(&list).ok()?;
+        match list.elements().first()?.offset() {
+            Offset::Offset(position) => Some(position),
+            _ => None,
         }
     }
 
-    fn resolve(&self, named: Vec<Named>) -> Vec<TopicPartition> {
+    pub(super) fn resolve(&self, named: Vec<Named>) -> Vec<TopicPartition> {
         let known = |(name, partition): Named| {
             let topic = self.topics.find(&name)?;
             Some(TopicPartition { topic, partition })
@@ -598,7 +390,7 @@ impl LaneConsumer {
         named.into_iter().filter_map(known).collect()
     }
 
-    fn list(&self, of: &[TopicPartition]) -> TopicPartitionList {
+    pub(super) fn list(&self, of: &[TopicPartition]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(of.len());
         for at in of {
             list.add_partition(&self.topics.name(at.topic).to_string_lossy(), at.partition);
@@ -606,7 +398,7 @@ impl LaneConsumer {
         list
     }
 
-    fn list_with_offsets(&self, of: &[(TopicPartition, i64)]) -> TopicPartitionList {
+    pub(super) fn list_with_offsets(&self, of: &[(TopicPartition, i64)]) -> TopicPartitionList {
         let mut list = TopicPartitionList::with_capacity(of.len());
         for (at, offset) in of {
             let name = self.topics.name(at.topic).to_string_lossy();
@@ -623,48 +415,11 @@ impl Drop for LaneConsumer {
     }
 }
 
-impl Held {
-    fn at(started_at: i64) -> Held {
-        Held {
-            started_at,
-            last: Last::Nothing,
-        }
-    }
-}
-
-/// The event that an error in a record's place stands for.
-fn failure(at: TopicPartition, error: MessageError) -> SourceEvent {
-    let MessageError { code, text, offset } = error;
-    if code == Code::PartitionEOF {
-        return SourceEvent::EndOfPartition {
-            at,
-            next_offset: offset,
-        };
-    }
-    match kind_of(code, false) {
-        ErrorKind::OutOfRange => SourceEvent::OutOfRange {
-            at,
-            offset: (offset >= 0).then_some(offset),
-            message: text,
-        },
-        kind => SourceEvent::PartitionError {
-            at,
-            kind,
-            message: text,
-        },
-    }
-}
-
-fn warn_if(answered: Result<(), SourceError>) {
-    if let Err(error) = answered {
-        warn!(target: "kafka", %error, "a rebalance could not be answered");
-    }
-}
-
 /// librdkafka's log lines by syslog level. Its errors come as events too, which the lane judges, so
-/// none is an error of ours.
+/// none is an error of ours. Failed commits are mirrors of offsets that nobody depends on.
 fn log(level: i32, facility: &str, text: &str) {
     match level {
+        _ if facility == "COMMITFAIL" => debug!(target: "kafka", facility, "{text}"),
         0..=2 => error!(target: "kafka", facility, "{text}"),
         3..=4 => warn!(target: "kafka", facility, "{text}"),
         5..=6 => info!(target: "kafka", facility, "{text}"),

@@ -17,7 +17,9 @@ mod batch;
 mod cluster;
 mod error;
 mod lane;
+mod progress;
 mod raw;
+mod rebalance;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 //! librdkafka demands (messages and queues first). librdkafka is thread-safe; what is not (two
 //! threads reading one queue through [`Messages`]) is excluded by `&mut`.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -21,12 +21,17 @@ use super::error::{ErrorKind, SourceError};
 use super::settings::is_secret;
 
 mod describe;
+mod events;
 mod messages;
 
+pub(super) use events::{Event, Events};
 pub(super) use messages::{MessageError, Messages};
 
 /// Topic and partition as librdkafka names them.
 pub(super) type Named = (String, i32);
+
+/// How long dropping a client waits for its end.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// One librdkafka client (`rd_kafka_t`): its threads, connections and group membership.
 pub(super) struct Client {
@@ -128,6 +133,21 @@ impl Client {
         code(unsafe { sys::rd_kafka_position(self.rk(), list.ptr()) })
     }
 
+    /// Goes on at the list's offsets, in partitions that are being read. Fetched records that were
+    /// not taken are dropped; waits for that, not for the fetch. Partitions that are not being
+    /// fetched (stopping, or failed) stay as they are.
+    pub fn seek(&self, list: &TopicPartitionList) -> Result<(), SourceError> {
+        let timeout = Duration::from_secs(2);
+        // SAFETY: valid pointers; the error is ours to destroy.
+        unsafe {
+            taken(sys::rd_kafka_seek_partitions(
+                self.rk(),
+                list.ptr(),
+                millis(timeout),
+            ))
+        }
+    }
+
     pub fn pause(&self, list: &TopicPartitionList) -> Result<(), Code> {
         // SAFETY: as in `position`.
         code(unsafe { sys::rd_kafka_pause_partitions(self.rk(), list.ptr()) })
@@ -138,23 +158,13 @@ impl Client {
         code(unsafe { sys::rd_kafka_resume_partitions(self.rk(), list.ptr()) })
     }
 
-    /// Asks for a commit of group offsets and does not wait for it.
-    pub fn commit_async(&self, list: &TopicPartitionList) -> Result<(), Code> {
-        // SAFETY: valid pointers; the list is copied.
-        code(unsafe { sys::rd_kafka_commit(self.rk(), list.ptr(), 1) })
-    }
-
-    /// Commits group offsets and waits for the answer at most `timeout`.
-    pub fn commit_within(self: &Arc<Self>, list: &TopicPartitionList, timeout: Duration) -> bool {
-        let Some(answers) = Queue::new(self) else {
-            return false;
-        };
+    /// Asks for a commit of group offsets; the answer comes to `answers` as [`Event::Committed`].
+    pub fn commit(&self, list: &TopicPartitionList, answers: &Queue) -> Result<(), Code> {
         // SAFETY: valid pointers; the list is copied; the reply holds a reference to the queue of
-        // its own, so it may come after the queue handle is gone.
-        let asked = code(unsafe {
+        // its own, so it may come after the queue's handle is gone.
+        code(unsafe {
             sys::rd_kafka_commit_queue(self.rk(), list.ptr(), answers.raw(), None, ptr::null_mut())
-        });
-        asked.is_ok() && matches!(answers.event(timeout), Some(Event::Committed(Ok(()))))
+        })
     }
 
     /// Low and high watermark as of the last fetch answer; `None` before the first.
@@ -213,11 +223,31 @@ impl Client {
 
 impl Drop for Client {
     /// Ends the client. Does not wait for the group: whoever wants to leave it in good order does
-    /// that before ([`Client::leave`]).
+    /// that before ([`Client::leave`]). Ending takes milliseconds, unless a broker does not answer:
+    /// then librdkafka waits until its requests time out, and does so on a thread that nobody joins.
     fn drop(&mut self) {
-        // SAFETY: the last reference; no queue or message is left (they hold an `Arc`).
-        unsafe {
-            sys::rd_kafka_destroy_flags(self.rk(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        struct Ending(NonNull<sys::rd_kafka_t>);
+        // SAFETY: librdkafka lets any thread of the application's end a client.
+        unsafe impl Send for Ending {}
+        impl Ending {
+            fn end(self) {
+                let flags = sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE;
+                // SAFETY: the last reference; no queue or message is left (they hold an `Arc`).
+                unsafe { sys::rd_kafka_destroy_flags(self.0.as_ptr(), flags) }
+            }
+        }
+        let ending = Ending(self.rk);
+        let (ended, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::Builder::new().name("kafka-end".to_owned());
+        let spawned = thread.spawn(move || {
+            ending.end();
+            drop(ended);
+        });
+        match spawned {
+            // Either the channel closes, or the time is up.
+            Ok(_) => drop(wait.recv_timeout(END_TIMEOUT)),
+            // No thread to be had: the closure is gone, so end it here.
+            Err(_) => Ending(self.rk).end(),
         }
     }
 }
@@ -285,7 +315,7 @@ impl Queue {
             if event.is_null() {
                 return None;
             }
-            let read = read_event(event);
+            let read = events::read(event);
             sys::rd_kafka_event_destroy(event);
             Some(read)
         }
@@ -325,106 +355,6 @@ impl Drop for Queue {
     fn drop(&mut self) {
         // SAFETY: the only handle; the client is still there.
         unsafe { sys::rd_kafka_queue_destroy(self.raw()) }
-    }
-}
-
-/// The events of a client, wired so that one that arrives wakes whoever waits on `lane`.
-pub(super) struct Events {
-    events: Queue,
-    /// Outlives the wiring, see `drop`.
-    _lane: Arc<Queue>,
-}
-
-impl Events {
-    pub fn waking(events: Queue, lane: Arc<Queue>) -> Events {
-        // SAFETY: `lane` is kept until the callback is taken off in `drop`. The callback runs under
-        // the events queue's lock and takes the lane queue's; nothing takes them the other way round.
-        unsafe {
-            sys::rd_kafka_queue_cb_event_enable(events.raw(), Some(wake), lane.raw().cast());
-        }
-        Events {
-            events,
-            _lane: lane,
-        }
-    }
-
-    pub fn queue(&self) -> &Queue {
-        &self.events
-    }
-}
-
-impl Drop for Events {
-    fn drop(&mut self) {
-        // SAFETY: valid queue. The call takes the lock under which the callback runs, so none is
-        // running afterwards.
-        unsafe { sys::rd_kafka_queue_cb_event_enable(self.events.raw(), None, ptr::null_mut()) }
-    }
-}
-
-/// # Safety
-/// `lane` is the queue handle given to `rd_kafka_queue_cb_event_enable`, still valid.
-unsafe extern "C" fn wake(_: *mut sys::rd_kafka_t, lane: *mut c_void) {
-    // SAFETY: see above.
-    unsafe { sys::rd_kafka_queue_yield(lane.cast()) }
-}
-
-/// What a client has to say, besides records.
-pub(super) enum Event {
-    Assign(Vec<Named>),
-    Revoke(Vec<Named>),
-    Committed(Result<(), Code>),
-    Error {
-        code: Code,
-        text: String,
-        fatal: bool,
-        partition: Option<Named>,
-    },
-    /// syslog level, facility, text.
-    Log(i32, String, String),
-    /// Records where none may be.
-    Records(usize),
-    Other,
-}
-
-/// # Safety
-/// `event` is a valid event.
-unsafe fn read_event(event: *mut sys::rd_kafka_event_t) -> Event {
-    // SAFETY: accessors of a valid event; what they return is copied before the event goes.
-    unsafe {
-        match sys::rd_kafka_event_type(event) {
-            sys::RD_KAFKA_EVENT_REBALANCE => {
-                let list = named(sys::rd_kafka_event_topic_partition_list(event));
-                match sys::rd_kafka_event_error(event) {
-                    RespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Event::Assign(list),
-                    _ => Event::Revoke(list),
-                }
-            }
-            sys::RD_KAFKA_EVENT_OFFSET_COMMIT => {
-                Event::Committed(code(sys::rd_kafka_event_error(event)))
-            }
-            sys::RD_KAFKA_EVENT_ERROR => {
-                let partition = sys::rd_kafka_event_topic_partition(event);
-                let named = (!partition.is_null()).then(|| {
-                    let named = (owned((*partition).topic), (*partition).partition);
-                    sys::rd_kafka_topic_partition_destroy(partition);
-                    named
-                });
-                Event::Error {
-                    code: sys::rd_kafka_event_error(event).into(),
-                    text: owned(sys::rd_kafka_event_error_string(event)),
-                    fatal: sys::rd_kafka_event_error_is_fatal(event) != 0,
-                    partition: named,
-                }
-            }
-            sys::RD_KAFKA_EVENT_LOG => {
-                let (mut facility, mut text, mut level) = (ptr::null(), ptr::null(), 7);
-                let (f, t, l) = (&raw mut facility, &raw mut text, &raw mut level);
-                sys::rd_kafka_event_log(event, f, t, l);
-                Event::Log(level, owned(facility), owned(text))
-            }
-            sys::RD_KAFKA_EVENT_FETCH => Event::Records(sys::rd_kafka_event_message_count(event)),
-            _ => Event::Other,
-        }
     }
 }
 

@@ -51,7 +51,7 @@ impl Limits {
     /// What a lane's client holds at most with `brokers` leaders answering at once: the queue limit,
     /// and for each broker one answer that was asked for just below the limit. A single record
     /// batch larger than the answer limit comes alone and whole; compressed answers count here as
-    /// they are on the wire.
+    /// they are on the wire (records of ten bytes, well compressed, were seen to take 30 MiB more).
     pub fn memory_bytes_max(&self, brokers: usize) -> usize {
         self.queue_bytes + brokers * fetch_bytes(self.queue_bytes)
     }
@@ -125,11 +125,15 @@ const FETCH_WAIT_MAX_MS: u32 = 100;
 /// New partitions and recreated topics are noticed within this time.
 const METADATA_REFRESH_MS: u32 = 30_000;
 const SESSION_TIMEOUT_MS: u32 = 45_000;
+/// Members learn of a rebalance with their next heartbeat, and one that leaves meanwhile waits for
+/// the slowest of them. (Three seconds by default.)
+const HEARTBEAT_MS: u32 = 1_000;
 /// What librdkafka allocates beside each queued record (an operation of some 400 bytes).
 const RECORD_OVERHEAD_BYTES: usize = 400;
 const FETCH_BYTES_MAX: usize = 16 << 20;
 const FETCH_BYTES_MIN: usize = 64 << 10;
-const PARTITION_FETCH_BYTES_MAX: usize = 4 << 20;
+/// More gains nothing, and an answer of tiny or well compressed records takes many times its size.
+const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that one fetch answer may have, for a queue of that size.
 fn fetch_bytes(queue_bytes: usize) -> usize {
@@ -174,6 +178,7 @@ impl KafkaSettings {
         let fetch = fetch_bytes(limits.queue_bytes);
         let defaults = [
             ("session.timeout.ms", SESSION_TIMEOUT_MS.to_string()),
+            ("heartbeat.interval.ms", self.heartbeat_ms().to_string()),
             ("fetch.queue.backoff.ms", FETCH_QUEUE_BACKOFF_MS.to_string()),
             ("fetch.wait.max.ms", FETCH_WAIT_MAX_MS.to_string()),
             ("fetch.min.bytes", "1".to_owned()),
@@ -197,9 +202,11 @@ impl KafkaSettings {
                 config.set(name, value);
             }
         }
-        // Under KIP-848 the broker decides these, and librdkafka refuses them.
+        // Under KIP-848 the broker decides these, and librdkafka refuses them: not even the user's
+        // are handed on, so that settings may name both protocols' properties.
         if self.group_protocol() == "consumer" {
             config.remove("session.timeout.ms");
+            config.remove("heartbeat.interval.ms");
         } else if !self.sets("partition.assignment.strategy") {
             config.set("partition.assignment.strategy", "cooperative-sticky");
         }
@@ -214,6 +221,13 @@ impl KafkaSettings {
                 limits.queue_kbytes_max().to_string(),
             );
         Ok(config)
+    }
+
+    /// A third of the session at most.
+    fn heartbeat_ms(&self) -> u32 {
+        let session = self.properties.get("session.timeout.ms");
+        let session = session.and_then(|ms| ms.parse().ok());
+        (session.unwrap_or(SESSION_TIMEOUT_MS) / 3).clamp(1, HEARTBEAT_MS)
     }
 
     fn group_protocol(&self) -> &str {

@@ -212,7 +212,13 @@ fn handed_over_without_loss(properties: &[(&str, &str)]) {
     }
     mock.write("orders", 4, 1000..2000);
     while database.values.len() < 2000 {
-        assert!(Instant::now() < deadline, "{}", database.values.len());
+        assert!(
+            Instant::now() < deadline,
+            "{:?}\n{:?}\n{:?}",
+            database.next_offset,
+            first.events,
+            second.events
+        );
         first.turn(&mut database);
         second.turn(&mut database);
     }
@@ -355,6 +361,24 @@ fn a_lane_closes_soon_after_its_broker_went_away() {
     let closing = Instant::now();
     drop(member);
     assert!(closing.elapsed() < Duration::from_secs(8));
+}
+
+#[test]
+fn a_lane_that_left_a_rebalance_unanswered_closes_soon() {
+    let mock = Mock::with_topic("orders", 1);
+    let kafka = mock.settings(&[]);
+    let mut lane = LaneConsumer::join(&kafka, "g", &["orders".to_owned()], LIMITS).unwrap();
+    let mut batch = RecordBatch::default();
+    let deadline = Instant::now() + PATIENCE;
+    while lane
+        .poll(Duration::from_millis(50), 1, &mut batch)
+        .is_empty()
+    {
+        assert!(Instant::now() < deadline);
+    }
+    let closing = Instant::now();
+    lane.close();
+    assert!(closing.elapsed() < Duration::from_secs(2));
 }
 
 #[test]

@@ -64,12 +64,20 @@ pub struct Claim {
 }
 
 /// Makes sure of a checkpoint row for every partition; new ones get slots that nobody had.
-pub(super) async fn ensure(connection: &mut PgConnection, generation: i64, parts: &[Partition]) -> Result<()> {
+pub(super) async fn ensure(
+    connection: &mut PgConnection,
+    generation: i64,
+    parts: &[Partition],
+) -> Result<()> {
     let context = "recording new partitions";
     let known = known(connection, generation).await?;
     let missing: Vec<&Partition> = parts
         .iter()
-        .filter(|part| !known.iter().any(|(topic, partition)| *topic == part.topic && *partition == part.partition))
+        .filter(|part| {
+            !known
+                .iter()
+                .any(|(topic, partition)| *topic == part.topic && *partition == part.partition)
+        })
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -165,26 +173,38 @@ async fn raise_epochs(
     .fetch_all(&mut *tx)
     .await
     .doing(context)?;
-    let shared_tables: Vec<String> =
-        sqlx::query_scalar("select unnest(shared_tables) from consolidator.generation where id = $1")
-            .bind(generation)
-            .fetch_all(&mut *tx)
-            .await
-            .doing(context)?;
+    let shared_tables: Vec<String> = sqlx::query_scalar(
+        "select unnest(shared_tables) from consolidator.generation where id = $1",
+    )
+    .bind(generation)
+    .fetch_all(&mut *tx)
+    .await
+    .doing(context)?;
     tx.commit().await.doing(context)?;
     if checkpoints.len() != parts.len() {
         return Err(StoreError::new(
             ErrorKind::SchemaDiffers,
             context,
-            format!("{} of {} checkpoints are there", checkpoints.len(), parts.len()),
+            format!(
+                "{} of {} checkpoints are there",
+                checkpoints.len(),
+                parts.len()
+            ),
         ));
     }
     checkpoints.sort_by_key(|checkpoint| checkpoint.slot);
-    Ok(TakeOver { checkpoints, shared_tables })
+    Ok(TakeOver {
+        checkpoints,
+        shared_tables,
+    })
 }
 
 /// Ends the sessions that the checkpoints name as owners, as far as they are still those sessions; `None`: of the whole generation.
-async fn terminate_owners(connection: &mut PgConnection, generation: i64, parts: Option<&[Partition]>) -> Result<()> {
+async fn terminate_owners(
+    connection: &mut PgConnection,
+    generation: i64,
+    parts: Option<&[Partition]>,
+) -> Result<()> {
     sqlx::query(
         "select pg_terminate_backend(o.pid, $4) from \
            (select distinct a.pid from consolidator.checkpoint c \
@@ -203,8 +223,15 @@ async fn terminate_owners(connection: &mut PgConnection, generation: i64, parts:
 }
 
 /// Fenced unless every claim moves its checkpoint.
-pub(super) async fn claim(connection: &mut PgConnection, generation: i64, claims: &[Claim]) -> Result<()> {
-    debug_assert!(claims.iter().all(|claim| claim.next >= claim.expected), "a checkpoint never goes back");
+pub(super) async fn claim(
+    connection: &mut PgConnection,
+    generation: i64,
+    claims: &[Claim],
+) -> Result<()> {
+    debug_assert!(
+        claims.iter().all(|claim| claim.next >= claim.expected),
+        "a checkpoint never goes back"
+    );
     let mut claims: Vec<&Claim> = claims.iter().collect();
     claims.sort_unstable_by_key(|claim| claim.slot);
     let mut as_of = RawArray::new(TIMESTAMPTZ);
@@ -242,7 +269,11 @@ pub(super) async fn claim(connection: &mut PgConnection, generation: i64, claims
 
 /// The checkpoints of some slots, after whoever has an open transaction on them has ended it: so that the outcome of a COMMIT
 /// whose answer was lost is settled when this answers.
-pub(super) async fn reread(connection: &mut PgConnection, generation: i64, slots: &[i32]) -> Result<Vec<Checkpoint>> {
+pub(super) async fn reread(
+    connection: &mut PgConnection,
+    generation: i64,
+    slots: &[i32],
+) -> Result<Vec<Checkpoint>> {
     let context = "reading checkpoints again";
     let mut tx = connection.begin().await.doing(context)?;
     let checkpoints = sqlx::query_as(
@@ -259,7 +290,11 @@ pub(super) async fn reread(connection: &mut PgConnection, generation: i64, slots
 }
 
 /// Gives partitions up in good order, so that nobody takes this session for their owner. Those of a later epoch are not ours any more.
-pub(super) async fn release(connection: &mut PgConnection, generation: i64, held: &[(i32, i64)]) -> Result<()> {
+pub(super) async fn release(
+    connection: &mut PgConnection,
+    generation: i64,
+    held: &[(i32, i64)],
+) -> Result<()> {
     sqlx::query(
         "update consolidator.checkpoint c set owner_pid = null, owner_backend_start = null, owner_name = null \
          from unnest($2::integer[], $3::bigint[]) as u (slot, epoch) \

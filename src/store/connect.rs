@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use super::error::{Context, Result, StoreError};
-use super::migrate;
+use super::{migrate, nodelay};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,12 +54,16 @@ impl Store {
         migrate::migrate(&mut first).await?;
         first.close().await.doing("closing a connection")?;
 
+        let port = options.get_port();
         let pool = PgPoolOptions::new()
             .max_connections(settings.max_connections.max(2))
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
             .max_lifetime(None)
-            .after_connect(|connection, _| Box::pin(set_up(connection)))
+            .after_connect(move |connection, _| {
+                nodelay::set(port);
+                Box::pin(set_up(connection))
+            })
             .connect_lazy_with(options);
         Ok(Store { pool })
     }
@@ -83,9 +87,15 @@ impl Store {
 }
 
 fn options(url: &str) -> Result<PgConnectOptions> {
-    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+    if !["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| url.starts_with(scheme))
+    {
         // The url may hold a password: it is not repeated.
-        return Err(StoreError::refused("reading postgres.url", "it does not begin with postgres://"));
+        return Err(StoreError::refused(
+            "reading postgres.url",
+            "it does not begin with postgres://",
+        ));
     }
     let options = PgConnectOptions::from_str(url)
         .map_err(|error| StoreError::from_sqlx(&error, "reading postgres.url"))?;

@@ -64,7 +64,9 @@ impl LaneStore {
     }
 
     fn session(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("a lane has a connection while it lives")
+        self.connection
+            .as_mut()
+            .expect("a lane has a connection while it lives")
     }
 
     /// Raises the epochs of these partitions, so that nobody else can commit for them any more, and reads where they stand. A rival's
@@ -129,7 +131,11 @@ impl LaneStore {
     ///
     /// # Errors
     /// `Fenced` if any of the claims does not hold; nothing is open then.
-    pub async fn begin<'l>(&'l mut self, layout: &'l Layout, claims: &[Claim]) -> Result<Transaction<'l>> {
+    pub async fn begin<'l>(
+        &'l mut self,
+        layout: &'l Layout,
+        claims: &[Claim],
+    ) -> Result<Transaction<'l>> {
         let mut tx = self
             .session()
             .begin_with("begin isolation level read committed")
@@ -220,8 +226,14 @@ impl Transaction<'_> {
     /// # Errors
     /// Always `CommitUnknown`: only the checkpoints tell whether it took effect.
     pub async fn commit(self) -> Result<()> {
-        assert!(self.placeholders.is_empty(), "what was locked is written before the commit");
-        self.tx.commit().await.map_err(|error| StoreError::from_commit(&error))
+        assert!(
+            self.placeholders.is_empty(),
+            "what was locked is written before the commit"
+        );
+        self.tx
+            .commit()
+            .await
+            .map_err(|error| StoreError::from_commit(&error))
     }
 
     /// Undoes the batch, and waits until the locks are gone.
@@ -242,7 +254,9 @@ impl<'l> Transaction<'l> {
     async fn write_owned(&mut self, layout: &TableLayout, change: &EncodedTable) -> Result<()> {
         let table = change.table;
         let conflict = |error: StoreError| error.as_ownership_conflict(layout, table);
-        self.insert(layout, &change.inserts).await.map_err(conflict)?;
+        self.insert(layout, &change.inserts)
+            .await
+            .map_err(conflict)?;
         let updated = self.update(layout, &change.updates).await?;
         let deleted = self.delete(layout, &change.deletes).await?;
         if updated == change.updates.rows() as u64 && deleted == change.deletes.rows() as u64 {
@@ -276,7 +290,11 @@ impl<'l> Transaction<'l> {
         for (table, keys, missing) in std::mem::take(&mut self.placeholders) {
             let layout = self.table(table);
             let filled = changes.tables.iter().filter(|change| change.table == table);
-            if filled.map(|change| change.inserts.rows() as u64).sum::<u64>() == missing {
+            if filled
+                .map(|change| change.inserts.rows() as u64)
+                .sum::<u64>()
+                == missing
+            {
                 continue;
             }
             for chunk in &keys.chunks {
@@ -294,11 +312,15 @@ impl<'l> Transaction<'l> {
             EncodedRows::Columns(chunks) => {
                 let mut inserted = 0;
                 for chunk in chunks {
-                    inserted += rows::execute(&mut self.tx, &layout.sql.insert, chunk).await.context(context)?;
+                    inserted += rows::execute(&mut self.tx, &layout.sql.insert, chunk)
+                        .await
+                        .context(context)?;
                 }
                 Ok(inserted)
             }
-            EncodedRows::Copy { bytes, .. } => copy(&mut self.tx, &layout.sql.copy, bytes).await.context(context),
+            EncodedRows::Copy { bytes, .. } => copy(&mut self.tx, &layout.sql.copy, bytes)
+                .await
+                .context(context),
         }
     }
 
@@ -308,16 +330,26 @@ impl<'l> Transaction<'l> {
             EncodedRows::Columns(chunks) => {
                 let mut updated = 0;
                 for chunk in chunks {
-                    updated += rows::execute(&mut self.tx, &layout.sql.update, chunk).await.context(context)?;
+                    updated += rows::execute(&mut self.tx, &layout.sql.update, chunk)
+                        .await
+                        .context(context)?;
                 }
                 Ok(updated)
             }
             EncodedRows::Copy { bytes, .. } => {
                 let create = AssertSqlSafe(layout.sql.create_stage.as_str());
-                sqlx::query(create).execute(&mut *self.tx).await.context(context)?;
-                copy(&mut self.tx, &layout.sql.copy_stage, bytes).await.context(context)?;
+                sqlx::query(create)
+                    .execute(&mut *self.tx)
+                    .await
+                    .context(context)?;
+                copy(&mut self.tx, &layout.sql.copy_stage, bytes)
+                    .await
+                    .context(context)?;
                 let merge = AssertSqlSafe(layout.sql.update_from_stage.as_str());
-                let updated = sqlx::query(merge).execute(&mut *self.tx).await.context(context)?;
+                let updated = sqlx::query(merge)
+                    .execute(&mut *self.tx)
+                    .await
+                    .context(context)?;
                 Ok(updated.rows_affected())
             }
         }
@@ -364,7 +396,10 @@ async fn load_rows(
 }
 
 async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {
-    let mut connection = pool.acquire().await.doing("connecting a lane to Postgres")?;
+    let mut connection = pool
+        .acquire()
+        .await
+        .doing("connecting a lane to Postgres")?;
     // Its settings are a lane's: it never goes back.
     connection.close_on_drop();
     sqlx::raw_sql(LANE_SESSION)
@@ -374,7 +409,11 @@ async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {
     Ok(connection)
 }
 
-async fn copy(connection: &mut PgConnection, sql: &str, bytes: &[u8]) -> std::result::Result<u64, sqlx::Error> {
+async fn copy(
+    connection: &mut PgConnection,
+    sql: &str,
+    bytes: &[u8],
+) -> std::result::Result<u64, sqlx::Error> {
     let mut copy = connection.copy_in_raw(sql).await?;
     for piece in bytes.chunks(COPY_PIECE_BYTES) {
         copy.send(piece).await?;

@@ -61,7 +61,11 @@ impl Layout {
     ///
     /// # Errors
     /// `Refused`: a key column of array type.
-    pub fn new(projection: &Projection, generation: i64, shared_tables: &[String]) -> Result<Layout> {
+    pub fn new(
+        projection: &Projection,
+        generation: i64,
+        shared_tables: &[String],
+    ) -> Result<Layout> {
         let schema = generation_schema(generation);
         let tables = projection
             .tables
@@ -87,14 +91,19 @@ impl Layout {
 
 impl TableLayout {
     fn new(schema: &str, table: &Table, shared: bool) -> Result<TableLayout> {
-        let column_types: Vec<Type> = table.columns.iter().map(|column| column.column_type).collect();
+        let column_types: Vec<Type> = table
+            .columns
+            .iter()
+            .map(|column| column.column_type)
+            .collect();
         if column_types[..table.key_len].iter().any(|ty| ty.array) {
             return Err(StoreError::refused(
                 format!("table {}", table.name),
                 "a key column cannot be an array",
             ));
         }
-        let with_owner = |types: &[Type]| types.iter().copied().chain([INTEGER]).collect::<Vec<_>>();
+        let with_owner =
+            |types: &[Type]| types.iter().copied().chain([INTEGER]).collect::<Vec<_>>();
         Ok(TableLayout {
             name: table.name.clone(),
             key_len: table.key_len,
@@ -112,26 +121,59 @@ impl Statements {
     fn new(schema: &str, table: &Table, shared: bool) -> Statements {
         let place = qualified(schema, &table.name);
         let owner = identifier(OWNER);
-        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = table
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         let (key, rest) = names.split_at(table.key_len);
-        let types: Vec<Type> = table.columns.iter().map(|column| column.column_type).collect();
+        let types: Vec<Type> = table
+            .columns
+            .iter()
+            .map(|column| column.column_type)
+            .collect();
         let columns = identifiers(names.iter().copied());
         let key_columns = identifiers(key.iter().copied());
 
         let from_keys = unnest(&types[..key.len()]);
-        let same_key = join(key.iter().map(|name| format!("t.{0} = u.{0}", identifier(name))), " and ");
+        let same_key = join(
+            key.iter()
+                .map(|name| format!("t.{0} = u.{0}", identifier(name))),
+            " and ",
+        );
         // Only an owned table's writes are checked against the owner; in a shared one the row is locked.
-        let mine = if shared { String::new() } else { format!(" and t.{owner} = u.{owner}") };
-        let assign_owner = if shared { format!("{owner} = {SHARED}") } else { format!("{owner} = u.{owner}") };
-        let assign = join(rest.iter().map(|name| format!("{0} = u.{0}", identifier(name))).chain([assign_owner]), ", ");
+        let mine = if shared {
+            String::new()
+        } else {
+            format!(" and t.{owner} = u.{owner}")
+        };
+        let assign_owner = if shared {
+            format!("{owner} = {SHARED}")
+        } else {
+            format!("{owner} = u.{owner}")
+        };
+        let assign = join(
+            rest.iter()
+                .map(|name| format!("{0} = u.{0}", identifier(name)))
+                .chain([assign_owner]),
+            ", ",
+        );
 
-        let loaded = join(names.iter().map(|name| format!("t.{}", identifier(name))), ", ");
+        let loaded = join(
+            names.iter().map(|name| format!("t.{}", identifier(name))),
+            ", ",
+        );
         let required: Vec<(&str, String)> = table.columns[key.len()..]
             .iter()
             .filter(|column| column.not_null)
             .map(|column| (column.name.as_str(), zero(column.column_type)))
             .collect();
-        let claimed = identifiers(key.iter().copied().chain(required.iter().map(|(name, _)| *name)).chain([OWNER]));
+        let claimed = identifiers(
+            key.iter()
+                .copied()
+                .chain(required.iter().map(|(name, _)| *name))
+                .chain([OWNER]),
+        );
         let claims = join(
             key.iter()
                 .map(|name| format!("u.{}", identifier(name)))
@@ -139,7 +181,10 @@ impl Statements {
                 .chain([PLACEHOLDER.to_string()]),
             ", ",
         );
-        let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {}", table.name)));
+        let stage = format!(
+            "pg_temp.{}",
+            identifier(&format!("stage {schema} {}", table.name))
+        );
 
         Statements {
             load: format!(
@@ -171,7 +216,9 @@ impl Statements {
                  select {columns}, {owner} from {place} with no data"
             ),
             copy_stage: format!("copy {stage} ({columns}, {owner}) from stdin (format binary)"),
-            update_from_stage: format!("update {place} t set {assign} from {stage} u where {same_key}{mine}"),
+            update_from_stage: format!(
+                "update {place} t set {assign} from {stage} u where {same_key}{mine}"
+            ),
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod handover;
 mod lane;
 mod layout;
 mod migrate;
+mod nodelay;
 mod pointer;
 mod projection;
 mod quote;

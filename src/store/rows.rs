@@ -23,7 +23,10 @@ impl SqlxType<Postgres> for Bound<'_> {
 }
 
 impl<'q> Encode<'q, Postgres> for Bound<'_> {
-    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> std::result::Result<IsNull, BoxDynError> {
+    fn encode_by_ref(
+        &self,
+        buffer: &mut PgArgumentBuffer,
+    ) -> std::result::Result<IsNull, BoxDynError> {
         buffer.extend_from_slice(self.0.bytes());
         Ok(IsNull::No)
     }
@@ -70,7 +73,11 @@ impl Rows {
         self.places
             .iter()
             .zip(self.cells.chunks_exact(self.width.max(1)))
-            .map(|(&(key, owner), cells)| LoadedRow { key: key as usize, owner, cells })
+            .map(|(&(key, owner), cells)| LoadedRow {
+                key: key as usize,
+                owner,
+                cells,
+            })
     }
 
     /// Owner and cells of each row, to be moved out of.
@@ -80,7 +87,13 @@ impl Rows {
     }
 
     /// Takes what `load` answered; `first_key` is the number of keys before this statement's.
-    pub(super) fn extend(&mut self, answer: &[PgRow], first_key: usize, types: &[Type], skip_owner: Option<i32>) -> Result<()> {
+    pub(super) fn extend(
+        &mut self,
+        answer: &[PgRow],
+        first_key: usize,
+        types: &[Type],
+        skip_owner: Option<i32>,
+    ) -> Result<()> {
         self.width = types.len();
         self.cells.reserve(answer.len() * types.len());
         self.places.reserve(answer.len());
@@ -101,7 +114,11 @@ impl Rows {
 }
 
 /// Runs a statement whose parameters are these columns; the number of rows it touched.
-pub(super) async fn execute(connection: &mut PgConnection, sql: &str, columns: &Columns) -> std::result::Result<u64, sqlx::Error> {
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    sql: &str,
+    columns: &Columns,
+) -> std::result::Result<u64, sqlx::Error> {
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for array in &columns.arrays {
         query = query.bind(Bound(array));
@@ -110,7 +127,11 @@ pub(super) async fn execute(connection: &mut PgConnection, sql: &str, columns: &
 }
 
 /// Runs a statement whose parameters are these columns; its rows.
-pub(super) async fn fetch(connection: &mut PgConnection, sql: &str, columns: &Columns) -> std::result::Result<Vec<PgRow>, sqlx::Error> {
+pub(super) async fn fetch(
+    connection: &mut PgConnection,
+    sql: &str,
+    columns: &Columns,
+) -> std::result::Result<Vec<PgRow>, sqlx::Error> {
     let mut query = sqlx::query(AssertSqlSafe(sql));
     for array in &columns.arrays {
         query = query.bind(Bound(array));
@@ -130,9 +151,9 @@ fn cell(row: &PgRow, index: usize, ty: &Type) -> Result<Cell> {
     if field.is_null() {
         return Ok(Cell::NULL);
     }
-    let bytes = field
-        .as_bytes()
-        .map_err(|error| StoreError::new(ErrorKind::Unexpected, "reading rows", error.to_string()))?;
+    let bytes = field.as_bytes().map_err(|error| {
+        StoreError::new(ErrorKind::Unexpected, "reading rows", error.to_string())
+    })?;
     binary::decode_field(bytes, ty).map_err(|error| {
         let context = format!("reading a value of type {ty}");
         StoreError::new(ErrorKind::SchemaDiffers, context, error.message())

@@ -47,7 +47,10 @@ fn a_role_that_may_create_nothing_works_with_a_schema_that_is_there() {
         .await;
         let url = base.url.replace("postgres@", &format!("{role}@"));
         let store = Store::connect(&settings(&url)).await.unwrap();
-        assert_eq!(store.generation(generation.id).await.unwrap().id, generation.id);
+        assert_eq!(
+            store.generation(generation.id).await.unwrap().id,
+            generation.id
+        );
         store.close().await;
         execute(&mut sql, &format!("drop owned by {role}; drop role {role}")).await;
     });
@@ -67,7 +70,12 @@ fn two_processes_that_start_at_once_make_one_generation() {
                     .map(|generation| generation.id)
             });
         }
-        let mut ids: Vec<i64> = tasks.join_all().await.into_iter().map(Result::unwrap).collect();
+        let mut ids: Vec<i64> = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         ids.dedup();
         assert_eq!(ids.len(), 1);
         let mut sql = base.sql().await;
@@ -90,8 +98,14 @@ fn a_generation_has_tables_keys_indexes_comments_and_views_without_hidden_column
         }];
         projection.views = vec![
             view("everything", "select * from counter -- all of it"),
-            view("grouped", "select c.id, c.note, count(*) as c from counter c group by c.id"),
-            view("documents", "with c as (select * from counter) select to_jsonb(c) as document from c"),
+            view(
+                "grouped",
+                "select c.id, c.note, count(*) as c from counter c group by c.id",
+            ),
+            view(
+                "documents",
+                "with c as (select * from counter) select to_jsonb(c) as document from c",
+            ),
         ];
         let generation = base.generation(&projection).await;
         let id = generation.id;
@@ -103,9 +117,18 @@ fn a_generation_has_tables_keys_indexes_comments_and_views_without_hidden_column
             &format!("insert into consolidator_g{id}.counter (id, \"$owner\") values ('a', 1)"),
         )
         .await;
-        assert_eq!(rows(&mut sql, "select * from read_model.counter").await, ["a|0|null"]);
-        assert_eq!(rows(&mut sql, "select * from read_model.everything").await, ["a|0|null"]);
-        assert_eq!(rows(&mut sql, "select * from read_model.grouped").await, ["a|null|1"]);
+        assert_eq!(
+            rows(&mut sql, "select * from read_model.counter").await,
+            ["a|0|null"]
+        );
+        assert_eq!(
+            rows(&mut sql, "select * from read_model.everything").await,
+            ["a|0|null"]
+        );
+        assert_eq!(
+            rows(&mut sql, "select * from read_model.grouped").await,
+            ["a|null|1"]
+        );
         assert_eq!(
             rows(&mut sql, "select * from read_model.documents").await,
             ["{\"n\": 0, \"id\": \"a\", \"note\": null}"]
@@ -116,8 +139,14 @@ fn a_generation_has_tables_keys_indexes_comments_and_views_without_hidden_column
             rows(&mut sql, comments).await,
             ["it's a \"counter\" \\|how many|what everything says"]
         );
-        execute(&mut sql, "update consolidator.pointer set generation = generation where projection = 'counters'").await;
-        let index = format!("select indexdef from pg_indexes where schemaname = 'consolidator_g{id}' order by 1");
+        execute(
+            &mut sql,
+            "update consolidator.pointer set generation = generation where projection = 'counters'",
+        )
+        .await;
+        let index = format!(
+            "select indexdef from pg_indexes where schemaname = 'consolidator_g{id}' order by 1"
+        );
         assert_eq!(rows(&mut sql, &index).await.len(), 2);
     });
 }
@@ -137,12 +166,20 @@ fn what_postgres_refuses_in_a_definition_is_refused_with_its_words() {
         let columns = vec![column("id", ty(Scalar::Text)), column("amount", wide)];
         let refused = base
             .store
-            .ensure_generation(&projection("wide", vec![table("amounts", columns)]), "f", "group", &read())
+            .ensure_generation(
+                &projection("wide", vec![table("amounts", columns)]),
+                "f",
+                "group",
+                &read(),
+            )
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused);
         let message = refused.to_string();
-        assert!(message.contains("projection wide, table amounts"), "{message}");
+        assert!(
+            message.contains("projection wide, table amounts"),
+            "{message}"
+        );
         assert!(message.contains("NUMERIC precision 2000"), "{message}");
 
         let mut projection = counters(true);
@@ -152,8 +189,16 @@ fn what_postgres_refuses_in_a_definition_is_refused_with_its_words() {
             .ensure_generation(&projection, "f", "group", &read())
             .await
             .unwrap_err();
-        assert!(refused.to_string().contains("projection counters, view broken: column \"nothing\""), "{refused}");
-        projection.views = vec![view("hostile", "select 1) as x; drop schema consolidator cascade; select (1")];
+        assert!(
+            refused
+                .to_string()
+                .contains("projection counters, view broken: column \"nothing\""),
+            "{refused}"
+        );
+        projection.views = vec![view(
+            "hostile",
+            "select 1) as x; drop schema consolidator cascade; select (1",
+        )];
         let refused = base
             .store
             .ensure_generation(&projection, "f", "group", &read())
@@ -171,15 +216,34 @@ fn a_name_belongs_to_one_projection_and_to_us() {
     block_on(async {
         let base = base().await;
         base.generation(&counters(true)).await;
-        let other = projection("other", vec![table("counter", vec![column("id", ty(Scalar::Text))])]);
-        let refused = base.store.ensure_generation(&other, "f", "group", &read()).await.unwrap_err();
+        let other = projection(
+            "other",
+            vec![table("counter", vec![column("id", ty(Scalar::Text))])],
+        );
+        let refused = base
+            .store
+            .ensure_generation(&other, "f", "group", &read())
+            .await
+            .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused);
-        assert!(refused.to_string().contains("belongs to projection counters"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("belongs to projection counters"),
+            "{refused}"
+        );
 
         let mut sql = base.sql().await;
         execute(&mut sql, "create table read_model.taken (id text)").await;
-        let other = projection("other", vec![table("taken", vec![column("id", ty(Scalar::Text))])]);
-        let refused = base.store.ensure_generation(&other, "f", "group", &read()).await.unwrap_err();
+        let other = projection(
+            "other",
+            vec![table("taken", vec![column("id", ty(Scalar::Text))])],
+        );
+        let refused = base
+            .store
+            .ensure_generation(&other, "f", "group", &read())
+            .await
+            .unwrap_err();
         assert!(refused.to_string().contains("is not ours"), "{refused}");
     });
 }
@@ -198,7 +262,12 @@ fn a_missing_reader_role_is_named() {
             .await
             .unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Refused);
-        assert!(refused.to_string().contains("there is no role nobody_of_that_name"), "{refused}");
+        assert!(
+            refused
+                .to_string()
+                .contains("there is no role nobody_of_that_name"),
+            "{refused}"
+        );
     });
 }
 
@@ -228,7 +297,10 @@ fn every_type_can_be_a_column_and_a_placeholder() {
         let mut columns = vec![column("id", ty(Scalar::Text))];
         for (index, scalar) in scalars.into_iter().enumerate() {
             for array in [false, true] {
-                let column_type = Type { array, ..ty(scalar) };
+                let column_type = Type {
+                    array,
+                    ..ty(scalar)
+                };
                 let name = format!("c{index}{}", if array { "s" } else { "" });
                 columns.push(Column {
                     not_null: true,
@@ -246,14 +318,26 @@ fn every_type_can_be_a_column_and_a_placeholder() {
         let generation = base.generation(&wide).await;
         let layout = Layout::new(&wide, generation.id, &[]).unwrap();
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0])).await.unwrap();
-        let mut tx = lane.begin(&layout, &[claim(&start.checkpoints[0], 1)]).await.unwrap();
-        let found = tx.lock_shared(0, keys(&layout.tables[0], &["x", "y"])).await.unwrap();
+        let start = lane
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap();
+        let mut tx = lane
+            .begin(&layout, &[claim(&start.checkpoints[0], 1)])
+            .await
+            .unwrap();
+        let found = tx
+            .lock_shared(0, keys(&layout.tables[0], &["x", "y"]))
+            .await
+            .unwrap();
         assert!(found.is_empty());
         tx.write(&EncodedChanges::default()).await.unwrap();
         tx.commit().await.unwrap();
         let mut sql = base.sql().await;
-        assert_eq!(rows(&mut sql, "select * from read_model.wide").await, Vec::<String>::new());
+        assert_eq!(
+            rows(&mut sql, "select * from read_model.wide").await,
+            Vec::<String>::new()
+        );
     });
 }
 
@@ -275,8 +359,18 @@ fn a_connection_that_cannot_be_made_says_why() {
         let base = base().await;
         for (from, to, kind, words) in [
             (port(&base.url), "1", ErrorKind::Disconnected, "refused"),
-            ("/store_".to_owned(), "/no_such_", ErrorKind::NoDatabase, "does not exist"),
-            ("postgres@".to_owned(), "nobody@", ErrorKind::Authentication, "nobody"),
+            (
+                "/store_".to_owned(),
+                "/no_such_",
+                ErrorKind::NoDatabase,
+                "does not exist",
+            ),
+            (
+                "postgres@".to_owned(),
+                "nobody@",
+                ErrorKind::Authentication,
+                "nobody",
+            ),
         ] {
             let url = base.url.replacen(&from, to, 1);
             let error = Store::connect(&settings(&url)).await.unwrap_err();

@@ -10,24 +10,54 @@ fn rows_and_checkpoint_are_committed_together_or_not_at_all() {
         let base = base().await;
         let (generation, layout) = counters_in(&base, true).await;
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0, 1])).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0, 1]))
+            .await
+            .unwrap()
+            .checkpoints;
         assert_eq!((start[0].slot, start[1].slot), (1, 2));
-        let claims: Vec<Claim> = start.iter().map(|checkpoint| claim(checkpoint, 10)).collect();
+        let claims: Vec<Claim> = start
+            .iter()
+            .map(|checkpoint| claim(checkpoint, 10))
+            .collect();
 
         let mut tx = lane.begin(&layout, &claims).await.unwrap();
-        tx.write(&changes(&layout, 1, &[counter("a", 1), counter("b", 2)], &[])).await.unwrap();
+        tx.write(&changes(
+            &layout,
+            1,
+            &[counter("a", 1), counter("b", 2)],
+            &[],
+        ))
+        .await
+        .unwrap();
         drop(tx);
         let mut sql = base.sql().await;
         let seen = "select (select count(*) from read_model.counter), (select sum(next_offset) from consolidator.checkpoint)";
         assert_eq!(rows(&mut sql, seen).await, ["0|0"]);
 
         let mut tx = lane.begin(&layout, &claims).await.unwrap();
-        assert!(tx.load_owned(0, &keys(&layout.tables[0], &["a", "b"])).await.unwrap().is_empty());
-        tx.write(&changes(&layout, 1, &[counter("a", 1), counter("b", 2)], &[])).await.unwrap();
+        assert!(
+            tx.load_owned(0, &keys(&layout.tables[0], &["a", "b"]))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        tx.write(&changes(
+            &layout,
+            1,
+            &[counter("a", 1), counter("b", 2)],
+            &[],
+        ))
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         assert_eq!(rows(&mut sql, seen).await, ["2|20"]);
         assert_eq!(
-            rows(&mut sql, "select gap, lag_seconds, state, as_of from consolidator.freshness").await,
+            rows(
+                &mut sql,
+                "select gap, lag_seconds, state, as_of from consolidator.freshness"
+            )
+            .await,
             ["0|0|building|2000-01-01 00:00:00+00"]
         );
     });
@@ -40,14 +70,32 @@ fn loaded_rows_tell_their_owner_and_updates_and_deletes_check_it() {
         let (generation, layout) = counters_in(&base, true).await;
         let mut lane = base.lane("a").await;
         let parts = partitions(&[0, 1]);
-        let start = lane.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
-        tx.write(&changes(&layout, 1, &[counter("a", 1), counter("b", 2)], &[])).await.unwrap();
+        tx.write(&changes(
+            &layout,
+            1,
+            &[counter("a", 1), counter("b", 2)],
+            &[],
+        ))
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
 
-        let start = lane.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         let mut tx = lane.begin(&layout, &[claim(&start[1], 1)]).await.unwrap();
-        let found = tx.load_owned(0, &keys(&layout.tables[0], &["0", "b", "c"])).await.unwrap();
+        let found = tx
+            .load_owned(0, &keys(&layout.tables[0], &["0", "b", "c"]))
+            .await
+            .unwrap();
         let found: Vec<_> = found.iter().collect();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].key, found[0].owner), (1, 1));
@@ -63,15 +111,24 @@ fn loaded_rows_tell_their_owner_and_updates_and_deletes_check_it() {
             drop(tx);
             tx = lane.begin(&layout, &[claim(&start[1], 1)]).await.unwrap();
             let error = tx.write(&write).await.unwrap_err();
-            assert_eq!(error.kind, ErrorKind::OwnershipConflict { table: 0 }, "{error}");
+            assert_eq!(
+                error.kind,
+                ErrorKind::OwnershipConflict { table: 0 },
+                "{error}"
+            );
         }
         drop(tx);
         let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
-        tx.write(&changes(&layout, 1, &[], &[counter("a", 5)])).await.unwrap();
+        tx.write(&changes(&layout, 1, &[], &[counter("a", 5)]))
+            .await
+            .unwrap();
         tx.write(&deletes(&layout, 1, &["b"])).await.unwrap();
         tx.commit().await.unwrap();
         let mut sql = base.sql().await;
-        assert_eq!(rows(&mut sql, "select id, n from read_model.counter").await, ["a|5"]);
+        assert_eq!(
+            rows(&mut sql, "select id, n from read_model.counter").await,
+            ["a|5"]
+        );
     });
 }
 
@@ -81,17 +138,31 @@ fn a_copied_duplicate_is_an_ownership_conflict_too_and_other_violations_are_the_
         let base = base().await;
         let (generation, layout) = counters_in(&base, true).await;
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0])).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap()
+            .checkpoints;
         let ids: Vec<String> = (0..1_000).map(|n| format!("k{n:04}")).collect();
         let many: Vec<[Cell; 3]> = ids.iter().map(|id| counter(id, 1)).collect();
         let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
         tx.write(&changes(&layout, 1, &many, &[])).await.unwrap();
-        let error = tx.write(&changes(&layout, 1, &many, &[])).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::OwnershipConflict { table: 0 }, "{error}");
+        let error = tx
+            .write(&changes(&layout, 1, &many, &[]))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.kind,
+            ErrorKind::OwnershipConflict { table: 0 },
+            "{error}"
+        );
         drop(tx);
         let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
         let without = [text("x"), Cell::NULL, Cell::NULL];
-        let error = tx.write(&changes(&layout, 1, &[without], &[])).await.unwrap_err();
+        let error = tx
+            .write(&changes(&layout, 1, &[without], &[]))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind, ErrorKind::EventFault, "{error}");
     });
 }
@@ -103,15 +174,42 @@ fn a_claim_holds_only_for_the_expected_offset_and_the_latest_epoch() {
         let (generation, layout) = counters_in(&base, true).await;
         let (mut old, mut new) = (base.lane("old").await, base.lane("new").await);
         let parts = partitions(&[0, 1]);
-        let before = old.take_over(generation.id, &parts).await.unwrap().checkpoints;
-        let after = new.take_over(generation.id, &parts[..1]).await.unwrap().checkpoints;
+        let before = old
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
+        let after = new
+            .take_over(generation.id, &parts[..1])
+            .await
+            .unwrap()
+            .checkpoints;
         assert_eq!(after[0].epoch, before[0].epoch + 1);
 
-        let both: Vec<Claim> = before.iter().map(|checkpoint| claim(checkpoint, 1)).collect();
-        assert_eq!(old.begin(&layout, &both).await.unwrap_err().kind, ErrorKind::Fenced);
-        old.begin(&layout, &both[1..]).await.unwrap().commit().await.unwrap();
-        assert_eq!(old.begin(&layout, &both[1..]).await.unwrap_err().kind, ErrorKind::Fenced);
-        new.begin(&layout, &[claim(&after[0], 1)]).await.unwrap().commit().await.unwrap();
+        let both: Vec<Claim> = before
+            .iter()
+            .map(|checkpoint| claim(checkpoint, 1))
+            .collect();
+        assert_eq!(
+            old.begin(&layout, &both).await.unwrap_err().kind,
+            ErrorKind::Fenced
+        );
+        old.begin(&layout, &both[1..])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
+        assert_eq!(
+            old.begin(&layout, &both[1..]).await.unwrap_err().kind,
+            ErrorKind::Fenced
+        );
+        new.begin(&layout, &[claim(&after[0], 1)])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
         let read = old.reread(generation.id, &[1, 2]).await.unwrap();
         assert_eq!((read[0].next_offset, read[1].next_offset), (1, 1));
     });
@@ -127,22 +225,48 @@ fn values_of_every_type_come_back_as_they_went_in() {
             (ty(Scalar::Boolean), Value::Bool(true), "t"),
             (ty(Scalar::SmallInt), Value::Int16(-7), "-7"),
             (ty(Scalar::Integer), Value::Int32(7), "7"),
-            (ty(Scalar::BigInt), Value::Int64(i64::MIN), "-9223372036854775808"),
+            (
+                ty(Scalar::BigInt),
+                Value::Int64(i64::MIN),
+                "-9223372036854775808",
+            ),
             (ty(Scalar::Double), Value::Float64(1.5), "1.5"),
             (ty(Scalar::Date), Value::Date(1), "2000-01-02"),
-            (ty(Scalar::TimestampTz), Value::TimestampTz(1), "2000-01-01 00:00:00.000001+00"),
+            (
+                ty(Scalar::TimestampTz),
+                Value::TimestampTz(1),
+                "2000-01-01 00:00:00.000001+00",
+            ),
             (
                 ty(Scalar::Interval),
-                Value::Interval(Interval { months: 1, days: 2, micros: 3_000_000 }),
+                Value::Interval(Interval {
+                    months: 1,
+                    days: 2,
+                    micros: 3_000_000,
+                }),
                 "1 mon 2 days 00:00:03",
             ),
-            (ty(Scalar::Jsonb), Value::Jsonb("{\"a\": [1, null]}"), "{\"a\": [1, null]}"),
+            (
+                ty(Scalar::Jsonb),
+                Value::Jsonb("{\"a\": [1, null]}"),
+                "{\"a\": [1, null]}",
+            ),
             (ty(Scalar::Bytea), Value::Bytea(b"\0\xff"), "\\x00ff"),
-            (Type { array: true, ..ty(Scalar::Integer) }, Value::Array(&list), "{1,NULL,3}"),
+            (
+                Type {
+                    array: true,
+                    ..ty(Scalar::Integer)
+                },
+                Value::Array(&list),
+                "{1,NULL,3}",
+            ),
             (ty(Scalar::Text), Value::Null, "null"),
         ];
         for with_array in [false, true] {
-            let kept: Vec<_> = values.iter().filter(|(ty, _, _)| with_array || !ty.array).collect();
+            let kept: Vec<_> = values
+                .iter()
+                .filter(|(ty, _, _)| with_array || !ty.array)
+                .collect();
             let columns = kept
                 .iter()
                 .enumerate()
@@ -152,9 +276,16 @@ fn values_of_every_type_come_back_as_they_went_in() {
             let projection = projection(&name, vec![table(&name, columns)]);
             let generation = base.generation(&projection).await;
             let layout = Layout::new(&projection, generation.id, &[]).unwrap();
-            let row: Vec<Cell> = kept.iter().map(|(_, value, _)| Cell::from_value(*value)).collect();
+            let row: Vec<Cell> = kept
+                .iter()
+                .map(|(_, value, _)| Cell::from_value(*value))
+                .collect();
             let mut lane = base.lane("a").await;
-            let start = lane.take_over(generation.id, &partitions(&[0])).await.unwrap().checkpoints;
+            let start = lane
+                .take_over(generation.id, &partitions(&[0]))
+                .await
+                .unwrap()
+                .checkpoints;
             let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
             for purpose in [Purpose::Insert, Purpose::Update] {
                 let mut encoder = RowsEncoder::new(&layout.tables[0], purpose, 1);
@@ -169,9 +300,16 @@ fn values_of_every_type_come_back_as_they_went_in() {
                     Purpose::Insert => write.inserts = encoder.finish(),
                     Purpose::Update => write.updates = encoder.finish(),
                 }
-                tx.write(&EncodedChanges { tables: vec![write] }).await.unwrap();
+                tx.write(&EncodedChanges {
+                    tables: vec![write],
+                })
+                .await
+                .unwrap();
             }
-            let found = tx.load_owned(0, &keys(&layout.tables[0], &["it's äöü"])).await.unwrap();
+            let found = tx
+                .load_owned(0, &keys(&layout.tables[0], &["it's äöü"]))
+                .await
+                .unwrap();
             let loaded = found.iter().next().unwrap();
             for (cell, expected) in loaded.cells.iter().zip(&row) {
                 assert!(cell.same(expected), "{cell:?} is not {expected:?}");

@@ -18,7 +18,8 @@ use consolidator::expression::value::{Modifier, Scalar, Type, Value};
 use consolidator::store::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use consolidator::store::encode::{KeysEncoder, Purpose, RowsEncoder};
 use consolidator::store::{
-    Checkpoint, Claim, ConnectSettings, Generation, LaneStore, Layout, Partition, ReadSettings, Store, TableLayout,
+    Checkpoint, Claim, ConnectSettings, Generation, LaneStore, Layout, Partition, ReadSettings,
+    Store, TableLayout,
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
@@ -40,8 +41,14 @@ pub async fn base() -> Base {
 
 pub async fn empty_database() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("store_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut admin = PgConnection::connect(&support::postgres_url("postgres")).await.unwrap();
+    let name = format!(
+        "store_{}_{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let mut admin = PgConnection::connect(&support::postgres_url("postgres"))
+        .await
+        .unwrap();
     execute(&mut admin, &format!("drop database if exists {name}")).await;
     execute(&mut admin, &format!("create database {name}")).await;
     support::postgres_url(&name)
@@ -74,7 +81,9 @@ impl Base {
     }
 
     pub async fn lane(&self, name: &str) -> LaneStore {
-        LaneStore::connect(&self.store, name, RIVAL_WAIT).await.unwrap()
+        LaneStore::connect(&self.store, name, RIVAL_WAIT)
+            .await
+            .unwrap()
     }
 }
 
@@ -108,7 +117,10 @@ pub async fn failure(connection: &mut PgConnection, sql: &str) -> (String, Strin
         .await
         .expect_err(sql);
     let error = error.into_database_error().unwrap();
-    (error.code().unwrap().into_owned(), error.message().to_owned())
+    (
+        error.code().unwrap().into_owned(),
+        error.message().to_owned(),
+    )
 }
 
 pub fn ty(scalar: Scalar) -> Type {
@@ -180,7 +192,11 @@ pub fn counters(owned: bool) -> Projection {
         default_sql: Some("0".to_owned()),
         ..column("n", ty(Scalar::BigInt))
     };
-    let columns = vec![column("id", ty(Scalar::Text)), n, column("note", ty(Scalar::Text))];
+    let columns = vec![
+        column("id", ty(Scalar::Text)),
+        n,
+        column("note", ty(Scalar::Text)),
+    ];
     projection(
         "counters",
         vec![Table {
@@ -228,7 +244,12 @@ pub fn keys(layout: &TableLayout, keys: &[&str]) -> EncodedKeys {
     encoder.finish()
 }
 
-pub fn encoded(layout: &TableLayout, purpose: Purpose, owner: i32, rows: &[[Cell; 3]]) -> EncodedRows {
+pub fn encoded(
+    layout: &TableLayout,
+    purpose: Purpose,
+    owner: i32,
+    rows: &[[Cell; 3]],
+) -> EncodedRows {
     let mut encoder = RowsEncoder::new(layout, purpose, rows.len());
     for row in rows {
         encoder.push(row, owner);
@@ -237,7 +258,12 @@ pub fn encoded(layout: &TableLayout, purpose: Purpose, owner: i32, rows: &[[Cell
 }
 
 /// Changes of the first table.
-pub fn changes(layout: &Layout, owner: i32, inserts: &[[Cell; 3]], updates: &[[Cell; 3]]) -> EncodedChanges {
+pub fn changes(
+    layout: &Layout,
+    owner: i32,
+    inserts: &[[Cell; 3]],
+    updates: &[[Cell; 3]],
+) -> EncodedChanges {
     let table = &layout.tables[0];
     EncodedChanges {
         tables: vec![EncodedTable {

@@ -7,7 +7,11 @@ use crate::support::block_on;
 async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConnection, String) {
     let role = format!("{name}_{}", std::process::id());
     let mut sql = base.sql().await;
-    execute(&mut sql, &format!("drop role if exists {role}; create role {role} login")).await;
+    execute(
+        &mut sql,
+        &format!("drop role if exists {role}; create role {role} login"),
+    )
+    .await;
     let read = ReadSettings {
         schema: "read_model".to_owned(),
         readers: vec![role.clone()],
@@ -15,9 +19,15 @@ async fn as_reader(base: &Base, name: &str) -> (Generation, Arc<Layout>, PgConne
     let mut projection = counters(true);
     projection.views = vec![view("large", "select id from counter where n > 10")];
     let store = &base.store;
-    let generation = store.ensure_generation(&projection, "f1", "group", &read).await.unwrap();
+    let generation = store
+        .ensure_generation(&projection, "f1", "group", &read)
+        .await
+        .unwrap();
     // A second start finds everything in place.
-    store.ensure_generation(&projection, "f1", "group", &read).await.unwrap();
+    store
+        .ensure_generation(&projection, "f1", "group", &read)
+        .await
+        .unwrap();
     let layout = Layout::new(&projection, generation.id, &[]).unwrap();
     let url = base.url.replace("postgres@", &format!("{role}@"));
     let reader = PgConnection::connect(&url).await.unwrap();
@@ -35,18 +45,37 @@ fn a_reader_sees_the_read_schema_the_two_views_and_wait_for_and_nothing_else() {
         let base = base().await;
         let (generation, layout, mut reader, role) = as_reader(&base, "analyst").await;
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0])).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap()
+            .checkpoints;
         let mut tx = lane.begin(&layout, &[claim(&start[0], 4)]).await.unwrap();
-        tx.write(&changes(&layout, 1, &[counter("a", 11)], &[])).await.unwrap();
+        tx.write(&changes(&layout, 1, &[counter("a", 11)], &[]))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
 
-        assert_eq!(rows(&mut reader, "select * from read_model.counter").await, ["a|11|null"]);
-        assert_eq!(rows(&mut reader, "select * from read_model.large").await, ["a"]);
         assert_eq!(
-            rows(&mut reader, "select projection, table_name, gap, state from consolidator.freshness order by 2").await,
+            rows(&mut reader, "select * from read_model.counter").await,
+            ["a|11|null"]
+        );
+        assert_eq!(
+            rows(&mut reader, "select * from read_model.large").await,
+            ["a"]
+        );
+        assert_eq!(
+            rows(
+                &mut reader,
+                "select projection, table_name, gap, state from consolidator.freshness order by 2"
+            )
+            .await,
             ["counters|counter|0|building", "counters|large|0|building"]
         );
-        assert_eq!(rows(&mut reader, "select * from consolidator.blocked_keys").await, Vec::<String>::new());
+        assert_eq!(
+            rows(&mut reader, "select * from consolidator.blocked_keys").await,
+            Vec::<String>::new()
+        );
         let wait = "select consolidator.wait_for('counters', 'events', 0, 3, '1 second')";
         assert_eq!(rows(&mut reader, wait).await, ["t"]);
 
@@ -63,7 +92,11 @@ fn a_reader_sees_the_read_schema_the_two_views_and_wait_for_and_nothing_else() {
             "create table read_model.mine (x int)",
             "create table consolidator.mine (x int)",
         ] {
-            assert_eq!(failure(&mut reader, forbidden).await.0, "42501", "{forbidden}");
+            assert_eq!(
+                failure(&mut reader, forbidden).await.0,
+                "42501",
+                "{forbidden}"
+            );
         }
         remove(&base, &role).await;
     });
@@ -84,7 +117,11 @@ fn somebody_who_is_no_reader_may_not_even_wait() {
         let wait = "select consolidator.wait_for('counters', 'events', 0, 3, '1 second')";
         assert_eq!(failure(&mut sql, wait).await.0, "42501");
         execute(&mut sql, "reset role").await;
-        execute(&mut sql, &format!("drop owned by {other}; drop role {other}")).await;
+        execute(
+            &mut sql,
+            &format!("drop owned by {other}; drop role {other}"),
+        )
+        .await;
         remove(&base, &role).await;
     });
 }
@@ -95,7 +132,11 @@ fn wait_for_answers_as_soon_as_the_offset_is_applied() {
         let base = base().await;
         let (generation, layout, mut reader, role) = as_reader(&base, "waiter").await;
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0])).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap()
+            .checkpoints;
         let wait = |offset: i64, timeout: &str| {
             format!("select consolidator.wait_for('counters', 'events', 0, {offset}, '{timeout}')")
         };
@@ -128,14 +169,29 @@ fn wait_for_refuses_what_it_could_only_answer_wrongly() {
         let base = base().await;
         let (generation, _, mut reader, role) = as_reader(&base, "asker").await;
         let mut lane = base.lane("a").await;
-        lane.take_over(generation.id, &partitions(&[0])).await.unwrap();
+        lane.take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap();
         for (arguments, words) in [
-            ("'nothing', 'events', 0, 0, '9 s'", "no projection \"nothing\""),
-            ("'counters', 'other', 0, 0, '9 s'", "does not read topic \"other\""),
-            ("'counters', 'events', 77, 0, '100 ms'", "knows no partition 77"),
+            (
+                "'nothing', 'events', 0, 0, '9 s'",
+                "no projection \"nothing\"",
+            ),
+            (
+                "'counters', 'other', 0, 0, '9 s'",
+                "does not read topic \"other\"",
+            ),
+            (
+                "'counters', 'events', 77, 0, '100 ms'",
+                "knows no partition 77",
+            ),
             ("'counters', 'events', null, 0, '9 s'", "may be null"),
         ] {
-            let (_, message) = failure(&mut reader, &format!("select consolidator.wait_for({arguments})")).await;
+            let (_, message) = failure(
+                &mut reader,
+                &format!("select consolidator.wait_for({arguments})"),
+            )
+            .await;
             assert!(message.contains(words), "{message}");
         }
         for isolation in ["repeatable read", "serializable"] {
@@ -161,10 +217,26 @@ fn freshness_tells_gap_lag_and_why_a_projection_stands_still() {
         let fresh = "select gap, as_of, lag_seconds > 1e8, state, measured_at is not null from consolidator.freshness";
         assert_eq!(rows(&mut sql, fresh).await, ["null|null|null|building|f"]);
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0, 1])).await.unwrap().checkpoints;
-        let behind = Claim { end_offset: Some(15), as_of: Some(1_000_000), ..claim(&start[0], 5) };
-        let level = Claim { as_of: Some(2_000_000), ..claim(&start[1], 5) };
-        lane.begin(&layout, &[behind, level]).await.unwrap().commit().await.unwrap();
+        let start = lane
+            .take_over(generation.id, &partitions(&[0, 1]))
+            .await
+            .unwrap()
+            .checkpoints;
+        let behind = Claim {
+            end_offset: Some(15),
+            as_of: Some(1_000_000),
+            ..claim(&start[0], 5)
+        };
+        let level = Claim {
+            as_of: Some(2_000_000),
+            ..claim(&start[1], 5)
+        };
+        lane.begin(&layout, &[behind, level])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
         execute(&mut sql, "set timezone = 'UTC'").await;
         assert_eq!(
             rows(&mut sql, fresh).await,
@@ -172,7 +244,10 @@ fn freshness_tells_gap_lag_and_why_a_projection_stands_still() {
         );
         assert!(base.store.pause("counters").await.unwrap());
         assert!(!base.store.pause("counters").await.unwrap());
-        assert_eq!(rows(&mut sql, "select state from consolidator.freshness").await, ["paused"]);
+        assert_eq!(
+            rows(&mut sql, "select state from consolidator.freshness").await,
+            ["paused"]
+        );
         assert!(base.store.orders(generation.id).await.unwrap().paused);
         let stop = consolidator::store::Stop {
             generation: generation.id,
@@ -184,9 +259,15 @@ fn freshness_tells_gap_lag_and_why_a_projection_stands_still() {
         base.store.record_stop(&stop).await.unwrap();
         base.store.record_stop(&stop).await.unwrap();
         assert_eq!(base.store.stops(generation.id).await.unwrap().len(), 1);
-        assert_eq!(rows(&mut sql, "select state from consolidator.freshness").await, ["stopped"]);
+        assert_eq!(
+            rows(&mut sql, "select state from consolidator.freshness").await,
+            ["stopped"]
+        );
         assert!(base.store.resume("counters").await.unwrap());
         assert!(!base.store.resume("counters").await.unwrap());
-        assert_eq!(rows(&mut sql, "select state from consolidator.freshness").await, ["building"]);
+        assert_eq!(
+            rows(&mut sql, "select state from consolidator.freshness").await,
+            ["building"]
+        );
     });
 }

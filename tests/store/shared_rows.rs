@@ -20,11 +20,16 @@ fn rows_met_from_several_lanes_lose_no_update() {
         let (generation, layout) = counters_in(&base, false).await;
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..LANES {
-            let mut lane = LaneStore::connect(&base.store, "lane", Duration::from_secs(60)).await.unwrap();
+            let mut lane = LaneStore::connect(&base.store, "lane", Duration::from_secs(60))
+                .await
+                .unwrap();
             let layout = Arc::clone(&layout);
             let mut random = SmallRng::seed_from_u64(seed + number as u64);
             tasks.spawn(async move {
-                let start = lane.take_over(generation.id, &partitions(&[number])).await.unwrap();
+                let start = lane
+                    .take_over(generation.id, &partitions(&[number]))
+                    .await
+                    .unwrap();
                 let mut checkpoint = start.checkpoints[0].clone();
                 let (mut added, mut taken) = (0, 0);
                 for _ in 0..BATCHES {
@@ -41,9 +46,13 @@ fn rows_met_from_several_lanes_lose_no_update() {
         let sums = tasks.join_all().await;
         let expected: i64 = sums.iter().map(|(added, taken)| added - taken).sum();
         let mut sql = base.sql().await;
-        let seen = "select coalesce(sum(n), 0), count(*) filter (where n = 0) from read_model.counter";
+        let seen =
+            "select coalesce(sum(n), 0), count(*) filter (where n = 0) from read_model.counter";
         assert_eq!(rows(&mut sql, seen).await, [format!("{expected}|0")]);
-        let owners = format!("select count(*) from consolidator_g{}.counter where \"$owner\" <> -1", generation.id);
+        let owners = format!(
+            "select count(*) from consolidator_g{}.counter where \"$owner\" <> -1",
+            generation.id
+        );
         assert_eq!(rows(&mut sql, &owners).await, ["0"]);
     });
 }
@@ -98,15 +107,34 @@ fn a_missing_key_that_two_lanes_want_is_made_by_one_and_seen_by_the_other() {
         let base = base().await;
         let (generation, layout) = counters_in(&base, false).await;
         let (mut one, mut two) = (base.lane("one").await, base.lane("two").await);
-        let first = one.take_over(generation.id, &partitions(&[0])).await.unwrap().checkpoints;
-        let second = two.take_over(generation.id, &partitions(&[1])).await.unwrap().checkpoints;
+        let first = one
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap()
+            .checkpoints;
+        let second = two
+            .take_over(generation.id, &partitions(&[1]))
+            .await
+            .unwrap()
+            .checkpoints;
         let mut tx = one.begin(&layout, &[claim(&first[0], 1)]).await.unwrap();
-        assert!(tx.lock_shared(0, keys(&layout.tables[0], &["x"])).await.unwrap().is_empty());
+        assert!(
+            tx.lock_shared(0, keys(&layout.tables[0], &["x"]))
+                .await
+                .unwrap()
+                .is_empty()
+        );
         let other = Arc::clone(&layout);
         let waiting = tokio::spawn(async move {
             let mut tx = two.begin(&other, &[claim(&second[0], 1)]).await.unwrap();
-            let found = tx.lock_shared(0, keys(&other.tables[0], &["x"])).await.unwrap();
-            let seen: Vec<String> = found.iter().map(|row| format!("{:?}", row.cells[1].value())).collect();
+            let found = tx
+                .lock_shared(0, keys(&other.tables[0], &["x"]))
+                .await
+                .unwrap();
+            let seen: Vec<String> = found
+                .iter()
+                .map(|row| format!("{:?}", row.cells[1].value()))
+                .collect();
             tx.write(&EncodedChanges::default()).await.unwrap();
             tx.commit().await.unwrap();
             seen
@@ -114,7 +142,9 @@ fn a_missing_key_that_two_lanes_want_is_made_by_one_and_seen_by_the_other() {
         let mut sql = base.sql().await;
         let blocked = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         while rows(&mut sql, blocked).await == ["0"] {}
-        tx.write(&changes(&layout, -1, &[counter("x", 41)], &[])).await.unwrap();
+        tx.write(&changes(&layout, -1, &[counter("x", 41)], &[]))
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         assert_eq!(waiting.await.unwrap(), ["Int64(41)"]);
     });
@@ -126,22 +156,52 @@ fn rows_of_any_owner_are_usable_after_the_ownership_was_given_up() {
         let base = base().await;
         let (generation, layout) = counters_in(&base, true).await;
         let mut lane = base.lane("a").await;
-        let start = lane.take_over(generation.id, &partitions(&[0, 1])).await.unwrap().checkpoints;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0, 1]))
+            .await
+            .unwrap()
+            .checkpoints;
         let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
-        tx.write(&changes(&layout, 1, &[counter("a", 1), counter("b", 1)], &[])).await.unwrap();
+        tx.write(&changes(
+            &layout,
+            1,
+            &[counter("a", 1), counter("b", 1)],
+            &[],
+        ))
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
 
         assert!(lane.give_up_ownership(&layout, 0).await.unwrap());
-        let start = lane.take_over(generation.id, &partitions(&[0, 1])).await.unwrap();
+        let start = lane
+            .take_over(generation.id, &partitions(&[0, 1]))
+            .await
+            .unwrap();
         let layout = Layout::new(&counters(true), generation.id, &start.shared_tables).unwrap();
         assert_eq!(layout.shared(), [true]);
-        let mut tx = lane.begin(&layout, &[claim(&start.checkpoints[1], 1)]).await.unwrap();
-        let found = tx.lock_shared(0, keys(&layout.tables[0], &["a", "b", "c"])).await.unwrap();
+        let mut tx = lane
+            .begin(&layout, &[claim(&start.checkpoints[1], 1)])
+            .await
+            .unwrap();
+        let found = tx
+            .lock_shared(0, keys(&layout.tables[0], &["a", "b", "c"]))
+            .await
+            .unwrap();
         assert_eq!(found.len(), 2);
-        tx.write(&changes(&layout, -1, &[counter("c", 3)], &[counter("a", 2)])).await.unwrap();
+        tx.write(&changes(
+            &layout,
+            -1,
+            &[counter("c", 3)],
+            &[counter("a", 2)],
+        ))
+        .await
+        .unwrap();
         tx.commit().await.unwrap();
         let mut sql = base.sql().await;
-        let seen = format!("select id, n, \"$owner\" from consolidator_g{}.counter order by id", generation.id);
+        let seen = format!(
+            "select id, n, \"$owner\" from consolidator_g{}.counter order by id",
+            generation.id
+        );
         assert_eq!(rows(&mut sql, &seen).await, ["a|2|-1", "b|1|1", "c|3|-1"]);
     });
 }

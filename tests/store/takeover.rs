@@ -11,15 +11,24 @@ fn a_new_owner_waits_for_an_open_transaction_and_starts_from_its_outcome() {
         let base = base().await;
         let (generation, layout) = counters_in(&base, true).await;
         let mut old = base.lane("old").await;
-        let mut new = LaneStore::connect(&base.store, "new", Duration::from_secs(20)).await.unwrap();
+        let mut new = LaneStore::connect(&base.store, "new", Duration::from_secs(20))
+            .await
+            .unwrap();
         let parts = partitions(&[0]);
-        let before = old.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let before = old
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         let tx = old.begin(&layout, &[claim(&before[0], 5)]).await.unwrap();
         let taking = tokio::spawn(async move { new.take_over(generation.id, &parts).await });
         wait_until_blocked(&base).await;
         tx.commit().await.unwrap();
         let after = taking.await.unwrap().unwrap().checkpoints;
-        assert_eq!((after[0].next_offset, after[0].epoch), (5, before[0].epoch + 1));
+        assert_eq!(
+            (after[0].next_offset, after[0].epoch),
+            (5, before[0].epoch + 1)
+        );
     });
 }
 
@@ -30,23 +39,47 @@ fn a_frozen_owner_is_ended_after_a_bounded_wait_and_finds_itself_cut_off() {
         let (generation, layout) = counters_in(&base, true).await;
         let (mut frozen, mut new) = (base.lane("frozen").await, base.lane("new").await);
         let parts = partitions(&[0]);
-        let before = frozen.take_over(generation.id, &parts).await.unwrap().checkpoints;
-        let mut tx = frozen.begin(&layout, &[claim(&before[0], 5)]).await.unwrap();
-        tx.write(&changes(&layout, 1, &[counter("a", 1)], &[])).await.unwrap();
+        let before = frozen
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
+        let mut tx = frozen
+            .begin(&layout, &[claim(&before[0], 5)])
+            .await
+            .unwrap();
+        tx.write(&changes(&layout, 1, &[counter("a", 1)], &[]))
+            .await
+            .unwrap();
 
         let start = Instant::now();
-        let after = new.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let after = new
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         assert!(start.elapsed() < Duration::from_secs(10));
         assert_eq!(after[0].next_offset, 0);
         let lost = tx.commit().await.unwrap_err();
         assert_eq!(lost.kind, ErrorKind::CommitUnknown, "{lost}");
 
         frozen.reconnect().await.unwrap();
-        let stale = frozen.begin(&layout, &[claim(&before[0], 5)]).await.unwrap_err();
+        let stale = frozen
+            .begin(&layout, &[claim(&before[0], 5)])
+            .await
+            .unwrap_err();
         assert_eq!(stale.kind, ErrorKind::Fenced);
-        new.begin(&layout, &[claim(&after[0], 3)]).await.unwrap().commit().await.unwrap();
+        new.begin(&layout, &[claim(&after[0], 3)])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
         let mut sql = base.sql().await;
-        assert_eq!(rows(&mut sql, "select count(*) from read_model.counter").await, ["0"]);
+        assert_eq!(
+            rows(&mut sql, "select count(*) from read_model.counter").await,
+            ["0"]
+        );
     });
 }
 
@@ -57,7 +90,11 @@ fn an_owner_that_froze_inside_a_copy_is_ended_too() {
         let (generation, layout) = counters_in(&base, true).await;
         let mut new = base.lane("new").await;
         let parts = partitions(&[0]);
-        let before = new.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let before = new
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         let mut frozen = base.sql().await;
         execute(
             &mut frozen,
@@ -69,13 +106,28 @@ fn an_owner_that_froze_inside_a_copy_is_ended_too() {
             ),
         )
         .await;
-        let sql = format!("copy consolidator_g{}.counter (id, n, \"$owner\") from stdin", generation.id);
+        let sql = format!(
+            "copy consolidator_g{}.counter (id, n, \"$owner\") from stdin",
+            generation.id
+        );
         let mut copy = frozen.copy_in_raw(&sql).await.unwrap();
         copy.send(b"half a li".as_slice()).await.unwrap();
 
-        let after = new.take_over(generation.id, &parts).await.unwrap().checkpoints;
-        assert_eq!((after[0].next_offset, after[0].epoch), (0, before[0].epoch + 1));
-        new.begin(&layout, &[claim(&after[0], 1)]).await.unwrap().commit().await.unwrap();
+        let after = new
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
+        assert_eq!(
+            (after[0].next_offset, after[0].epoch),
+            (0, before[0].epoch + 1)
+        );
+        new.begin(&layout, &[claim(&after[0], 1)])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
         assert!(copy.finish().await.is_err());
     });
 }
@@ -89,8 +141,16 @@ fn a_session_that_only_looks_like_the_recorded_owner_is_left_alone() {
         let parts = partitions(&[0]);
         lane.take_over(generation.id, &parts).await.unwrap();
         let mut stranger = base.sql().await;
-        execute(&mut stranger, "update consolidator.checkpoint set owner_pid = pg_backend_pid()").await;
-        execute(&mut stranger, "begin; select * from consolidator.checkpoint for update").await;
+        execute(
+            &mut stranger,
+            "update consolidator.checkpoint set owner_pid = pg_backend_pid()",
+        )
+        .await;
+        execute(
+            &mut stranger,
+            "begin; select * from consolidator.checkpoint for update",
+        )
+        .await;
         let refused = lane.take_over(generation.id, &parts).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Contention, "{refused}");
         execute(&mut stranger, "commit").await;
@@ -105,13 +165,19 @@ fn the_outcome_of_a_commit_without_an_answer_is_read_from_the_checkpoint() {
         let (generation, layout) = counters_in(&base, true).await;
         let mut lane = base.lane("a").await;
         let parts = partitions(&[0]);
-        let mut start = lane.take_over(generation.id, &parts).await.unwrap().checkpoints;
+        let mut start = lane
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints;
         let mut applied = 0;
         let mut sql = base.sql().await;
         for round in 0..10 {
             let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
             let id = format!("k{round}");
-            tx.write(&changes(&layout, 1, &[counter(&id, 1)], &[])).await.unwrap();
+            tx.write(&changes(&layout, 1, &[counter(&id, 1)], &[]))
+                .await
+                .unwrap();
             // Cut before the commit arrives, in every second round.
             if round % 2 == 0 {
                 tx.commit().await.unwrap();
@@ -122,13 +188,23 @@ fn the_outcome_of_a_commit_without_an_answer_is_read_from_the_checkpoint() {
                     "select pg_terminate_backend(owner_pid, 5000) from consolidator.checkpoint",
                 )
                 .await;
-                assert_eq!(tx.commit().await.unwrap_err().kind, ErrorKind::CommitUnknown);
+                assert_eq!(
+                    tx.commit().await.unwrap_err().kind,
+                    ErrorKind::CommitUnknown
+                );
                 lane.reconnect().await.unwrap();
             }
-            start = lane.take_over(generation.id, &parts).await.unwrap().checkpoints;
+            start = lane
+                .take_over(generation.id, &parts)
+                .await
+                .unwrap()
+                .checkpoints;
             assert_eq!(start[0].next_offset, applied);
         }
-        assert_eq!(rows(&mut sql, "select count(*) from read_model.counter").await, ["5"]);
+        assert_eq!(
+            rows(&mut sql, "select count(*) from read_model.counter").await,
+            ["5"]
+        );
     });
 }
 
@@ -142,10 +218,18 @@ fn partitions_found_by_two_lanes_at_once_get_different_slots() {
             let mut store = base.lane(&format!("lane {lane}")).await;
             tasks.spawn(async move {
                 let numbers: Vec<i32> = (0..12).map(|n| (n * 5 + lane) % 12).collect();
-                store.take_over(generation.id, &partitions(&numbers)).await.map(|_| store)
+                store
+                    .take_over(generation.id, &partitions(&numbers))
+                    .await
+                    .map(|_| store)
             });
         }
-        let lanes: Vec<LaneStore> = tasks.join_all().await.into_iter().map(Result::unwrap).collect();
+        let lanes: Vec<LaneStore> = tasks
+            .join_all()
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         let mut sql = base.sql().await;
         let slots = "select count(*), count(distinct slot), min(epoch), max(epoch), max(slot) from consolidator.checkpoint";
         assert_eq!(rows(&mut sql, slots).await, ["12|12|4|4|12"]);
@@ -159,20 +243,40 @@ fn giving_up_ownership_fences_every_lane_of_the_generation_once() {
         let base = base().await;
         let (generation, layout) = counters_in(&base, true).await;
         let (mut one, mut two) = (base.lane("one").await, base.lane("two").await);
-        let first = one.take_over(generation.id, &partitions(&[0])).await.unwrap();
-        let second = two.take_over(generation.id, &partitions(&[1])).await.unwrap();
+        let first = one
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap();
+        let second = two
+            .take_over(generation.id, &partitions(&[1]))
+            .await
+            .unwrap();
         assert!(second.shared_tables.is_empty());
 
         assert!(one.give_up_ownership(&layout, 0).await.unwrap());
-        for (lane, checkpoint) in [(&mut one, &first.checkpoints[0]), (&mut two, &second.checkpoints[0])] {
-            let error = lane.begin(&layout, &[claim(checkpoint, 1)]).await.unwrap_err();
+        for (lane, checkpoint) in [
+            (&mut one, &first.checkpoints[0]),
+            (&mut two, &second.checkpoints[0]),
+        ] {
+            let error = lane
+                .begin(&layout, &[claim(checkpoint, 1)])
+                .await
+                .unwrap_err();
             assert_eq!(error.kind, ErrorKind::Fenced);
         }
-        let second = two.take_over(generation.id, &partitions(&[1])).await.unwrap();
+        let second = two
+            .take_over(generation.id, &partitions(&[1]))
+            .await
+            .unwrap();
         assert_eq!(second.shared_tables, ["counter"]);
         // The other one noticed the same conflict: nobody is fenced again.
         assert!(!one.give_up_ownership(&layout, 0).await.unwrap());
-        two.begin(&layout, &[claim(&second.checkpoints[0], 1)]).await.unwrap().commit().await.unwrap();
+        two.begin(&layout, &[claim(&second.checkpoints[0], 1)])
+            .await
+            .unwrap()
+            .commit()
+            .await
+            .unwrap();
     });
 }
 

@@ -26,7 +26,11 @@ pub struct Reads<'s> {
 
 impl Reads<'_> {
     /// Nothing besides the event.
-    pub const EVENT: Reads<'static> = Reads { columns: &[], old: false, item: None };
+    pub const EVENT: Reads<'static> = Reads {
+        columns: &[],
+        old: false,
+        item: None,
+    };
 }
 
 impl Compiler {
@@ -65,20 +69,29 @@ impl Compiler {
 
 pub fn report_problems(report: &mut Report<'_>, text: &Text, problems: Vec<Problem>) {
     for problem in problems {
-        report.error(text.locate(problem.span), problem.code, problem.message).maybe_hint(problem.hint);
+        report
+            .error(text.locate(problem.span), problem.code, problem.message)
+            .maybe_hint(problem.hint);
     }
 }
 
+/// A column and its expression.
+pub type Pair = (Text, Text);
+
 /// Column and expression of every assignment, whether written as SQL text or as a map.
-pub fn pairs(assignments: &Assignments) -> Result<Vec<(Text, Text)>, (&Text, Vec<Problem>)> {
+pub fn pairs(assignments: &Assignments) -> Result<Vec<Pair>, (&Text, Vec<Problem>)> {
     match assignments {
         Assignments::Map(pairs) => Ok(pairs.clone()),
         Assignments::Sql(text) => {
-            let parsed = expression::parse_assignments(text.as_str()).map_err(|problems| (text, problems))?;
+            let parsed = expression::parse_assignments(text.as_str())
+                .map_err(|problems| (text, problems))?;
             let pairs = parsed.into_iter().map(|assignment| {
                 // The name as SQL means it, in lower case unless quoted, at the place where it was written.
                 let written = text.slice(assignment.name_span).span;
-                (Text::mapped(assignment.name, written, Vec::new()), text.slice(assignment.expr_span))
+                (
+                    Text::mapped(assignment.name, written, Vec::new()),
+                    text.slice(assignment.expr_span),
+                )
             });
             Ok(pairs.collect())
         }
@@ -88,7 +101,9 @@ pub fn pairs(assignments: &Assignments) -> Result<Vec<(Text, Text)>, (&Text, Vec
 /// A length of time like `7 days`, in microseconds. No months: they differ.
 pub fn span_of_time(report: &mut Report<'_>, text: &Text) -> Option<i64> {
     let constant = format!("interval default '{}'", text.text.replace('\'', ""));
-    let cell = expression::parse_column(&constant).ok().and_then(|column| column.default);
+    let cell = expression::parse_column(&constant)
+        .ok()
+        .and_then(|column| column.default);
     let micros = match cell.as_ref().map(|(cell, _)| cell.value()) {
         Some(Value::Interval(interval)) if interval.months == 0 => i64::from(interval.days)
             .checked_mul(86_400_000_000)
@@ -98,7 +113,11 @@ pub fn span_of_time(report: &mut Report<'_>, text: &Text) -> Option<i64> {
     };
     if micros.is_none() {
         report
-            .error(text.span.clone(), "wrong-value", format!("`{}` is no length of time", text.text))
+            .error(
+                text.span.clone(),
+                "wrong-value",
+                format!("`{}` is no length of time", text.text),
+            )
             .hint("write it as `7 days` or `36 hours`");
     }
     micros

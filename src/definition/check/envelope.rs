@@ -21,7 +21,11 @@ pub fn topics(report: &mut Report<'_>, compiler: &mut Compiler, files: &[TopicFi
             continue;
         }
         if let Some(span) = &file.events {
-            not_supported_yet(report, span.clone(), "`events`, the declaration of members,");
+            not_supported_yet(
+                report,
+                span.clone(),
+                "`events`, the declaration of members,",
+            );
         }
         check_format(report, file.format.as_ref());
         topics.push(Topic {
@@ -39,34 +43,64 @@ fn check_name(report: &mut Report<'_>, name: &Text) {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     if text.len() > TOPIC_LEN_MAX || text == "." || text == ".." || !text.bytes().all(known) {
         report
-            .error(name.span.clone(), "bad-name", format!("`{text}` is no name for a topic"))
-            .hint(format!("Kafka allows letters, digits, `.`, `_` and `-`, at most {TOPIC_LEN_MAX}"));
+            .error(
+                name.span.clone(),
+                "bad-name",
+                format!("`{text}` is no name for a topic"),
+            )
+            .hint(format!(
+                "Kafka allows letters, digits, `.`, `_` and `-`, at most {TOPIC_LEN_MAX}"
+            ));
     }
 }
 
 fn check_format(report: &mut Report<'_>, format: Option<&Text>) {
     let Some(text) = format else { return };
-    if one_of(report, text, "format", &[("json", true), ("avro", false), ("protobuf", false)]) == Some(false) {
-        not_supported_yet(report, text.span.clone(), &format!("the format {}", text.text));
+    if one_of(
+        report,
+        text,
+        "format",
+        &[("json", true), ("avro", false), ("protobuf", false)],
+    ) == Some(false)
+    {
+        not_supported_yet(
+            report,
+            text.span.clone(),
+            &format!("the format {}", text.text),
+        );
     }
 }
 
-fn envelope(report: &mut Report<'_>, compiler: &mut Compiler, file: Option<&EnvelopeFile>) -> Option<Envelope> {
-    const WORDS: &[(&str, Option<bool>)] =
-        &[("plain", Some(true)), ("none", Some(false)), ("cloudevents", None), ("debezium", None)];
+fn envelope(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    file: Option<&EnvelopeFile>,
+) -> Option<Envelope> {
+    const WORDS: &[(&str, Option<bool>)] = &[
+        ("plain", Some(true)),
+        ("none", Some(false)),
+        ("cloudevents", None),
+        ("debezium", None),
+    ];
     match file? {
         EnvelopeFile::Word(text) => match one_of(report, text, "envelope", WORDS)? {
             Some(true) => Some(Envelope::Plain),
             Some(false) => Some(Envelope::None),
             None => {
-                not_supported_yet(report, text.span.clone(), &format!("the envelope {}", text.text));
+                not_supported_yet(
+                    report,
+                    text.span.clone(),
+                    &format!("the envelope {}", text.text),
+                );
                 None
             }
         },
         EnvelopeFile::Mapping(parts) => {
             let mut mapping = EnvelopeMapping::default();
             for (part, place) in parts {
-                let Some(field) = field(report, compiler, place) else { continue };
+                let Some(field) = field(report, compiler, place) else {
+                    continue;
+                };
                 match part.as_str() {
                     "type" => mapping.event_type = Some(field),
                     "id" => mapping.id = Some(field),
@@ -77,7 +111,11 @@ fn envelope(report: &mut Report<'_>, compiler: &mut Compiler, file: Option<&Enve
                     _ => match field {
                         EnvelopeField::Member(path) => mapping.data = Some(path),
                         EnvelopeField::Header(_) => {
-                            report.error(place.span.clone(), "wrong-value", "data cannot come from a header");
+                            report.error(
+                                place.span.clone(),
+                                "wrong-value",
+                                "data cannot come from a header",
+                            );
                         }
                     },
                 }
@@ -90,20 +128,28 @@ fn envelope(report: &mut Report<'_>, compiler: &mut Compiler, file: Option<&Enve
 /// `body.<path>`: a member of the record's value; `headers.<name>`: a header.
 fn field(report: &mut Report<'_>, compiler: &mut Compiler, place: &Text) -> Option<EnvelopeField> {
     let parts = path(place.as_str());
-    let field = parts.as_ref().and_then(|parts| match (parts[0].as_str(), &parts[1..]) {
-        ("body", path) => Some(EnvelopeField::Member(Path(path.to_vec()))),
-        ("headers", [name]) => Some(EnvelopeField::Header(compiler.header_slot(name))),
-        _ => None,
-    });
+    let field = parts
+        .as_ref()
+        .and_then(|parts| match (parts[0].as_str(), &parts[1..]) {
+            ("body", path) => Some(EnvelopeField::Member(Path(path.to_vec()))),
+            ("headers", [name]) => Some(EnvelopeField::Header(compiler.header_slot(name))),
+            _ => None,
+        });
     if field.is_none() {
         report
-            .error(place.span.clone(), "wrong-value", format!("`{}` is no place in a record", place.text))
+            .error(
+                place.span.clone(),
+                "wrong-value",
+                format!("`{}` is no place in a record", place.text),
+            )
             .hint(match parts {
                 Some(parts) if !["body", "headers"].contains(&parts[0].as_str()) => format!(
                     "the record's value is `body`: `body.{place}`; a header is `headers.{place}`",
                     place = place.text
                 ),
-                _ => "a place is `body.<path>` in the record's value, or `headers.<name>`".to_owned(),
+                _ => {
+                    "a place is `body.<path>` in the record's value, or `headers.<name>`".to_owned()
+                }
             });
     }
     field
@@ -119,7 +165,9 @@ fn path(text: &str) -> Option<Vec<String>> {
             parts.push(quoted[..end].to_owned());
             rest = &quoted[end + 1..];
         } else {
-            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+                .unwrap_or(rest.len());
             if end == 0 {
                 return None;
             }
@@ -144,7 +192,10 @@ mod tests {
 
     #[test]
     fn paths_may_quote_and_subscript() {
-        assert_eq!(path("body.items[0].\"x-y\"").unwrap(), ["body", "items", "0", "x-y"]);
+        assert_eq!(
+            path("body.items[0].\"x-y\"").unwrap(),
+            ["body", "items", "0", "x-y"]
+        );
         for bad in ["", "a.", ".a", "a b", "a[x]", "a[0", "a\"b\""] {
             assert!(path(bad).is_none(), "{bad}");
         }

@@ -20,6 +20,11 @@ use compile::{Compiler, Reads};
 
 pub use compile::pairs;
 
+/// Tables of a definition.
+pub const TABLES_MAX: usize = 1_000;
+/// Rules of a table.
+pub const RULES_MAX: usize = 10_000;
+
 /// Checks a whole definition. `None` if the report has errors.
 pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projection> {
     if let Some(name) = &file.name {
@@ -31,11 +36,22 @@ pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projectio
     if file.tables.is_empty() && file.name.is_some() && !report.has_errors() {
         report.error(0..0, "missing-key", "a definition needs at least one table");
     }
-    let tables = file.tables.iter().filter_map(|table| table::table(report, &mut compiler, &file.topics, table));
+    check_counts(report, file);
+    let tables = file
+        .tables
+        .iter()
+        .filter_map(|table| table::table(report, &mut compiler, &file.topics, table));
     let tables = tables.collect::<Vec<_>>();
-    let views = file.views.iter().filter_map(|file| view(report, file)).collect();
+    let views = file
+        .views
+        .iter()
+        .filter_map(|file| view(report, file))
+        .collect();
     let on_error = on_error(report, file.on_error.as_ref());
-    let deduplicate = file.deduplicate.as_ref().and_then(|file| deduplicate(report, &mut compiler, file));
+    let deduplicate = file
+        .deduplicate
+        .as_ref()
+        .and_then(|file| deduplicate(report, &mut compiler, file));
     if report.has_errors() {
         return None;
     }
@@ -59,21 +75,52 @@ pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projectio
 /// Something that the design has a place for and this version has not.
 pub(super) fn not_supported_yet(report: &mut Report<'_>, span: Range<usize>, what: &str) {
     report
-        .error(span, "not-supported-yet", format!("{what} is not supported yet"))
+        .error(
+            span,
+            "not-supported-yet",
+            format!("{what} is not supported yet"),
+        )
         .hint("it is refused so that nothing in the file is silently ignored");
 }
 
 /// A word out of a closed list.
-pub(super) fn one_of<T: Copy>(report: &mut Report<'_>, text: &Text, what: &str, words: &[(&str, T)]) -> Option<T> {
+pub(super) fn one_of<T: Copy>(
+    report: &mut Report<'_>,
+    text: &Text,
+    what: &str,
+    words: &[(&str, T)],
+) -> Option<T> {
     let found = words.iter().find(|(word, _)| *word == text.text);
     if found.is_none() {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         report
-            .error(text.span.clone(), "unknown-word", format!("`{}` is no {what}", text.text))
+            .error(
+                text.span.clone(),
+                "unknown-word",
+                format!("`{}` is no {what}", text.text),
+            )
             .hint(format!("{what} is one of {}", known.join(", ")))
             .maybe_hint(did_you_mean(&text.text, &known));
     }
     found.map(|(_, meaning)| *meaning)
+}
+
+fn check_counts(report: &mut Report<'_>, file: &ProjectionFile) {
+    if let Some(table) = file.tables.get(TABLES_MAX) {
+        let message = format!("a definition has at most {TABLES_MAX} tables");
+        report.error(table.name.span.clone(), "too-many", message);
+    }
+    for rule in file
+        .tables
+        .iter()
+        .filter_map(|table| table.rules.get(RULES_MAX))
+    {
+        report.error(
+            rule.types.span.clone(),
+            "too-many",
+            format!("a table has at most {RULES_MAX} rules"),
+        );
+    }
 }
 
 /// Tables, their histories and views share one name space: the schema.
@@ -88,7 +135,10 @@ fn check_unique_names(report: &mut Report<'_>, file: &ProjectionFile) {
             report.error(
                 table.name.span.clone(),
                 "duplicate-name",
-                format!("the history `{}_history` would have the name of {what}", table.name.text),
+                format!(
+                    "the history `{}_history` would have the name of {what}",
+                    table.name.text
+                ),
             );
         }
     }
@@ -108,21 +158,39 @@ fn check_unique_names(report: &mut Report<'_>, file: &ProjectionFile) {
 
 fn view(report: &mut Report<'_>, file: &ViewFile) -> Option<View> {
     query::check_view(report, &file.sql)?;
-    Some(View { name: file.name.text.clone(), sql: file.sql.text.clone(), comment: file.comment.clone() })
+    Some(View {
+        name: file.name.text.clone(),
+        sql: file.sql.text.clone(),
+        comment: file.comment.clone(),
+    })
 }
 
 fn on_error(report: &mut Report<'_>, text: Option<&Text>) -> OnError {
-    const WORDS: &[(&str, OnError)] =
-        &[("stop", OnError::Stop), ("skip", OnError::Skip), ("dead_letter", OnError::DeadLetter)];
-    text.and_then(|text| one_of(report, text, "value of `on_error`", WORDS)).unwrap_or(OnError::DeadLetter)
+    const WORDS: &[(&str, OnError)] = &[
+        ("stop", OnError::Stop),
+        ("skip", OnError::Skip),
+        ("dead_letter", OnError::DeadLetter),
+    ];
+    text.and_then(|text| one_of(report, text, "value of `on_error`", WORDS))
+        .unwrap_or(OnError::DeadLetter)
 }
 
-fn deduplicate(report: &mut Report<'_>, compiler: &mut Compiler, file: &DeduplicateFile) -> Option<Deduplicate> {
+fn deduplicate(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    file: &DeduplicateFile,
+) -> Option<Deduplicate> {
     not_supported_yet(report, file.span.clone(), "`deduplicate`");
     let by = file.by.as_ref().and_then(|by| {
         let text = crate::expression::parse_type("text").ok()?;
         compiler.compile(report, by, Reads::EVENT, Some(text))
     });
-    let keep_micros = file.keep.as_ref().and_then(|keep| compile::span_of_time(report, keep));
-    Some(Deduplicate { by: by?, keep_micros: keep_micros? })
+    let keep_micros = file
+        .keep
+        .as_ref()
+        .and_then(|keep| compile::span_of_time(report, keep));
+    Some(Deduplicate {
+        by: by?,
+        keep_micros: keep_micros?,
+    })
 }

@@ -17,27 +17,50 @@ const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "c
 pub fn check(report: &mut Report<'_>, name: &Text, what: &str) {
     let text = name.as_str();
     let mut bytes = text.bytes();
-    let well_formed = bytes.next().is_some_and(|b| b == b'_' || b.is_ascii_lowercase())
+    let well_formed = bytes
+        .next()
+        .is_some_and(|b| b == b'_' || b.is_ascii_lowercase())
         && bytes.all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit());
     if !well_formed {
         let better = suggestion(text);
         report
-            .error(name.span.clone(), "bad-name", format!("`{text}` is no name for a {what}"))
+            .error(
+                name.span.clone(),
+                "bad-name",
+                format!("`{text}` is no name for a {what}"),
+            )
             .hint(match better.is_empty() {
-                true => "a name is made of a-z, 0-9 and _, and begins with a letter or _".to_owned(),
-                false => format!("a name is made of a-z, 0-9 and _, and begins with a letter or _: `{better}`"),
+                true => {
+                    "a name is made of a-z, 0-9 and _, and begins with a letter or _".to_owned()
+                }
+                false => format!(
+                    "a name is made of a-z, 0-9 and _, and begins with a letter or _: `{better}`"
+                ),
             });
     } else if text.len() > NAME_LEN_MAX {
-        let message = format!("the name of this {what} has {} characters, more than {NAME_LEN_MAX}", text.len());
+        let message = format!(
+            "the name of this {what} has {} characters, more than {NAME_LEN_MAX}",
+            text.len()
+        );
         report.error(name.span.clone(), "bad-name", message);
     } else if ROOTS.contains(&text) {
         report
-            .error(name.span.clone(), "reserved-name", format!("`{text}` means something else in expressions"))
+            .error(
+                name.span.clone(),
+                "reserved-name",
+                format!("`{text}` means something else in expressions"),
+            )
             .hint(format!("these words are taken: {}", ROOTS.join(", ")));
     } else if is_reserved_word(text) {
         report
-            .error(name.span.clone(), "reserved-name", format!("`{text}` is a reserved word of SQL"))
-            .hint(format!("another name, e.g. `{text}_`, needs no quotes in any query"));
+            .error(
+                name.span.clone(),
+                "reserved-name",
+                format!("`{text}` is a reserved word of SQL"),
+            )
+            .hint(format!(
+                "another name, e.g. `{text}_`, needs no quotes in any query"
+            ));
     } else if what == "column" && SYSTEM_COLUMNS.contains(&text) {
         report.error(
             name.span.clone(),
@@ -50,15 +73,19 @@ pub fn check(report: &mut Report<'_>, name: &Text, what: &str) {
 /// `orderLines` or `order-lines` as `order_lines`.
 fn suggestion(text: &str) -> String {
     let mut name = String::new();
+    let mut last = ' ';
     for c in text.chars() {
-        if c.is_ascii_uppercase() && name.ends_with(|last: char| last.is_ascii_lowercase()) {
+        if c.is_ascii_uppercase() && last.is_ascii_lowercase() {
             name.push('_');
         }
+        last = c;
         match c {
             _ if c.is_ascii_alphanumeric() => name.push(c.to_ascii_lowercase()),
             _ if !name.is_empty() && !name.ends_with('_') => name.push('_'),
             _ => {}
         }
     }
-    name.trim_start_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_').to_owned()
+    name.trim_start_matches(|c: char| c.is_ascii_digit())
+        .trim_end_matches('_')
+        .to_owned()
 }

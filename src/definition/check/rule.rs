@@ -1,9 +1,11 @@
 //! One rule of a table: which events, which row, what becomes of it. Knows nothing of other rules.
 
+use std::collections::HashSet;
+
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::table::Layout;
 use super::{not_supported_yet, one_of};
-use crate::definition::diagnostic::{Report, did_you_mean, nearest};
+use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
 use crate::definition::source::Text;
@@ -11,10 +13,23 @@ use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type};
 use crate::expression::{Paths, Problem};
 
-const BOOLEAN: Type = Type { scalar: Scalar::Boolean, modifier: Modifier::None, array: false };
-const JSONB: Type = Type { scalar: Scalar::Jsonb, modifier: Modifier::None, array: false };
+const BOOLEAN: Type = Type {
+    scalar: Scalar::Boolean,
+    modifier: Modifier::None,
+    array: false,
+};
+const JSONB: Type = Type {
+    scalar: Scalar::Jsonb,
+    modifier: Modifier::None,
+    array: false,
+};
 
-pub fn rule(report: &mut Report<'_>, compiler: &mut Compiler, layout: &Layout<'_>, file: &RuleFile) -> Option<Rule> {
+pub fn rule(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    layout: &Layout<'_>,
+    file: &RuleFile,
+) -> Option<Rule> {
     if let Some(span) = &file.lookup {
         not_supported_yet(report, span.clone(), "`lookup`");
     }
@@ -22,19 +37,32 @@ pub fn rule(report: &mut Report<'_>, compiler: &mut Compiler, layout: &Layout<'_
         not_supported_yet(report, version.span.clone(), "`version` of a rule");
     }
     let types = types(report, &file.types)?;
-    let topic = file.topic.as_ref().and_then(|topic| topic_index(report, layout, topic));
-    let array = file.each.as_ref().map(|text| compiler.compile(report, text, Reads::EVENT, Some(JSONB)));
+    let topic = file
+        .topic
+        .as_ref()
+        .and_then(|topic| topic_index(report, layout, topic));
+    let array = file
+        .each
+        .as_ref()
+        .map(|text| compiler.compile(report, text, Reads::EVENT, Some(JSONB)));
     let mut item = file.each.as_ref().map(|_| Paths::default());
     let key = key(report, compiler, layout, file, item.as_mut());
     let when = file.when.as_ref().map(|text| {
-        let reads = Reads { columns: &layout.columns, old: true, item: item.as_mut() };
+        let reads = Reads {
+            columns: &layout.columns,
+            old: true,
+            item: item.as_mut(),
+        };
         compiler.compile(report, text, reads, Some(BOOLEAN))
     });
     let action = action(report, compiler, layout, file, item.as_mut());
     let if_missing = if_missing(report, file, matches!(action, Some(Action::Delete)));
     let (when, action, key) = (flip(when)?, action?, key?);
     let each = match (flip(array)?, item) {
-        (Some(array), Some(paths)) => Some(Each { array, paths: paths.into_vec() }),
+        (Some(array), Some(paths)) => Some(Each {
+            array,
+            paths: paths.into_vec(),
+        }),
         _ => None,
     };
     let reads_old = when.iter().any(Program::reads_old)
@@ -63,7 +91,9 @@ fn types(report: &mut Report<'_>, text: &Text) -> Option<TypeMatch> {
         let problem = match part {
             "" => Some("an event type is missing".to_owned()),
             "*" => Some("`*` stands alone: it is every type but `tombstone`".to_owned()),
-            _ if types.iter().any(|known| known == part) => Some(format!("the type `{part}` stands here twice")),
+            _ if types.iter().any(|known| known == part) => {
+                Some(format!("the type `{part}` stands here twice"))
+            }
             _ => None,
         };
         if let Some(problem) = problem {
@@ -76,11 +106,19 @@ fn types(report: &mut Report<'_>, text: &Text) -> Option<TypeMatch> {
 }
 
 fn topic_index(report: &mut Report<'_>, layout: &Layout<'_>, topic: &Text) -> Option<usize> {
-    let names: Vec<&str> = layout.topics.iter().map(|topic| topic.name.as_str()).collect();
+    let names: Vec<&str> = layout
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str())
+        .collect();
     let index = names.iter().position(|name| *name == topic.text);
     if index.is_none() {
         report
-            .error(topic.span.clone(), "unknown-topic", format!("the definition does not read `{}`", topic.text))
+            .error(
+                topic.span.clone(),
+                "unknown-topic",
+                format!("the definition does not read `{}`", topic.text),
+            )
             .maybe_hint(did_you_mean(&topic.text, &names));
     }
     index
@@ -104,12 +142,19 @@ fn key(
         .collect();
     let leading = given.iter().take_while(|given| **given).count();
     if !own.is_empty() && leading == own.len() && leading < given.len() {
-        not_supported_yet(report, own[0].0.span.clone(), "a rule that reaches every row with the first key columns");
+        not_supported_yet(
+            report,
+            own[0].0.span.clone(),
+            "a rule that reaches every row with the first key columns",
+        );
         return None;
     }
     let mut programs = Vec::new();
     for ((name, column_type), default) in layout.columns.iter().zip(&layout.key) {
-        let of_rule = own.iter().find(|(column, _)| column.text == *name).map(|(_, expression)| expression);
+        let of_rule = own
+            .iter()
+            .find(|(column, _)| column.text == *name)
+            .map(|(_, expression)| expression);
         let Some(expression) = of_rule.or(default.as_ref()) else {
             report
                 .error(file.types.span.clone(), "missing-key-expression", format!("what is `{name}` for this rule?"))
@@ -122,15 +167,26 @@ fn key(
                 .hint("a key is what finds the row, so it comes from the event alone: data, event, headers, item");
             return None;
         }
-        let reads = Reads { columns: &[], old: false, item: item.as_deref_mut() };
+        let reads = Reads {
+            columns: &[],
+            old: false,
+            item: item.as_deref_mut(),
+        };
         programs.push(compiler.compile(report, expression, reads, Some(*column_type)));
     }
     programs.into_iter().collect()
 }
 
-fn own_key(report: &mut Report<'_>, layout: &Layout<'_>, file: &Assignments) -> Option<Vec<(Text, Text)>> {
+fn own_key(
+    report: &mut Report<'_>,
+    layout: &Layout<'_>,
+    file: &Assignments,
+) -> Option<Vec<(Text, Text)>> {
     let pairs = split(report, file)?;
-    let key: Vec<&str> = layout.columns[..layout.key.len()].iter().map(|(name, _)| name.as_str()).collect();
+    let key: Vec<&str> = layout.columns[..layout.key.len()]
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .collect();
     let mut sound = true;
     for (index, (column, _)) in pairs.iter().enumerate() {
         if !key.contains(&column.as_str()) {
@@ -139,8 +195,15 @@ fn own_key(report: &mut Report<'_>, layout: &Layout<'_>, file: &Assignments) -> 
                 .error(column.span.clone(), "unknown-column", message)
                 .maybe_hint(did_you_mean(&column.text, &key));
             sound = false;
-        } else if pairs[..index].iter().any(|(other, _)| other.text == column.text) {
-            report.error(column.span.clone(), "duplicate-column", format!("`{}` is given twice", column.text));
+        } else if pairs[..index]
+            .iter()
+            .any(|(other, _)| other.text == column.text)
+        {
+            report.error(
+                column.span.clone(),
+                "duplicate-column",
+                format!("`{}` is given twice", column.text),
+            );
             sound = false;
         }
     }
@@ -150,10 +213,12 @@ fn own_key(report: &mut Report<'_>, layout: &Layout<'_>, file: &Assignments) -> 
 /// The row's column that an expression consists of, or begins with.
 fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> {
     let text = expression.as_str();
-    let end = text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
     let calls = text[end..].trim_start().starts_with(['(', '\'', '.']);
-    let names = layout.columns.iter().map(|(name, _)| name.as_str());
-    names.filter(|name| !calls && *name == &text[..end]).next()
+    let mut names = layout.columns.iter().map(|(name, _)| name.as_str());
+    names.find(|name| !calls && *name == &text[..end])
 }
 
 fn action(
@@ -164,17 +229,28 @@ fn action(
     item: Option<&mut Paths>,
 ) -> Option<Action> {
     let delete = match &file.delete {
-        Some(text) => one_of(report, text, "value of `delete`", &[("true", true), ("false", false)])?,
+        Some(text) => one_of(
+            report,
+            text,
+            "value of `delete`",
+            &[("true", true), ("false", false)],
+        )?,
         None => false,
     };
     match (&file.set, delete) {
         (Some(_), true) => {
-            report.error(file.span.clone(), "wrong-shape", "a rule has `set` or `delete: true`, not both");
+            report.error(
+                file.span.clone(),
+                "wrong-shape",
+                "a rule has `set` or `delete: true`, not both",
+            );
             None
         }
         (None, true) => Some(Action::Delete),
         (None, false) => Some(Action::Set(Vec::new())),
-        (Some(assignments), false) => set(report, compiler, layout, assignments, item).map(Action::Set),
+        (Some(assignments), false) => {
+            set(report, compiler, layout, assignments, item).map(Action::Set)
+        }
     }
 }
 
@@ -187,12 +263,24 @@ fn set(
 ) -> Option<Vec<Assignment>> {
     let pairs = split(report, file)?;
     let mut assignments: Vec<Option<Assignment>> = Vec::new();
-    for (index, (name, expression)) in pairs.iter().enumerate() {
-        let column = assigned_column(report, layout, name);
-        if pairs[..index].iter().any(|(other, _)| other.text == name.text) {
-            report.error(name.span.clone(), "duplicate-column", format!("`{}` is set twice by this rule", name.text));
+    let mut names = HashSet::new();
+    for (name, expression) in &pairs {
+        if report.is_full() {
+            return None;
         }
-        let reads = Reads { columns: &layout.columns, old: true, item: item.as_deref_mut() };
+        let column = assigned_column(report, layout, name);
+        if !names.insert(name.as_str()) {
+            report.error(
+                name.span.clone(),
+                "duplicate-column",
+                format!("`{}` is set twice by this rule", name.text),
+            );
+        }
+        let reads = Reads {
+            columns: &layout.columns,
+            old: true,
+            item: item.as_deref_mut(),
+        };
         // An unknown column's expression is compiled all the same: all problems are reported together.
         let target = column.map(|column| layout.columns[column].1);
         let program = match (column, target) {
@@ -200,7 +288,11 @@ fn set(
             (Some(_), target) => compiler.compile(report, expression, reads, target),
         };
         assignments.push(match (column, program) {
-            (Some(column), Some(program)) => Some(Assignment { column, program, text: expression.text.clone() }),
+            (Some(column), Some(program)) => Some(Assignment {
+                column,
+                program,
+                text: expression.text.clone(),
+            }),
             _ => None,
         });
     }
@@ -208,44 +300,70 @@ fn set(
 }
 
 fn assigned_column(report: &mut Report<'_>, layout: &Layout<'_>, name: &Text) -> Option<usize> {
-    let found = layout.columns.iter().position(|(column, _)| *column == name.text);
+    let found = layout
+        .columns
+        .iter()
+        .position(|(column, _)| *column == name.text);
     match found {
         Some(column) if column < layout.key.len() => {
             report
-                .error(name.span.clone(), "set-key", format!("`{}` is a key column and cannot be set", name.text))
+                .error(
+                    name.span.clone(),
+                    "set-key",
+                    format!("`{}` is a key column and cannot be set", name.text),
+                )
                 .hint("a rule's `key:` says which row it reaches");
             None
         }
         Some(column) => Some(column),
         None => {
-            let names: Vec<&str> = layout.columns[layout.key.len()..].iter().map(|(name, _)| name.as_str()).collect();
-            let message = match nearest(&name.text, names.iter().copied()) {
-                Some(near) => format!("unknown column `{}`, did you mean `{near}`?", name.text),
-                None => format!("unknown column `{}`", name.text),
-            };
-            let hint = did_you_mean(&name.text, &names);
-            report.error(name.span.clone(), "unknown-column", message).maybe_hint(hint);
+            let names: Vec<&str> = layout.columns[layout.key.len()..]
+                .iter()
+                .map(|(name, _)| name.as_str())
+                .collect();
+            report
+                .error(
+                    name.span.clone(),
+                    "unknown-column",
+                    format!("unknown column `{}`", name.text),
+                )
+                .maybe_hint(did_you_mean(&name.text, &names));
             None
         }
     }
 }
 
 fn if_missing(report: &mut Report<'_>, file: &RuleFile, deletes: bool) -> IfMissing {
-    const WORDS: &[(&str, IfMissing)] =
-        &[("create", IfMissing::Create), ("skip", IfMissing::Skip), ("fail", IfMissing::Fail)];
-    let default = if deletes { IfMissing::Skip } else { IfMissing::Create };
-    let Some(text) = &file.if_missing else { return default };
+    const WORDS: &[(&str, IfMissing)] = &[
+        ("create", IfMissing::Create),
+        ("skip", IfMissing::Skip),
+        ("fail", IfMissing::Fail),
+    ];
+    let default = if deletes {
+        IfMissing::Skip
+    } else {
+        IfMissing::Create
+    };
+    let Some(text) = &file.if_missing else {
+        return default;
+    };
     let meaning = one_of(report, text, "value of `if_missing`", WORDS);
     if deletes && meaning == Some(IfMissing::Create) {
         report
-            .error(text.span.clone(), "wrong-value", "a rule that deletes creates no row")
+            .error(
+                text.span.clone(),
+                "wrong-value",
+                "a rule that deletes creates no row",
+            )
             .hint("`skip` (the default) or `fail`");
     }
     meaning.unwrap_or(default)
 }
 
 fn split(report: &mut Report<'_>, file: &Assignments) -> Option<Vec<(Text, Text)>> {
-    pairs(file).map_err(|(text, problems): (&Text, Vec<Problem>)| report_problems(report, text, problems)).ok()
+    pairs(file)
+        .map_err(|(text, problems): (&Text, Vec<Problem>)| report_problems(report, text, problems))
+        .ok()
 }
 
 /// An expression that failed to compile fails its rule.

@@ -1,5 +1,7 @@
 //! One table: its columns, key, rules and indexes. Knows nothing of other tables.
 
+use std::collections::HashSet;
+
 use super::compile::{Compiler, Reads, report_problems};
 use super::{names, not_supported_yet, one_of, query, rule};
 use crate::definition::diagnostic::{Report, did_you_mean};
@@ -8,6 +10,7 @@ use crate::definition::projection::{Column, Index, Table};
 use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
+use crate::expression::program::Program;
 use crate::expression::value::Type;
 
 /// PostgreSQL's limit of columns in an index.
@@ -50,49 +53,80 @@ pub fn table(
     }
     let layout = Layout {
         name: &file.name.text,
-        columns: columns.iter().map(|column| (column.name.clone(), column.column_type)).collect(),
+        columns: columns
+            .iter()
+            .map(|column| (column.name.clone(), column.column_type))
+            .collect(),
         key,
         topics,
     };
-    let rules: Vec<_> = file.rules.iter().filter_map(|file| rule::rule(report, compiler, &layout, file)).collect();
-    let version = file.version.as_ref().and_then(|text| {
-        not_supported_yet(report, text.span.clone(), "`version` of a table");
-        compiler.compile(report, text, Reads::EVENT, None)
-    });
-    let history = file.history.as_ref().is_some_and(|text| {
-        let history = one_of(report, text, "value of `history`", &[("true", true), ("false", false)]) == Some(true);
-        if history {
-            not_supported_yet(report, text.span.clone(), "`history`");
-        }
-        history
-    });
+    let rules: Vec<_> = file
+        .rules
+        .iter()
+        .take(super::RULES_MAX)
+        .filter_map(|file| rule::rule(report, compiler, &layout, file))
+        .collect();
+    let version = version(report, compiler, file.version.as_ref());
     Some(Table {
         name: file.name.text.clone(),
         comment: file.comment.clone(),
         key_len: file.key.len(),
-        owned: rules.iter().all(|rule| rule.key.iter().any(|program| program.is_event_key())),
+        owned: rules
+            .iter()
+            .all(|rule| rule.key.iter().any(|program| program.is_event_key())),
         version_type: version.as_ref().map(|program| program.result()),
         version,
-        history,
-        indexes: file.indexes.iter().filter_map(|file| index(report, &columns, file)).collect(),
+        history: history(report, file.history.as_ref()),
+        indexes: file
+            .indexes
+            .iter()
+            .filter_map(|file| index(report, &columns, file))
+            .collect(),
         columns,
         rules,
     })
 }
 
+fn version(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    text: Option<&Text>,
+) -> Option<Program> {
+    let text = text?;
+    not_supported_yet(report, text.span.clone(), "`version` of a table");
+    compiler.compile(report, text, Reads::EVENT, None)
+}
+
+fn history(report: &mut Report<'_>, text: Option<&Text>) -> bool {
+    const WORDS: &[(&str, bool)] = &[("true", true), ("false", false)];
+    let Some(text) = text else { return false };
+    let history = one_of(report, text, "value of `history`", WORDS) == Some(true);
+    if history {
+        not_supported_yet(report, text.span.clone(), "`history`");
+    }
+    history
+}
+
 fn check_columns(report: &mut Report<'_>, file: &TableFile) {
-    let all = || file.key.iter().chain(&file.columns);
-    for (index, column) in all().enumerate() {
+    let mut names = HashSet::new();
+    for column in file.key.iter().chain(&file.columns) {
         names::check(report, &column.name, "column");
-        if all().take(index).any(|other| other.name.text == column.name.text) {
-            let message = format!("the column `{}` stands here a second time", column.name.text);
+        if !names.insert(column.name.as_str()) {
+            let message = format!(
+                "the column `{}` stands here a second time",
+                column.name.text
+            );
             report.error(column.name.span.clone(), "duplicate-name", message);
         }
     }
     if file.key.is_empty() && !report.has_errors() {
-        report.error(file.name.span.clone(), "missing-key", "a table needs at least one key column");
+        report.error(
+            file.name.span.clone(),
+            "missing-key",
+            "a table needs at least one key column",
+        );
     }
-    if file.key.len() > KEY_COLUMNS_MAX || all().count() > COLUMNS_MAX {
+    if file.key.len() > KEY_COLUMNS_MAX || file.key.len() + file.columns.len() > COLUMNS_MAX {
         report.error(
             file.name.span.clone(),
             "too-many-columns",
@@ -107,7 +141,11 @@ fn key_column(report: &mut Report<'_>, file: &ColumnFile) -> Option<(Column, Opt
         .ok()?;
     if let Some(span) = parsed.default_span {
         report
-            .error(file.definition.locate(span), "key-default", "a key column has no default")
+            .error(
+                file.definition.locate(span),
+                "key-default",
+                "a key column has no default",
+            )
             .hint("a row's key comes from the event: write `type = expression`");
     }
     let expression = parsed.expr_span.map(|span| file.definition.slice(span));
@@ -128,10 +166,18 @@ fn column(report: &mut Report<'_>, file: &ColumnFile) -> Option<Column> {
         .ok()?;
     if let Some(span) = parsed.expr_span {
         report
-            .error(file.definition.locate(span), "column-expression", "only key columns have an expression here")
-            .hint("rules set the other columns; what a new row starts from is `default <constant>`");
+            .error(
+                file.definition.locate(span),
+                "column-expression",
+                "only key columns have an expression here",
+            )
+            .hint(
+                "rules set the other columns; what a new row starts from is `default <constant>`",
+            );
     }
-    let (default, default_sql) = parsed.default.map_or((Cell::NULL, None), |(cell, sql)| (cell, Some(sql)));
+    let (default, default_sql) = parsed
+        .default
+        .map_or((Cell::NULL, None), |(cell, sql)| (cell, Some(sql)));
     Some(Column {
         name: file.name.text.clone(),
         column_type: parsed.ty,

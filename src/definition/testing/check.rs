@@ -3,55 +3,83 @@
 
 use bumpalo::Bump;
 
-use super::{Expected, ExpectedValue, TestCase};
+use super::{Expected, ExpectedTable, ExpectedValue, Given, Payload, TestCase};
 use crate::definition::diagnostic::{Report, did_you_mean};
-use crate::definition::projection::{Envelope, Projection};
+use crate::definition::projection::{Envelope, Projection, Table};
 use crate::expression::cell::Cell;
 use crate::expression::value::{Scalar, Type};
 
 pub fn check(report: &mut Report<'_>, projection: &Projection, tests: &[TestCase]) {
-    let topics: Vec<&str> = projection.topics.iter().map(|topic| topic.name.as_str()).collect();
-    let tables: Vec<&str> = projection.tables.iter().map(|table| table.name.as_str()).collect();
+    let topics: Vec<&str> = projection
+        .topics
+        .iter()
+        .map(|topic| topic.name.as_str())
+        .collect();
+    let tables: Vec<&str> = projection
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .collect();
     for test in tests {
-        for given in &test.given {
-            let mut topic = Some(0);
-            if let Some(name) = &given.topic {
-                topic = topics.iter().position(|topic| *topic == name.text);
-                if topic.is_none() {
-                    let message = format!("the definition does not read `{}`", name.text);
-                    report
-                        .error(name.span.clone(), "unknown-topic", message)
-                        .maybe_hint(did_you_mean(&name.text, &topics));
-                }
-            }
-            let envelope = topic.map(|topic| &projection.topics[topic].envelope);
-            let typed = given.event_type.is_some() || !matches!(given.payload, super::Payload::Data(_));
-            if envelope == Some(&Envelope::Plain) && !typed {
-                report.error(given.span.clone(), "missing-key", "a given event needs the key `type`");
-            }
+        for one in &test.given {
+            given(report, projection, &topics, one);
         }
         for expected in &test.then {
-            let Some(table) = tables.iter().position(|table| *table == expected.table.text) else {
-                let message = format!("the definition has no table `{}`", expected.table.text);
+            match tables
+                .iter()
+                .position(|table| *table == expected.table.text)
+            {
+                Some(table) => rows(report, &projection.tables[table], expected),
+                None => {
+                    let message = format!("the definition has no table `{}`", expected.table.text);
+                    report
+                        .error(expected.table.span.clone(), "unknown-table", message)
+                        .maybe_hint(did_you_mean(&expected.table.text, &tables));
+                }
+            }
+        }
+    }
+}
+
+fn given(report: &mut Report<'_>, projection: &Projection, topics: &[&str], given: &Given) {
+    let mut topic = Some(0);
+    if let Some(name) = &given.topic {
+        topic = topics.iter().position(|topic| *topic == name.text);
+        if topic.is_none() {
+            let message = format!("the definition does not read `{}`", name.text);
+            report
+                .error(name.span.clone(), "unknown-topic", message)
+                .maybe_hint(did_you_mean(&name.text, topics));
+        }
+    }
+    let envelope = topic.map(|topic| &projection.topics[topic].envelope);
+    let typed = given.event_type.is_some() || !matches!(given.payload, Payload::Data(_));
+    if envelope == Some(&Envelope::Plain) && !typed {
+        let message = "a given event needs the key `type`";
+        report.error(given.span.clone(), "missing-key", message);
+    }
+}
+
+fn rows(report: &mut Report<'_>, table: &Table, expected: &ExpectedTable) {
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    for (name, value) in expected.rows.iter().flat_map(|row| &row.cells) {
+        match names.iter().position(|column| *column == name.text) {
+            None => {
                 report
-                    .error(expected.table.span.clone(), "unknown-table", message)
-                    .maybe_hint(did_you_mean(&expected.table.text, &tables));
-                continue;
-            };
-            let columns = &projection.tables[table].columns;
-            let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-            for (name, value) in expected.rows.iter().flat_map(|row| &row.cells) {
-                match names.iter().position(|column| *column == name.text) {
-                    None => {
-                        report
-                            .error(name.span.clone(), "unknown-column", format!("unknown column `{}`", name.text))
-                            .maybe_hint(did_you_mean(&name.text, &names));
-                    }
-                    Some(column) => {
-                        if let Err(message) = cell(value, &columns[column].column_type) {
-                            report.error(value.span.clone(), "wrong-value", message);
-                        }
-                    }
+                    .error(
+                        name.span.clone(),
+                        "unknown-column",
+                        format!("unknown column `{}`", name.text),
+                    )
+                    .maybe_hint(did_you_mean(&name.text, &names));
+            }
+            Some(column) => {
+                if let Err(message) = cell(value, &table.columns[column].column_type) {
+                    report.error(value.span.clone(), "wrong-value", message);
                 }
             }
         }
@@ -73,8 +101,13 @@ pub fn cell(expected: &Expected, column_type: &Type) -> Result<Cell, String> {
         ExpectedValue::Scalar { text, json } if jsonb => parse(text).or_else(|_| parse(json)),
         ExpectedValue::Scalar { text, .. } => parse(text),
         ExpectedValue::Tree { json, .. } if jsonb => parse(json),
-        ExpectedValue::Tree { elements: Some(elements), .. } if column_type.array => parse(&array_text(elements)),
-        ExpectedValue::Tree { .. } => Err(format!("a column of type {column_type} takes no list or map")),
+        ExpectedValue::Tree {
+            elements: Some(elements),
+            ..
+        } if column_type.array => parse(&array_text(elements)),
+        ExpectedValue::Tree { .. } => Err(format!(
+            "a column of type {column_type} takes no list or map"
+        )),
     }
 }
 

@@ -19,17 +19,30 @@ struct Wanted<'e> {
 }
 
 /// All rows of a table in any order; only the columns that an expected row names are compared.
-pub fn rows(table: &Table, expected: &ExpectedTable, actual: &Rows, line: usize) -> Vec<TestFailure> {
+pub fn rows(
+    table: &Table,
+    expected: &ExpectedTable,
+    actual: &Rows,
+    line: usize,
+) -> Vec<TestFailure> {
     let mut wanted: Vec<Wanted<'_>> = expected.rows.iter().map(|row| wanted(table, row)).collect();
     let mut found: Vec<&Vec<Cell>> = actual.values().collect();
     wanted.retain(|wanted| {
-        let same = found.iter().position(|row| wanted.cells.iter().all(|(column, cell)| equal(cell, &row[*column])));
+        let same = found.iter().position(|row| {
+            wanted
+                .cells
+                .iter()
+                .all(|(column, cell)| equal(cell, &row[*column]))
+        });
         same.map(|index| found.remove(index)).is_none()
     });
     let mut failures = Vec::new();
     for wanted in wanted {
         let same_key = found.iter().position(|row| {
-            let key = wanted.cells.iter().filter(|(column, _)| *column < table.key_len);
+            let key = wanted
+                .cells
+                .iter()
+                .filter(|(column, _)| *column < table.key_len);
             let mut key = key.peekable();
             key.peek().is_some() && key.all(|(column, cell)| equal(cell, &row[*column]))
         });
@@ -38,7 +51,11 @@ pub fn rows(table: &Table, expected: &ExpectedTable, actual: &Rows, line: usize)
             None => TestFailure {
                 line: wanted.line,
                 message: format!("table {}: there is no such row", table.name),
-                detail: lines(table, '-', wanted.cells.iter().map(|(column, cell)| (*column, cell))),
+                detail: lines(
+                    table,
+                    '-',
+                    wanted.cells.iter().map(|(column, cell)| (*column, cell)),
+                ),
             },
         });
     }
@@ -48,7 +65,10 @@ pub fn rows(table: &Table, expected: &ExpectedTable, actual: &Rows, line: usize)
                 Some(row) => row.line,
                 None => line,
             },
-            message: format!("table {}: there is a row that no expected row describes", table.name),
+            message: format!(
+                "table {}: there is a row that no expected row describes",
+                table.name
+            ),
             detail: lines(table, '+', row.iter().enumerate()),
         });
     }
@@ -57,11 +77,21 @@ pub fn rows(table: &Table, expected: &ExpectedTable, actual: &Rows, line: usize)
 
 fn wanted<'e>(table: &Table, row: &'e ExpectedRow) -> Wanted<'e> {
     let cells = row.cells.iter().filter_map(|(name, expected)| {
-        let column = table.columns.iter().position(|column| column.name == name.text)?;
+        let column = table
+            .columns
+            .iter()
+            .position(|column| column.name == name.text)?;
         // Checked when the definition was loaded.
-        Some((column, cell(expected, &table.columns[column].column_type).ok()?))
+        Some((
+            column,
+            cell(expected, &table.columns[column].column_type).ok()?,
+        ))
     });
-    Wanted { line: row.line, cells: cells.collect(), row }
+    Wanted {
+        line: row.line,
+        cells: cells.collect(),
+        row,
+    }
 }
 
 fn different(table: &Table, wanted: &Wanted<'_>, actual: &[Cell]) -> TestFailure {
@@ -76,12 +106,19 @@ fn different(table: &Table, wanted: &Wanted<'_>, actual: &[Cell]) -> TestFailure
     }
     TestFailure {
         line: wanted.row.line,
-        message: format!("table {}: the row differs (- expected, + actual)", table.name),
+        message: format!(
+            "table {}: the row differs (- expected, + actual)",
+            table.name
+        ),
         detail,
     }
 }
 
-fn lines<'c>(table: &Table, mark: char, cells: impl IntoIterator<Item = (usize, &'c Cell)>) -> String {
+fn lines<'c>(
+    table: &Table,
+    mark: char,
+    cells: impl IntoIterator<Item = (usize, &'c Cell)>,
+) -> String {
     let arena = Bump::new();
     let mut out = String::new();
     for (column, cell) in cells {

@@ -79,7 +79,13 @@ pub struct Expected {
 pub enum ExpectedValue {
     Null,
     /// The value's text as PostgreSQL reads it, and the same as JSON.
-    Scalar { text: String, json: String },
+    Scalar {
+        text: String,
+        json: String,
+    },
     /// A list for an array or jsonb column, a map for a jsonb column.
-    Tree { json: String, elements: Option<Vec<Option<String>>> },
+    Tree {
+        json: String,
+        elements: Option<Vec<Option<String>>>,
+    },
 }

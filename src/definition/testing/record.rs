@@ -12,7 +12,11 @@ use crate::expression::value::{Modifier, Scalar, Type, Value};
 /// Kafka's timestamp of an event that gives no time: 2000-01-01.
 const DEFAULT_TIMESTAMP_MS: i64 = 946_684_800_000;
 
-const TIMESTAMPTZ: Type = Type { scalar: Scalar::TimestampTz, modifier: Modifier::None, array: false };
+const TIMESTAMPTZ: Type = Type {
+    scalar: Scalar::TimestampTz,
+    modifier: Modifier::None,
+    array: false,
+};
 
 /// What [`crate::event::Record`] borrows from.
 pub struct GivenRecord {
@@ -24,18 +28,38 @@ pub struct GivenRecord {
 
 pub fn record(projection: &Projection, given: &Given) -> GivenRecord {
     let named = given.topic.as_ref();
-    let topic = named.and_then(|name| projection.topics.iter().position(|topic| topic.name == name.text)).unwrap_or(0);
+    let topic = named
+        .and_then(|name| {
+            projection
+                .topics
+                .iter()
+                .position(|topic| topic.name == name.text)
+        })
+        .unwrap_or(0);
     let mut headers = given.headers.clone();
-    let tombstone = given.event_type.as_ref().is_some_and(|name| name.text == "tombstone");
+    let tombstone = given
+        .event_type
+        .as_ref()
+        .is_some_and(|name| name.text == "tombstone");
     let value = match (&given.payload, &projection.topics[topic].envelope) {
         (Payload::Value(value), _) => value.clone(),
         (Payload::Absent, _) if tombstone => None,
         (_, Envelope::Plain) => Some(plain(given)),
         (Payload::Data(data), Envelope::None) => Some(data.clone()),
         (Payload::Absent, Envelope::None) => Some("{}".to_owned()),
-        (_, Envelope::Mapping(mapping)) => Some(mapped(given, mapping, &projection.header_names, &mut headers)),
+        (_, Envelope::Mapping(mapping)) => Some(mapped(
+            given,
+            mapping,
+            &projection.header_names,
+            &mut headers,
+        )),
     };
-    GivenRecord { topic, timestamp_ms: timestamp_ms(given.time.as_deref()), value, headers }
+    GivenRecord {
+        topic,
+        timestamp_ms: timestamp_ms(given.time.as_deref()),
+        value,
+        headers,
+    }
 }
 
 /// The parts of an event besides its data, as JSON.
@@ -46,14 +70,20 @@ fn parts(given: &Given) -> Vec<(&'static str, String)> {
         out
     };
     let parts = [
-        ("type", given.event_type.as_ref().map(|name| text(name.as_str()))),
+        (
+            "type",
+            given.event_type.as_ref().map(|name| text(name.as_str())),
+        ),
         ("id", given.id.as_deref().map(text)),
         ("subject", given.subject.as_deref().map(text)),
         ("source", given.source.as_deref().map(text)),
         ("time", given.time.as_deref().map(text)),
         ("version", given.version.clone()),
     ];
-    parts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    parts
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 fn plain(given: &Given) -> String {
@@ -130,7 +160,11 @@ impl Tree {
         }
         // Members of an object that was put here as a whole stand beside those that were put one by one.
         let inner = whole.and_then(|whole| whole.trim().strip_prefix('{')?.strip_suffix('}'));
-        let mut pieces: Vec<String> = inner.filter(|inner| !inner.trim().is_empty()).map(str::to_owned).into_iter().collect();
+        let mut pieces: Vec<String> = inner
+            .filter(|inner| !inner.trim().is_empty())
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
         for (name, member) in &self.members {
             let mut piece = String::new();
             push_text(name, &mut piece);
@@ -143,7 +177,9 @@ impl Tree {
 fn timestamp_ms(time: Option<&str>) -> i64 {
     let arena = Bump::new();
     match time.map(|text| parse_text(text, &TIMESTAMPTZ, &arena)) {
-        Some(Ok(Value::TimestampTz(micros))) => (micros.div_euclid(1000)).saturating_add(DEFAULT_TIMESTAMP_MS),
+        Some(Ok(Value::TimestampTz(micros))) => {
+            (micros.div_euclid(1000)).saturating_add(DEFAULT_TIMESTAMP_MS)
+        }
         _ => DEFAULT_TIMESTAMP_MS,
     }
 }
@@ -159,6 +195,9 @@ mod tests {
         tree.put(&path("a.data"), "{\"n\": 1.500}".into());
         tree.put(&path("a.data.kind"), "\"x\"".into());
         tree.put(&path("t"), "1".into());
-        assert_eq!(tree.json(), r#"{"a": {"data": {"n": 1.500, "kind": "x"}}, "t": 1}"#);
+        assert_eq!(
+            tree.json(),
+            r#"{"a": {"data": {"n": 1.500, "kind": "x"}}, "t": 1}"#
+        );
     }
 }

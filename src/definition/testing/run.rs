@@ -60,9 +60,17 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
         }
     }
     for expected in &case.then {
-        let table = projection.tables.iter().position(|table| table.name == expected.table.text);
+        let table = projection
+            .tables
+            .iter()
+            .position(|table| table.name == expected.table.text);
         if let Some(table) = table {
-            failures.extend(compare::rows(&projection.tables[table], expected, &state.tables[table], case.line));
+            failures.extend(compare::rows(
+                &projection.tables[table],
+                expected,
+                &state.tables[table],
+                case.line,
+            ));
         }
     }
     TestResult { failures }
@@ -83,7 +91,9 @@ impl<'p> State<'p> {
         State {
             projection,
             folder: Folder::new(Arc::clone(projection), &shared, 0),
-            decoders: (0..projection.topics.len()).map(|topic| Decoder::new(projection, topic)).collect(),
+            decoders: (0..projection.topics.len())
+                .map(|topic| Decoder::new(projection, topic))
+                .collect(),
             tables: vec![Rows::new(); projection.tables.len()],
             next_offsets: BTreeMap::new(),
         }
@@ -94,7 +104,10 @@ impl<'p> State<'p> {
         let arena = Bump::new();
         let given = &case.given[index];
         let made = record(self.projection, given);
-        let offset = self.next_offsets.entry((made.topic, given.partition)).or_insert(0);
+        let offset = self
+            .next_offsets
+            .entry((made.topic, given.partition))
+            .or_insert(0);
         let headers: Vec<(&str, Option<&[u8]>)> = made
             .headers
             .iter()
@@ -110,15 +123,22 @@ impl<'p> State<'p> {
             headers: &headers,
         };
         *offset += 1;
-        let event = self.decoders[made.topic].decode(&record, &arena).map_err(|error| EventFailure::decode(0, error))?;
+        let event = self.decoders[made.topic]
+            .decode(&record, &arena)
+            .map_err(|error| EventFailure::decode(0, error))?;
         let events = [event];
         let batch = self.folder.plan(&events, &|_, partition| partition, &arena);
         for (table, rows) in self.tables.iter().enumerate() {
             let needs = self.folder.needs(table).rows;
             let wanted: Vec<Vec<u8>> = (0..needs.len()).map(|n| needs.key(n).to_owned()).collect();
             for cells in wanted.iter().filter_map(|key| rows.get(key)) {
-                let row = LoadedRow { cells: &mut cells.clone(), owner: None };
-                self.folder.supply(table, row).expect("a shared table has no owners");
+                let row = LoadedRow {
+                    cells: &mut cells.clone(),
+                    owner: None,
+                };
+                self.folder
+                    .supply(table, row)
+                    .expect("a shared table has no owners");
             }
         }
         self.folder.supply_missing_as_absent();
@@ -130,7 +150,10 @@ impl<'p> State<'p> {
         let changes = self.folder.changes();
         for (rows, changes) in self.tables.iter_mut().zip(&changes.tables) {
             for written in [&changes.inserts, &changes.updates] {
-                rows.extend((0..written.len()).map(|n| (written.key(n).to_owned(), written.cells(n).to_vec())));
+                rows.extend(
+                    (0..written.len())
+                        .map(|n| (written.key(n).to_owned(), written.cells(n).to_vec())),
+                );
             }
             for n in 0..changes.deletes.len() {
                 rows.remove(changes.deletes.key(n));

@@ -8,13 +8,14 @@
 mod number;
 mod plan;
 mod scan;
+mod simd;
 mod text;
 
 #[cfg(test)]
 mod tests;
 
 pub use plan::Plan;
-pub use text::unescape;
+pub use text::{plain_string, unescape};
 
 use crate::event::Member;
 use std::fmt;
@@ -115,10 +116,7 @@ pub fn extract<'a>(
     let mut scanner = scan::Scanner::new(text, plan, members);
     match scanner.document() {
         Ok(()) => Ok(scanner.watched()),
-        Err(fault) => Err(JsonError {
-            fault,
-            offset: scanner.offset(),
-        }),
+        Err(scan::Refused) => Err(error(&scanner)),
     }
 }
 
@@ -126,8 +124,14 @@ pub fn extract<'a>(
 pub fn elements<'a>(text: &'a str, mut each: impl FnMut(&'a str)) -> Result<bool, JsonError> {
     let plan = Plan::default();
     let mut scanner = scan::Scanner::new(text, &plan, &mut []);
-    scanner.elements(&mut each).map_err(|fault| JsonError {
-        fault,
-        offset: scanner.offset(),
-    })
+    match scanner.elements(&mut each) {
+        Ok(is_array) => Ok(is_array),
+        Err(scan::Refused) => Err(error(&scanner)),
+    }
+}
+
+#[cold]
+fn error(scanner: &scan::Scanner<'_, '_>) -> JsonError {
+    let (fault, offset) = scanner.fault();
+    JsonError { fault, offset }
 }

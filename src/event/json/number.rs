@@ -9,51 +9,56 @@ const MAX_WEIGHT: i64 = 131_071;
 /// An exponent at or beyond this is refused even for zero (`INT_MAX / 2` in `set_var_from_str`).
 const MAX_EXPONENT: i64 = 1_073_741_823;
 
-/// The end of the number that starts at `start`, or the fault and where it is.
+/// The end of the number that starts at `start`.
 #[inline]
-pub(super) fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, (Fault, usize)> {
+pub(super) fn end_of_number(bytes: &[u8], start: usize) -> Result<usize, Fault> {
     let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
-    let mut at = start;
-    if byte(at) == b'-' {
-        at += 1;
+    let whole = start + usize::from(byte(start) == b'-');
+    let mut at = end_of_digits(bytes, whole);
+    if at == whole || (at > whole + 1 && byte(whole) == b'0') {
+        return Err(Fault::Number);
     }
-    let digits_from = at;
-    while byte(at).is_ascii_digit() {
-        at += 1;
-    }
-    let whole_digits = at - digits_from;
-    if whole_digits == 0 || (whole_digits > 1 && byte(digits_from) == b'0') {
-        return Err((Fault::Number, start));
-    }
-    let mut has_exponent = false;
     if byte(at) == b'.' {
         let from = at + 1;
-        at = from;
-        while byte(at).is_ascii_digit() {
-            at += 1;
-        }
+        at = end_of_digits(bytes, from);
         if at == from {
-            return Err((Fault::Number, start));
+            return Err(Fault::Number);
         }
     }
+    if byte(at) | 0x20 == b'e' || at - start > MAX_SCALE as usize {
+        return end_of_unusual_number(bytes, start, at);
+    }
+    Ok(at)
+}
+
+/// A number with an exponent, which begins at `at`, or a very long one.
+#[cold]
+fn end_of_unusual_number(bytes: &[u8], start: usize, mut at: usize) -> Result<usize, Fault> {
+    let byte = |at: usize| bytes.get(at).copied().unwrap_or(0);
     if byte(at) | 0x20 == b'e' {
-        has_exponent = true;
         at += 1;
         if matches!(byte(at), b'+' | b'-') {
             at += 1;
         }
         let from = at;
-        while byte(at).is_ascii_digit() {
-            at += 1;
-        }
+        at = end_of_digits(bytes, from);
         if at == from {
-            return Err((Fault::Number, start));
+            return Err(Fault::Number);
         }
     }
-    if (has_exponent || at - start > MAX_SCALE as usize) && !in_range(&bytes[start..at]) {
-        return Err((Fault::NumberRange, start));
+    if in_range(&bytes[start..at]) {
+        Ok(at)
+    } else {
+        Err(Fault::NumberRange)
     }
-    Ok(at)
+}
+
+#[inline]
+fn end_of_digits(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b'0'..=b'9') = bytes.get(at) {
+        at += 1;
+    }
+    at
 }
 
 /// Whether `numeric_in` takes a well-formed number.

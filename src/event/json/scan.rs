@@ -1,36 +1,37 @@
 //! The pass over the text. Follows the trie recursively (no deeper than its paths are long) and everything else iteratively,
-//! so that hostile nesting costs no stack.
+//! so that hostile nesting costs no stack. Where it stands is passed from function to function, never stored: that keeps it in
+//! a register.
 
 use super::number::end_of_number;
-use super::plan::{Node, Plan, ROOT};
-use super::text::{end_of_string, unescape};
+use super::plan::{Found, Node, Plan, ROOT};
+use super::text::{end_of_string, next_interruption, unescape};
 use super::{Fault, MAX_DEPTH};
 use crate::event::Member;
 
 pub(super) struct Scanner<'a, 'p> {
     text: &'a str,
-    at: usize,
     depth: usize,
     plan: &'p Plan,
     members: &'p mut [Member<'a>],
     watched: bool,
+    fault: (Fault, usize),
 }
 
-/// What ended a container or follows in it.
-enum Next {
-    More,
-    Closed,
-}
+/// The text is refused; the scanner's `fault` says why.
+pub(super) struct Refused;
+
+/// Where the scan stands.
+type At = Result<usize, Refused>;
 
 impl<'a, 'p> Scanner<'a, 'p> {
     pub(super) fn new(text: &'a str, plan: &'p Plan, members: &'p mut [Member<'a>]) -> Self {
         Scanner {
             text,
-            at: 0,
             depth: 0,
             plan,
             members,
             watched: false,
+            fault: (Fault::Ended, 0),
         }
     }
 
@@ -38,56 +39,63 @@ impl<'a, 'p> Scanner<'a, 'p> {
         self.watched
     }
 
-    pub(super) fn offset(&self) -> usize {
-        self.at
+    pub(super) fn fault(&self) -> (Fault, usize) {
+        self.fault
     }
 
     /// One value and nothing behind it.
-    pub(super) fn document(&mut self) -> Result<(), Fault> {
-        self.whitespace();
-        self.value(ROOT)?;
-        self.end()
+    pub(super) fn document(&mut self) -> Result<(), Refused> {
+        let at = self.skip_whitespace(0);
+        let at = self.value(at, ROOT)?;
+        self.end(at)
     }
 
     /// Hands over each element of the array that the text is. False: it is something else.
-    pub(super) fn elements(&mut self, each: &mut dyn FnMut(&'a str)) -> Result<bool, Fault> {
-        self.whitespace();
-        if self.peek() != Some(b'[') {
+    pub(super) fn elements(&mut self, each: &mut dyn FnMut(&'a str)) -> Result<bool, Refused> {
+        let mut at = self.skip_whitespace(0);
+        if self.peek(at) != Some(b'[') {
             return Ok(false);
         }
-        let mut next = self.open(b']')?;
-        while let Next::More = next {
-            let start = self.at;
-            self.skip()?;
-            each(&self.text[start..self.at]);
-            next = self.comma_or(b']')?;
+        at = self.open(at)?;
+        if self.peek(at) == Some(b']') {
+            self.end(at + 1)?;
+            return Ok(true);
         }
-        self.end()?;
+        loop {
+            let end = self.skip(at)?;
+            each(&self.text[at..end]);
+            at = self.skip_whitespace(end);
+            match self.peek(at) {
+                Some(b',') => at = self.skip_whitespace(at + 1),
+                Some(b']') => break,
+                _ => return Err(self.refuse(Fault::ExpectedCommaOrBracket, at)),
+            }
+        }
+        self.end(at + 1)?;
         Ok(true)
     }
 
-    fn end(&mut self) -> Result<(), Fault> {
-        self.whitespace();
-        match self.peek() {
+    fn end(&mut self, at: usize) -> Result<(), Refused> {
+        let at = self.skip_whitespace(at);
+        match self.peek(at) {
             None => Ok(()),
-            Some(_) => Err(Fault::TrailingText),
+            Some(_) => Err(self.refuse(Fault::TrailingText, at)),
         }
     }
 
-    /// The value at `self.at`, which is `node` of the trie.
-    fn value(&mut self, node: u32) -> Result<(), Fault> {
+    /// Over the value at `at`, which is `node` of the trie.
+    fn value(&mut self, at: usize, node: u32) -> At {
         let plan: &'p Plan = self.plan;
         let node = plan.node(node);
         self.watched |= node.watched;
-        let start = self.at;
-        match self.peek() {
-            Some(b'{') if node.has_members() => self.object(node)?,
-            Some(b'[') if !node.elements.is_empty() => self.array(node)?,
-            _ => self.skip()?,
-        }
+        let end = match self.peek(at) {
+            Some(b'{') if node.has_members() => self.object(at, node)?,
+            Some(b'[') if !node.elements.is_empty() => self.array(at, node)?,
+            _ => self.skip(at)?,
+        };
         if !node.slots.is_empty() {
-            let raw = &self.text[start..self.at];
-            let member = if raw == "null" {
+            let raw = &self.text[at..end];
+            let member = if raw.as_bytes()[0] == b'n' {
                 Member::Missing
             } else {
                 Member::Json(raw)
@@ -96,70 +104,95 @@ impl<'a, 'p> Scanner<'a, 'p> {
                 self.members[slot as usize] = member;
             }
         }
-        Ok(())
+        Ok(end)
     }
 
-    fn object(&mut self, node: &'p Node) -> Result<(), Fault> {
+    fn object(&mut self, at: usize, node: &'p Node) -> At {
+        let mut at = self.open(at)?;
+        if self.peek(at) == Some(b'}') {
+            self.depth -= 1;
+            return Ok(at + 1);
+        }
         let mut seen = 0u64;
-        let mut next = self.open(b'}')?;
-        while let Next::More = next {
-            let child = self.name(Some(node))?;
-            match child {
-                None => self.skip()?,
-                Some((ordinal, child)) => {
+        let mut previous = None;
+        loop {
+            let end_of_name = self.string(at)?;
+            let child = self.child(node, at + 1, end_of_name - 1, previous);
+            at = self.colon(end_of_name)?;
+            at = match child {
+                None => self.skip(at)?,
+                Some(found) => {
                     // jsonb keeps the last of duplicate members: nothing may stay of an earlier one.
-                    let bit = 1u64.checked_shl(ordinal as u32).unwrap_or(0);
+                    let bit = 1u64.checked_shl(u32::from(found.ordinal)).unwrap_or(0);
                     if bit == 0 || seen & bit != 0 {
-                        self.clear_below(child);
+                        self.clear_below(found.node);
                     }
                     seen |= bit;
-                    self.value(child)?;
+                    previous = child;
+                    self.value(at, found.node)?
                 }
+            };
+            at = self.skip_whitespace(at);
+            match self.peek(at) {
+                Some(b',') => at = self.name_at(at + 1)?,
+                Some(b'}') => break,
+                _ => return Err(self.refuse(Fault::ExpectedCommaOrBrace, at)),
             }
-            next = self.comma_or(b'}')?;
         }
         self.depth -= 1;
-        Ok(())
+        Ok(at + 1)
     }
 
-    fn array(&mut self, node: &'p Node) -> Result<(), Fault> {
+    fn array(&mut self, at: usize, node: &'p Node) -> At {
         let len = if node.from_end {
-            let start = (self.at, self.depth);
-            let len = self.count_elements()?;
-            (self.at, self.depth) = start;
-            len
+            self.count_elements(at)?
         } else {
             0
         };
+        let mut at = self.open(at)?;
+        if self.peek(at) == Some(b']') {
+            self.depth -= 1;
+            return Ok(at + 1);
+        }
         let mut index = 0i64;
-        let mut next = self.open(b']')?;
-        while let Next::More = next {
-            let start = self.at;
-            let mut scanned = false;
+        loop {
+            let mut end = None;
             for &(wanted, child) in &node.elements {
                 if i64::from(wanted) == index || i64::from(wanted) == index - len {
-                    self.at = start;
-                    self.value(child)?;
-                    scanned = true;
+                    end = Some(self.value(at, child)?);
                 }
             }
-            if !scanned {
-                self.skip()?;
-            }
+            at = match end {
+                Some(end) => end,
+                None => self.skip(at)?,
+            };
             index += 1;
-            next = self.comma_or(b']')?;
+            at = self.skip_whitespace(at);
+            match self.peek(at) {
+                Some(b',') => at = self.skip_whitespace(at + 1),
+                Some(b']') => break,
+                _ => return Err(self.refuse(Fault::ExpectedCommaOrBracket, at)),
+            }
         }
         self.depth -= 1;
-        Ok(())
+        Ok(at + 1)
     }
 
-    fn count_elements(&mut self) -> Result<i64, Fault> {
+    fn count_elements(&mut self, at: usize) -> Result<i64, Refused> {
+        let mut counter = Scanner::new(&self.text[at..], self.plan, &mut []);
+        counter.depth = self.depth;
         let mut len = 0;
-        let mut next = self.open(b']')?;
-        while let Next::More = next {
-            self.skip()?;
-            len += 1;
-            next = self.comma_or(b']')?;
+        let end = counter.skip(0);
+        if end.is_err() {
+            let (fault, offset) = counter.fault;
+            return Err(self.refuse(fault, at + offset));
+        }
+        if let Ok(end) = end {
+            let array = &self.text[at..at + end];
+            let mut counter = Scanner::new(array, self.plan, &mut []);
+            counter.depth = self.depth;
+            // Checked just now, so it is an array.
+            counter.elements(&mut |_| len += 1)?;
         }
         Ok(len)
     }
@@ -171,173 +204,205 @@ impl<'a, 'p> Scanner<'a, 'p> {
         }
     }
 
-    /// Goes into the container at `self.at`, to its first name or element.
+    /// The child of `node` for the member name between its quotes.
+    #[inline(always)]
+    fn child(
+        &self,
+        node: &'p Node,
+        start: usize,
+        end: usize,
+        previous: Option<Found>,
+    ) -> Option<Found> {
+        let bytes = self.text.as_bytes();
+        let child = node.member(bytes, start, end, previous);
+        if child.is_none() {
+            return self.unescaped_child(node, start, end);
+        }
+        child
+    }
+
+    fn unescaped_child(&self, node: &'p Node, start: usize, end: usize) -> Option<Found> {
+        if next_interruption(self.text.as_bytes(), start) == end {
+            return None;
+        }
+        let mut name = String::with_capacity(end - start);
+        unescape(&self.text[start..end], |part| name.push_str(part));
+        node.member(name.as_bytes(), 0, name.len(), None)
+    }
+
+    /// Goes into the container at `at`, to its first name, its first element or its end.
     #[inline]
-    fn open(&mut self, close: u8) -> Result<Next, Fault> {
+    fn open(&mut self, at: usize) -> At {
         if self.depth == MAX_DEPTH {
-            return Err(Fault::TooDeep);
+            return Err(self.refuse(Fault::TooDeep, at));
         }
         self.depth += 1;
-        self.at += 1;
-        self.whitespace();
-        if self.peek() == Some(close) {
-            self.at += 1;
-            return Ok(Next::Closed);
-        }
-        Ok(Next::More)
+        Ok(self.skip_whitespace(at + 1))
     }
 
-    /// Behind a member's value or an element: over the comma to what follows, or out of the container.
+    /// Behind a comma in an object: to the name.
     #[inline]
-    fn comma_or(&mut self, close: u8) -> Result<Next, Fault> {
-        self.whitespace();
-        match self.peek() {
-            Some(b',') => {
-                self.at += 1;
-                self.whitespace();
-                Ok(Next::More)
-            }
-            Some(byte) if byte == close => {
-                self.at += 1;
-                Ok(Next::Closed)
-            }
-            None => Err(Fault::Ended),
-            Some(_) if close == b'}' => Err(Fault::ExpectedCommaOrBrace),
-            Some(_) => Err(Fault::ExpectedCommaOrBracket),
+    fn name_at(&mut self, at: usize) -> At {
+        let at = self.skip_whitespace(at);
+        match self.peek(at) {
+            Some(b'"') => Ok(at),
+            _ => Err(self.refuse(Fault::ExpectedName, at)),
         }
     }
 
-    /// A member's name and colon, up to its value. Looks the name up among the children of `node`.
+    /// Behind a name: over the colon to the value.
     #[inline]
-    fn name(&mut self, node: Option<&'p Node>) -> Result<Option<(usize, u32)>, Fault> {
-        match self.peek() {
-            Some(b'"') => {}
-            None => return Err(Fault::Ended),
-            Some(_) => return Err(Fault::ExpectedName),
-        }
-        let start = self.at + 1;
-        let escaped = self.string()?;
-        let end = self.at - 1;
-        let child = match node {
-            None => None,
-            Some(node) if !escaped => node.member(self.text.as_bytes(), start, end),
-            Some(node) => {
-                let mut name = String::with_capacity(end - start);
-                unescape(&self.text[start..end], |part| name.push_str(part));
-                node.member(name.as_bytes(), 0, name.len())
-            }
-        };
-        self.whitespace();
-        match self.peek() {
-            Some(b':') => self.at += 1,
-            None => return Err(Fault::Ended),
-            Some(_) => return Err(Fault::ExpectedColon),
-        }
-        self.whitespace();
-        Ok(child)
-    }
-
-    /// Over the string at `self.at`; whether it holds escapes.
-    #[inline]
-    fn string(&mut self) -> Result<bool, Fault> {
-        match end_of_string(self.text.as_bytes(), self.at + 1) {
-            Ok((end, escaped)) => {
-                self.at = end + 1;
-                Ok(escaped)
-            }
-            Err((fault, at)) => {
-                self.at = at;
-                Err(fault)
-            }
+    fn colon(&mut self, at: usize) -> At {
+        let at = self.skip_whitespace(at);
+        match self.peek(at) {
+            Some(b':') => Ok(self.skip_whitespace(at + 1)),
+            _ => Err(self.refuse(Fault::ExpectedColon, at)),
         }
     }
 
-    /// Over the value at `self.at`, checking it.
+    /// Over the string at `at`; where there is none, a name was expected.
     #[inline]
-    fn skip(&mut self) -> Result<(), Fault> {
-        match self.peek() {
-            Some(b'{' | b'[') => self.skip_container(),
-            _ => self.scalar(),
+    fn string(&mut self, at: usize) -> At {
+        if self.peek(at) != Some(b'"') {
+            return Err(self.refuse(Fault::ExpectedName, at));
+        }
+        let end = next_interruption(self.text.as_bytes(), at + 1);
+        if self.peek(end) == Some(b'"') {
+            return Ok(end + 1);
+        }
+        self.rest_of_string(end)
+    }
+
+    #[cold]
+    fn rest_of_string(&mut self, at: usize) -> At {
+        match end_of_string(self.text.as_bytes(), at) {
+            Ok(end) => Ok(end + 1),
+            Err((fault, at)) => Err(self.refuse(fault, at)),
+        }
+    }
+
+    /// Over the value at `at`, checking it.
+    #[inline]
+    fn skip(&mut self, at: usize) -> At {
+        match self.peek(at) {
+            Some(b'{' | b'[') => self.skip_container(at),
+            _ => self.scalar(at),
         }
     }
 
     #[inline]
-    fn scalar(&mut self) -> Result<(), Fault> {
-        match self.peek() {
-            Some(b'"') => self.string().map(|_| ()),
-            Some(b'-' | b'0'..=b'9') => match end_of_number(self.text.as_bytes(), self.at) {
-                Ok(end) => {
-                    self.at = end;
-                    Ok(())
-                }
-                Err((fault, at)) => {
-                    self.at = at;
-                    Err(fault)
-                }
+    fn scalar(&mut self, at: usize) -> At {
+        match self.peek(at) {
+            Some(b'"') => self.string(at),
+            Some(b'-' | b'0'..=b'9') => match end_of_number(self.text.as_bytes(), at) {
+                Ok(end) => Ok(end),
+                Err(fault) => Err(self.refuse(fault, at)),
             },
-            Some(b't') => self.word("true"),
-            Some(b'f') => self.word("false"),
-            Some(b'n') => self.word("null"),
-            None => Err(Fault::Ended),
-            Some(_) => Err(Fault::ExpectedValue),
+            Some(b't') => self.word(at, b"true"),
+            Some(b'f') => self.word(at, b"false"),
+            Some(b'n') => self.word(at, b"null"),
+            _ => Err(self.refuse(Fault::ExpectedValue, at)),
         }
     }
 
     #[inline]
-    fn word(&mut self, word: &str) -> Result<(), Fault> {
-        if self.text.as_bytes()[self.at..].starts_with(word.as_bytes()) {
-            self.at += word.len();
-            Ok(())
-        } else {
-            Err(Fault::ExpectedValue)
+    fn word(&mut self, at: usize, word: &[u8]) -> At {
+        let end = at + word.len();
+        if self.text.as_bytes().get(at..end) == Some(word) {
+            return Ok(end);
         }
+        Err(self.refuse(Fault::ExpectedValue, at))
     }
 
-    fn skip_container(&mut self) -> Result<(), Fault> {
+    fn skip_container(&mut self, start: usize) -> At {
         let floor = self.depth;
+        let mut at = start;
         // By depth: whether the open container is an object.
         let mut objects = [0u64; MAX_DEPTH.div_ceil(64)];
-        'value: loop {
-            match self.peek() {
+        loop {
+            at = match self.peek(at) {
                 Some(open @ (b'{' | b'[')) => {
                     let object = open == b'{';
-                    let next = self.open(if object { b'}' } else { b']' })?;
+                    let inside = self.open(at)?;
                     let (word, bit) = ((self.depth - 1) / 64, (self.depth - 1) % 64);
                     objects[word] = objects[word] & !(1 << bit) | u64::from(object) << bit;
-                    if let Next::More = next {
-                        if object {
-                            self.name(None)?;
+                    match self.peek(inside) {
+                        Some(b'}') if object => self.leave(inside),
+                        Some(b']') if !object => self.leave(inside),
+                        _ if object => {
+                            let end_of_name = self.string(inside)?;
+                            at = self.colon(end_of_name)?;
+                            continue;
                         }
-                        continue 'value;
+                        _ => {
+                            at = inside;
+                            continue;
+                        }
                     }
-                    self.depth -= 1;
                 }
-                _ => self.scalar()?,
-            }
+                _ => self.scalar(at)?,
+            };
             while self.depth > floor {
                 let object = objects[(self.depth - 1) / 64] >> ((self.depth - 1) % 64) & 1 == 1;
-                match self.comma_or(if object { b'}' } else { b']' })? {
-                    Next::More if object => {
-                        self.name(None)?;
-                        continue 'value;
+                at = self.skip_whitespace(at);
+                match self.peek(at) {
+                    Some(b',') if object => {
+                        let name = self.name_at(at + 1)?;
+                        let end_of_name = self.string(name)?;
+                        at = self.colon(end_of_name)?;
+                        break;
                     }
-                    Next::More => continue 'value,
-                    Next::Closed => self.depth -= 1,
+                    Some(b',') => {
+                        at = self.skip_whitespace(at + 1);
+                        break;
+                    }
+                    Some(b'}') if object => at = self.leave(at),
+                    Some(b']') if !object => at = self.leave(at),
+                    _ if object => return Err(self.refuse(Fault::ExpectedCommaOrBrace, at)),
+                    _ => return Err(self.refuse(Fault::ExpectedCommaOrBracket, at)),
                 }
             }
-            return Ok(());
+            if self.depth == floor {
+                return Ok(at);
+            }
         }
     }
 
+    /// Over the closing brace or bracket at `at`.
     #[inline(always)]
-    fn peek(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+    fn leave(&mut self, at: usize) -> usize {
+        self.depth -= 1;
+        at + 1
     }
 
     #[inline(always)]
-    fn whitespace(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+    fn peek(&self, at: usize) -> Option<u8> {
+        self.text.as_bytes().get(at).copied()
+    }
+
+    #[inline(always)]
+    fn skip_whitespace(&self, at: usize) -> usize {
+        match self.peek(at) {
+            Some(byte) if byte <= b' ' => self.skip_some_whitespace(at),
+            _ => at,
         }
+    }
+
+    fn skip_some_whitespace(&self, mut at: usize) -> usize {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek(at) {
+            at += 1;
+        }
+        at
+    }
+
+    #[cold]
+    fn refuse(&mut self, fault: Fault, at: usize) -> Refused {
+        let fault = if at >= self.text.len() {
+            Fault::Ended
+        } else {
+            fault
+        };
+        self.fault = (fault, at);
+        Refused
     }
 }

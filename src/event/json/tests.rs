@@ -289,7 +289,7 @@ fn walk<'v>(value: &'v Value, path: &[String]) -> Option<&'v Value> {
 
 fn random_value(rng: &mut SmallRng, depth: u32, out: &mut String) {
     let spaces = [" ", "\n", "", "", "", "", "\t\r "];
-    let mut space = |rng: &mut SmallRng, out: &mut String| {
+    let space = |rng: &mut SmallRng, out: &mut String| {
         out.push_str(spaces[rng.random_range(0..spaces.len())]);
     };
     space(rng, out);

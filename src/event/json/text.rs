@@ -1,50 +1,30 @@
 //! JSON strings: where one ends, and its text without escapes. PostgreSQL's rules for `\u`.
 
 use super::Fault;
+use super::simd::interruptions;
 
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// Marks, by its high bit, the first byte of `word` that ends or interrupts a run of plain string bytes: a quote, a
-/// backslash or a control character. Bytes above the first marked one may be marked wrongly.
-#[inline]
-fn interruptions(word: u64) -> u64 {
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = word ^ (ONES * b'"' as u64);
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (control | quote | backslash) & HIGHS
-}
-
-/// The offset of the closing quote of the string whose first byte is at `from`, and whether it holds escapes; or the fault
-/// and where it is.
-#[inline]
-pub(super) fn end_of_string(bytes: &[u8], from: usize) -> Result<(usize, bool), (Fault, usize)> {
-    let mut at = from;
-    let mut escaped = false;
+/// The offset of the closing quote of the string that goes on at `at`, or the fault and where it is.
+pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> Result<usize, (Fault, usize)> {
     loop {
         at = next_interruption(bytes, at);
         match bytes.get(at) {
-            Some(b'"') => return Ok((at, escaped)),
-            Some(b'\\') => {
-                escaped = true;
-                at = end_of_escape(bytes, at)?;
-            }
+            Some(b'"') => return Ok(at),
+            Some(b'\\') => at = end_of_escape(bytes, at)?,
             Some(_) => return Err((Fault::ControlCharacter, at)),
             None => return Err((Fault::Ended, at)),
         }
     }
 }
 
+/// The next byte that is a quote, a backslash or a control character, or the end.
 #[inline]
-fn next_interruption(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let marks = interruptions(u64::from_le_bytes(*chunk));
+pub(super) fn next_interruption(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+        let marks = interruptions(chunk);
         if marks != 0 {
-            return at + (marks.trailing_zeros() / 8) as usize;
+            return at + marks.trailing_zeros() as usize;
         }
-        at += 8;
+        at += 16;
     }
     while let Some(&byte) = bytes.get(at) {
         if byte == b'"' || byte == b'\\' || byte < 0x20 {
@@ -94,6 +74,16 @@ fn code_unit(bytes: &[u8], at: usize) -> Result<u32, (Fault, usize)> {
         }
     }
     Ok(unit)
+}
+
+/// The inside of the checked JSON string whose opening quote is at `start` of `text`, if it stands for itself.
+#[inline]
+pub fn plain_string(text: &str, start: usize) -> Option<&str> {
+    let end = next_interruption(text.as_bytes(), start + 1);
+    match text.as_bytes().get(end) {
+        Some(b'"') => text.get(start + 1..end),
+        _ => None,
+    }
 }
 
 /// Appends the text that the inside of a checked JSON string stands for.

@@ -131,11 +131,19 @@ impl Messages {
         })
     }
 
-    /// Frees one message; later ones move up.
-    pub fn remove(&mut self, index: usize) {
-        let gone = self.messages.remove(index);
-        // SAFETY: out of the list, so freed once.
-        unsafe { sys::rd_kafka_message_destroy(gone.as_ptr()) }
+    /// Frees the messages at these indexes (rising); later ones move up.
+    pub fn discard(&mut self, indexes: &[usize]) {
+        let mut gone = indexes.iter().copied().peekable();
+        let mut index = 0;
+        self.messages.retain(|message| {
+            let discard = gone.next_if_eq(&index).is_some();
+            index += 1;
+            if discard {
+                // SAFETY: leaves the list with this, so freed once.
+                unsafe { sys::rd_kafka_message_destroy(message.as_ptr()) }
+            }
+            !discard
+        });
     }
 
     pub fn clear(&mut self) {

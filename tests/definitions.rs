@@ -1,0 +1,279 @@
+//! Definitions as their authors meet them: each case of `tests/definitions/` is a definition and what `lint` says about it;
+//! samples and documented definitions are in order. Offline. `UPDATE_EXPECTED=1` writes what is said now.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use consolidator::definition::{self, Severity, commands, testing};
+
+#[test]
+fn every_case_gets_the_diagnostics_that_stand_beside_it() {
+    let mut wrong = Vec::new();
+    let cases = files("tests/definitions", "yaml");
+    assert!(cases.len() >= 40, "only {} cases", cases.len());
+    for case in cases {
+        let text = fs::read_to_string(&case).unwrap();
+        let name = case.file_name().unwrap().to_string_lossy();
+        let loaded = definition::load(&name, &text);
+        let errors = loaded
+            .diagnostics
+            .iter()
+            .any(|found| found.severity == Severity::Error);
+        assert_eq!(
+            loaded.projection.is_none(),
+            errors,
+            "{name}: a projection exactly if there is no error"
+        );
+        let said: String = loaded
+            .diagnostics
+            .iter()
+            .map(|found| found.render(false))
+            .collect();
+        let expected = case.with_extension("txt");
+        if std::env::var_os("UPDATE_EXPECTED").is_some() {
+            fs::write(&expected, &said).unwrap();
+        } else if fs::read_to_string(&expected).unwrap_or_default() != said {
+            wrong.push(format!("--- {} should say\n{said}", expected.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn samples_have_no_errors_and_pass_their_tests() {
+    for path in files("projections", "yaml") {
+        let name = path.display().to_string();
+        assert_in_order(&name, &fs::read_to_string(&path).unwrap());
+    }
+}
+
+#[test]
+fn documented_definitions_have_no_errors_and_pass_their_tests() {
+    for path in files("docs", "md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for (index, block) in text.split("```yaml\n").skip(1).enumerate() {
+            let block = block.split("```").next().unwrap();
+            if block.starts_with("projection:") {
+                assert_in_order(&format!("{} block {}", path.display(), index + 1), block);
+            }
+        }
+    }
+}
+
+fn assert_in_order(name: &str, text: &str) {
+    let loaded = definition::load(name, text);
+    let errors = loaded
+        .diagnostics
+        .iter()
+        .filter(|found| found.severity == Severity::Error);
+    let said: String = errors.map(|found| found.render(false)).collect();
+    assert!(said.is_empty(), "{said}");
+    let projection = Arc::new(loaded.projection.unwrap());
+    for case in &loaded.tests {
+        for failure in testing::run(&projection, case).failures {
+            panic!(
+                "{name}:{}: {}: {}\n{}",
+                failure.line, case.name, failure.message, failure.detail
+            );
+        }
+    }
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let entries = fs::read_dir(&folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> = entries
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn what_readers_see_besides_rows_needs_no_rebuild() {
+    let base = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n    columns:\n      n: bigint not null default 0\n    rules:\n      A:\n        set: n = n + data.n\n";
+    let fingerprint = |text: &str| {
+        let loaded = definition::load("p.yaml", text);
+        assert!(
+            loaded.projection.is_some(),
+            "{text}: {:?}",
+            loaded.diagnostics
+        );
+        loaded.projection.unwrap().fold_fingerprint
+    };
+    for same in [
+        base.replace(
+            "from: t",
+            "description: said\non_error: stop\nfrom: { topic: t, ignore: [B] }",
+        ),
+        base.replace("    key:\n", "    comment: said\n    key:\n"),
+        base.replace("id: text", "id: text = event.key   # spelt out"),
+        base.replace("set: n = n + data.n", "set: { n:   n  +  data.n }"),
+        format!(
+            "{base}    indexes:\n      - {{ columns: [n] }}\nviews:\n  v: select id from rows\n"
+        ),
+    ] {
+        assert_eq!(fingerprint(&same), fingerprint(base), "{same}");
+    }
+    for other in [
+        base.replace("from: t", "from: u"),
+        base.replace("from: t", "from: { topic: t, envelope: none }"),
+        base.replace("      A:", "      A, B:"),
+        base.replace("n + data.n", "n - data.n"),
+        base.replace("default 0", "default 1"),
+        base.replace("n: bigint not null", "n: bigint"),
+        base.replace("id: text", "id: text = data.id"),
+        base.replace("        set:", "        if_missing: skip\n        set:"),
+        base.replace("        set:", "        when: n > 1\n        set:"),
+    ] {
+        assert_ne!(fingerprint(&other), fingerprint(base), "{other}");
+    }
+}
+
+#[test]
+fn a_table_is_owned_if_every_rule_has_the_event_key_as_it_stands_in_its_key() {
+    let owned = |key: &str, rule_key: &str| {
+        let text = format!(
+            "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n{key}    columns:\n      n: bigint\n    rules:\n      A:\n        set: n = 1\n      B:\n{rule_key}        set: n = 2\n"
+        );
+        let loaded = definition::load("p.yaml", &text);
+        loaded.projection.expect("no errors").tables[0].owned
+    };
+    assert!(owned("      id: text\n", ""));
+    assert!(owned(
+        "      id: text = event.key\n      day: date = event.time::date\n",
+        ""
+    ));
+    assert!(!owned("      id: text = data.id\n", ""));
+    assert!(!owned("      id: text = event.key || 'x'\n", ""));
+    assert!(!owned("      id: text\n", "        key: id = data.other\n"));
+}
+
+#[test]
+fn a_failing_test_says_where_and_what_differs() {
+    let text = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n    columns:\n      n: bigint not null default 0\n    rules:\n      A:\n        set: n = n + data.n\ntests:\n  - name: wrong\n    given:\n      - { type: A, key: k, data: { n: 1 } }\n      - { type: A, key: l, data: { n: x } }\n      - { type: A, key: m, data: { n: 1 } }\n    fails: [1]\n    then:\n      rows:\n        - { id: k, n: 2 }\n        - { id: z }\n";
+    let loaded = definition::load("p.yaml", text);
+    let projection = Arc::new(loaded.projection.expect("no errors"));
+    let result = testing::run(&projection, &loaded.tests[0]);
+    let said: Vec<String> = result
+        .failures
+        .iter()
+        .map(|f| format!("{}: {}\n{}", f.line, f.message, f.detail))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "15: given event 1 should fail, and was applied\n",
+            "16: given event 2 failed: table rows, rule A (line 11), set n: invalid input syntax for type bigint: \"x\" (22P02)\n",
+            "21: table rows: the row differs (- expected, + actual)\n  id: k\n- n: 2\n+ n: 1\n",
+            "22: table rows: there is no such row\n- id: z\n",
+            "21: table rows: there is a row that no expected row describes\n+ id: m\n+ n: 1\n",
+        ]
+    );
+}
+
+#[test]
+fn a_name_belongs_to_one_file_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n    rules:\n      A: { delete: true }\n";
+    fs::write(folder.path().join("a.yaml"), text).unwrap();
+    fs::write(
+        folder.path().join("b.yaml"),
+        text.replace("projection: p", "projection: q"),
+    )
+    .unwrap();
+    fs::write(folder.path().join("c.yaml"), b"projection: \xff").unwrap();
+    let files = commands::load_files(&[folder.path().to_owned()]).unwrap();
+    let codes: Vec<Vec<&str>> = files
+        .iter()
+        .map(|file| {
+            let errors = file
+                .loaded
+                .diagnostics
+                .iter()
+                .filter(|found| found.severity == Severity::Error);
+            errors.map(|found| found.code).collect()
+        })
+        .collect();
+    assert_eq!(codes, [vec![], vec!["duplicate-name"], vec!["not-utf8"]]);
+    assert!(commands::load_files(&[folder.path().join("none.yaml")]).is_err());
+}
+
+#[test]
+fn hostile_files_are_refused_in_bounded_time() {
+    let head = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n";
+    let many = |line: &dyn Fn(usize) -> String| (0..).map(line).take(40_000).collect::<String>();
+    let columns = many(&|n| format!("      c{n}: bigint\n"));
+    let files = [
+        format!("{head}    columns:\n{columns}    rules:\n      A: {{ delete: true }}\n"),
+        format!(
+            "{head}    rules:\n      A:\n        set:\n{}",
+            many(&|n| format!("          x{n}: y\n"))
+        ),
+        format!(
+            "{head}    rules:\n{}",
+            many(&|n| format!("      A{n}: {{ st: y }}\n"))
+        ),
+        format!(
+            "{head}    rules:\n      A:\n        set: {}\n",
+            many(&|_| "a = 1,".to_owned())
+        ),
+        format!(
+            "{head}    rules:\n      A:\n        set: id = {}\n",
+            "(".repeat(500_000)
+        ),
+        format!(
+            "{head}    rules:\n      A:\n        when: {}\n",
+            "not ".repeat(200_000)
+        ),
+        format!(
+            "{head}    rules:\n      A:\n        set: \"{}\"\n",
+            "\\u0061 ".repeat(100_000)
+        ),
+        format!("projection: {}\n", "x".repeat(1_000_000)),
+        format!("{head}views:\n  v: select {}\n", "(".repeat(500_000)),
+        "{".repeat(500_000),
+        "a: [".repeat(200_000),
+        "- ".repeat(400_000),
+        "? ".repeat(400_000),
+    ];
+    for text in files {
+        let started = std::time::Instant::now();
+        let loaded = definition::load("hostile.yaml", &text);
+        assert!(loaded.projection.is_none());
+        assert!(loaded.diagnostics.len() <= 200);
+        let seconds = started.elapsed().as_secs_f32();
+        assert!(
+            seconds < 20.0,
+            "{seconds} s for {}",
+            &text[..120.min(text.len())]
+        );
+        eprintln!(
+            "{seconds:6.2} s  {:?}",
+            loaded.diagnostics[0]
+                .message
+                .chars()
+                .take(80)
+                .collect::<String>()
+        );
+    }
+}
+
+#[test]
+fn line_ends_of_windows_and_a_byte_order_mark_change_nothing() {
+    let text = "projection: p\nfrom: t\ntables:\n  rows:\n    key:\n      id: text\n    columns:\n      n: \"bigint\"\n    rules:\n      A:\n        set: |\n          n = 1 +\n            m\n";
+    let places = |text: &str| {
+        let found = definition::load("p.yaml", text).diagnostics;
+        found
+            .iter()
+            .map(|found| (found.code, found.line, found.column))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(places(text), [("unknown-column", 13, 13)]);
+    assert_eq!(places(&text.replace('\n', "\r\n")), places(text));
+    assert_eq!(places(&format!("\u{feff}{text}")), places(text));
+}

@@ -1,0 +1,153 @@
+//! PostgreSQL as the oracle of the fold language: generated expressions, as text that is not fully parenthesised, are
+//! evaluated here and there and compared, value or error, with their types.
+//!
+//! `CONSOLIDATOR_TEST_POSTGRES` gives the server (a UTF8 database of locale C.UTF-8); without it the test is skipped.
+//! `CONSOLIDATOR_TEST_EXPRESSIONS` says how many, `CONSOLIDATOR_TEST_SEED` repeats a run.
+
+#[path = "oracle/generate.rs"]
+mod generate;
+#[path = "oracle/postgres.rs"]
+mod postgres;
+#[path = "oracle/world.rs"]
+mod world;
+
+use consolidator::expression::{Names, Paths, Scope, compile};
+
+use generate::{Generator, Pair};
+use world::World;
+
+/// Expressions per statement sent to PostgreSQL.
+const CHUNK: usize = 500;
+
+/// What one side says about an expression and a row.
+#[derive(Debug, Clone, PartialEq)]
+enum Answer {
+    Value {
+        ty: String,
+        text: Option<String>,
+    },
+    Error {
+        state: String,
+        message: String,
+    },
+    /// Refused at load.
+    Refused {
+        code: String,
+        message: String,
+    },
+}
+
+#[test]
+fn generated_expressions_give_what_postgresql_gives() {
+    let Ok(url) = std::env::var("CONSOLIDATOR_TEST_POSTGRES") else {
+        eprintln!("skipped: CONSOLIDATOR_TEST_POSTGRES is not set");
+        return;
+    };
+    let setting = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    let count = setting("CONSOLIDATOR_TEST_EXPRESSIONS").unwrap_or(20_000) as usize;
+    let seed = setting("CONSOLIDATOR_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("seed {seed}, {count} expressions");
+    let mut generator = Generator::new(seed);
+    let world = World::new(&mut generator);
+    let mut oracle = postgres::Oracle::connect(&url, &world);
+    let mut tally = Tally::default();
+    let mut done = 0;
+    while done < count {
+        let pairs: Vec<(Pair, usize)> = (0..CHUNK)
+            .map(|_| (generator.expression(), generator.below(world.rows())))
+            .collect();
+        let theirs = oracle.ask(&pairs);
+        for ((pair, row), theirs) in pairs.iter().zip(theirs) {
+            tally.judge(pair, *row, ours(pair, *row, &world), theirs);
+        }
+        done += CHUNK;
+    }
+    tally.report(seed);
+}
+
+fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
+    let columns = world.columns();
+    let (mut data, mut headers) = (Paths::new(), Names::new());
+    let mut scope = Scope {
+        columns: &columns,
+        old: false,
+        item: None,
+        data: &mut data,
+        headers: &mut headers,
+    };
+    match compile(&pair.ours, &mut scope, None) {
+        Ok(program) => world.evaluate(&program, row, &data, &headers),
+        Err(problems) => Answer::Refused {
+            code: problems[0].code.to_owned(),
+            message: problems[0].message.clone(),
+        },
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    same_value: usize,
+    same_error: usize,
+    other_state: Vec<String>,
+    unsupported: std::collections::BTreeMap<String, usize>,
+    wrong: Vec<String>,
+}
+
+impl Tally {
+    fn judge(&mut self, pair: &Pair, row: usize, ours: Answer, theirs: Answer) {
+        let line = || {
+            format!(
+                "row {row}: {}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}",
+                pair.ours, pair.theirs
+            )
+        };
+        match (&ours, &theirs) {
+            (Answer::Value { ty, text }, Answer::Value { ty: their_type, text: their_text }) if text == their_text && (ty == their_type || their_type == "unknown") => {
+                self.same_value += 1;
+            }
+            // What the language leaves out: no value is not another value.
+            (Answer::Refused { code, message }, Answer::Value { .. })
+                if code.starts_with("unsupported") =>
+            {
+                *self.unsupported.entry(message.clone()).or_default() += 1;
+            }
+            (Answer::Error { state, message }, Answer::Value { .. }) if state == "0A000" => {
+                *self.unsupported.entry(message.clone()).or_default() += 1;
+            }
+            (Answer::Error { state, .. }, Answer::Error { state: other, .. }) => {
+                self.same_error += 1;
+                if state != other && state != "0A000" {
+                    self.other_state.push(line());
+                }
+            }
+            (Answer::Refused { .. }, Answer::Error { .. }) => self.same_error += 1,
+            _ => self.wrong.push(line()),
+        }
+    }
+
+    fn report(self, seed: u64) {
+        eprintln!(
+            "{} equal values, {} errors on both sides",
+            self.same_value, self.same_error
+        );
+        eprintln!("{} errors of another SQLSTATE", self.other_state.len());
+        let verbose = std::env::var("CONSOLIDATOR_TEST_VERBOSE").is_ok();
+        if verbose {
+            for (message, count) in &self.unsupported {
+                eprintln!("{count:6} unsupported: {message}");
+            }
+            for line in self.other_state.iter().take(20) {
+                eprintln!("{line}\n");
+            }
+        }
+        for line in self.wrong.iter().take(25) {
+            eprintln!("{line}\n");
+        }
+        assert!(
+            self.wrong.is_empty(),
+            "{} differ; repeat with CONSOLIDATOR_TEST_SEED={seed}",
+            self.wrong.len()
+        );
+        assert!(self.same_value > 0, "no expression had a value");
+    }
+}
