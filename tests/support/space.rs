@@ -13,11 +13,14 @@ use tempfile::TempDir;
 use super::database::Database;
 use super::kafka::KafkaServer;
 use super::wait::wait_until;
-use super::worker::{Worker, run_command};
+use super::worker::{Worker, run_command, tail};
 use super::{kafka, postgres_url, run_dir};
 
 /// Held shared by tests that only want to be right, alone by those that measure time.
 static MACHINE: RwLock<()> = RwLock::new(());
+
+/// How many lines of each worker's log a failed test shows.
+const LINES_SHOWN: usize = 60;
 
 /// One test's place in the world.
 pub struct Space {
@@ -195,6 +198,16 @@ impl Space {
         }
     }
 
+    fn show_logs(&self) {
+        let files = fs::read_dir(self.dir()).into_iter().flatten().flatten();
+        let mut logs: Vec<PathBuf> = files.map(|file| file.path()).collect();
+        logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        logs.sort();
+        for log in logs {
+            eprintln!("--- end of {} ---\n{}", log.display(), tail(&log, LINES_SHOWN));
+        }
+    }
+
     /// Writes the settings for one process and gives the file's path.
     pub fn write_settings(&self, name: &str) -> String {
         let file = self.dir().join(format!("{name}.settings.yaml"));
@@ -225,5 +238,14 @@ impl Space {
         }
         lines.extend(settings.more.iter().cloned());
         lines.join("\n") + "\n"
+    }
+}
+
+impl Drop for Space {
+    /// A test that fails shows what its workers said, those that are gone too.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_logs();
+        }
     }
 }

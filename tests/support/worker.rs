@@ -12,10 +12,7 @@ use super::wait::wait_until;
 
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_consolidator");
-/// How many lines of a worker's log a failed test shows.
-const LINES_SHOWN: usize = 60;
-
-/// A running worker. Killed when dropped; a test that fails shows the end of its log.
+/// A running worker. Killed when dropped.
 pub struct Worker {
     pub name: String,
     process: ServerProcess,
@@ -113,15 +110,6 @@ impl Worker {
         let fields = after_name.split_whitespace().skip(11).take(2);
         let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
         Duration::from_millis(ticks * 10)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let log = tail(&self.log_file, LINES_SHOWN);
-            eprintln!("--- end of the log of {} ---\n{log}", self.name);
-        }
     }
 }
 
