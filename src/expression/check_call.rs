@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::ast::Expr;
-use super::catalog::{Name, catalog, category};
+use super::catalog::{Name, catalog, category, type_of};
 use super::check::{Checker, catalog_name, shown_type};
 use super::problem::{Problem, closest};
 use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
@@ -13,6 +13,11 @@ impl Checker<'_, '_> {
     pub fn call(&mut self, name: &str, name_span: Range<usize>, arguments: &[Expr], span: Range<usize>) -> Option<Node> {
         if let Some(problem) = refused(name, &name_span) {
             return self.report(problem);
+        }
+        // A function named as a type, with one argument, is its cast (`func_get_detail`).
+        let is_keyword = matches!(name, "numeric" | "varchar" | "time" | "timestamp" | "interval");
+        if let ([of], Some(ty), false) = (arguments, type_of(name), is_keyword) {
+            return self.cast(of, ty, span);
         }
         if catalog().functions(name).is_empty() {
             let problem = Problem::new(name_span, "unknown-function", format!("unknown function `{name}`"));

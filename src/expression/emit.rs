@@ -67,7 +67,8 @@ impl Compiler {
                 | Op::JumpIfFalse { target, .. }
                 | Op::JumpIfTrue { target, .. }
                 | Op::JumpUnlessTrue { target, .. }
-                | Op::JumpIfPresent { target, .. } => *target = here,
+                | Op::JumpIfPresent { target, .. }
+                | Op::JumpIfNull { target, .. } => *target = here,
                 other => unreachable!("not a jump: {other:?}"),
             }
         }
@@ -137,8 +138,12 @@ impl Compiler {
                 self.emit(Op::Nullif { native: equal.native, at });
             }
             Kind::UntypedNullif(left, right) | Kind::Subscript(left, right) => {
-                self.pair(left, right, at)?;
+                // The index of a null array is not looked at.
+                self.node(left, at)?;
+                let end = self.emit(Op::JumpIfNull { at, target: 0 });
+                self.node(right, at + 1)?;
                 self.emit(Op::Subscript { at });
+                self.land(&[end]);
             }
             Kind::Coalesce(list) => self.coalesce(list, at)?,
             Kind::Extreme { greatest, of } => {

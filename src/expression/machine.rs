@@ -167,6 +167,11 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                     next = target as usize;
                 }
             }
+            Op::JumpIfNull { at, target } => {
+                if matches!(r[usize::from(at)], Value::Null) {
+                    next = target as usize;
+                }
+            }
             Op::JumpIfPresent { at, target } => {
                 if !matches!(r[usize::from(at)], Value::Null) {
                     next = target as usize;

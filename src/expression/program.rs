@@ -125,4 +125,5 @@ pub(super) enum Op {
     JumpIfTrue { at: Register, target: u32 },
     JumpUnlessTrue { at: Register, target: u32 },
     JumpIfPresent { at: Register, target: u32 },
+    JumpIfNull { at: Register, target: u32 },
 }

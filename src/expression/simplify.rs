@@ -29,6 +29,9 @@ pub(super) fn simplify(node: Node) -> Simplified {
         | Kind::Operand => Ok(with(kind)),
         Kind::Cast { of, from, to, explicit } => {
             let of = one(of)?;
+            if of.constant().is_some_and(Cell::is_null) {
+                return Ok(with(Kind::Constant(Cell::NULL)));
+            }
             let known = of.constant().is_some() && is_immutable_cast(from, to);
             compute_if(known, with(Kind::Cast { of, from, to, explicit }))
         }
@@ -57,6 +60,11 @@ pub(super) fn simplify(node: Node) -> Simplified {
         }
         Kind::Nullif { equal, left, right } => {
             let (left, right) = (one(left)?, one(right)?);
+            // Null equals nothing.
+            let is_null = |node: &Node| node.constant().is_some_and(Cell::is_null);
+            if is_null(&left) || is_null(&right) {
+                return Ok(*left);
+            }
             whole(with(Kind::Nullif { equal, left, right }))
         }
         Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
@@ -102,6 +110,7 @@ fn compute_if(known: bool, node: Node) -> Simplified {
     };
     match evaluate_constant(&program) {
         Ok(cell) => Ok(Node::new(Kind::Constant(cell), node.ty, node.span)),
+        Err(error) if error.sqlstate() == "0A000" => Err(Problem::new(node.span, "unsupported", error.message())),
         Err(error) => Err(Problem::new(node.span, "always-fails", error.message()).with_hint("this part is constant, and its value is an error")),
     }
 }
