@@ -110,7 +110,7 @@ pub fn add<'a>(left: Value<'a>, right: Value<'a>, arena: &'a Bump) -> Outcome<'a
         (Value::Time(a), Value::Interval(b)) | (Value::Interval(b), Value::Time(a)) => {
             Value::Time(interval::time_add(a, b))
         }
-        (Value::Interval(a), Value::Interval(b)) => Value::Interval(a.add(b)?),
+        (Value::Interval(a), Value::Interval(b)) => Value::Interval(a.plus(b)?),
         _ => return Err(no_operator(left, "+", right)),
     })
 }
@@ -149,7 +149,7 @@ pub fn subtract<'a>(left: Value<'a>, right: Value<'a>, arena: &'a Bump) -> Outco
             micros: a - b,
         }),
         (Value::Time(a), Value::Interval(b)) => Value::Time(interval::time_subtract(a, b)),
-        (Value::Interval(a), Value::Interval(b)) => Value::Interval(a.subtract(b)?),
+        (Value::Interval(a), Value::Interval(b)) => Value::Interval(a.minus(b)?),
         _ => return Err(no_operator(left, "-", right)),
     })
 }

@@ -1,151 +1,105 @@
 //! PostgreSQL's codes (`pg_proc.prosrc`) to the functions that compute them. A code without one is refused at load.
 //! Knows nothing of types and names: the checker has chosen the code and cast the arguments.
 
-use bumpalo::Bump;
-use md5::{Digest as _, Md5};
 
 use super::arithmetic;
-use super::cast;
+use super::builtin_array;
+use super::builtin_jsonb;
+use super::builtin_text;
+use super::builtin_time;
 use super::compare::{compare, equal};
 use super::error::EvalError;
+use super::numeric::Numeric;
 use super::typed::Native;
 use super::value::Value;
 
-type Outcome<'a> = Result<Value<'a>, EvalError>;
+pub(super) type Outcome<'a> = Result<Value<'a>, EvalError>;
 
 /// The code behind an operator or function.
 pub(super) fn native(code: &str) -> Option<Native> {
-    operator(code).or_else(|| text_function(code))
+    comparison(code)
+        .or_else(|| arithmetic_code(code))
+        .or_else(|| number_code(code))
+        .or_else(|| builtin_text::native(code))
+        .or_else(|| builtin_time::native(code))
+        .or_else(|| builtin_jsonb::native(code))
+        .or_else(|| builtin_array::native(code))
 }
 
 /// Makes a [`Native`] of an expression over the arguments `a` and the arena.
-macro_rules! native {
+macro_rules! code {
     (|$a:ident, $arena:ident| $body:expr) => {{
-        fn function<'a>($a: &[Value<'a>], $arena: &'a Bump) -> Outcome<'a> {
-            let _ = $arena;
+        fn function<'a>($a: &[$crate::expression::value::Value<'a>], $arena: &'a bumpalo::Bump) -> $crate::expression::builtin::Outcome<'a> {
+            let _ = ($a, $arena);
             $body
         }
-        Some(function as Native)
+        Some(function as $crate::expression::typed::Native)
     }};
+}
+
+pub(super) use code;
+
+// The checker has cast every argument to the type that the code takes, and strict codes see no null.
+
+pub(super) fn text<'a>(value: Value<'a>) -> &'a str {
+    match value {
+        Value::Text(text) | Value::Jsonb(text) => text,
+        _ => "",
+    }
+}
+
+pub(super) fn integer(value: Value<'_>) -> i32 {
+    match value {
+        Value::Int32(value) => value,
+        _ => 0,
+    }
+}
+
+pub(super) fn double(value: Value<'_>) -> f64 {
+    match value {
+        Value::Float64(value) => value,
+        _ => f64::NAN,
+    }
+}
+
+pub(super) fn numeric<'a>(value: Value<'a>) -> Numeric<'a> {
+    match value {
+        Value::Numeric(value) => value,
+        _ => Numeric::NaN,
+    }
 }
 
 macro_rules! comparison {
     ($test:ident) => {
-        native!(|a, arena| Ok(Value::Bool(compare(a[0], a[1]).$test())))
+        code!(|a, arena| Ok(Value::Bool(compare(a[0], a[1]).$test())))
     };
 }
 
 /// Types whose codes are named `<type><suffix>` and that one function over values serves.
 const COMPARED: &[&str] = &[
-    "int2",
-    "int4",
-    "int8",
-    "int24",
-    "int28",
-    "int42",
-    "int48",
-    "int82",
-    "int84",
-    "float4",
-    "float8",
-    "float48",
-    "float84",
-    "numeric_",
-    "text",
-    "text_",
-    "bool",
-    "uuid_",
-    "date_",
-    "time_",
-    "timestamp_",
-    "interval_",
-    "jsonb_",
-    "bytea",
-    "array_",
+    "int2", "int4", "int8", "int24", "int28", "int42", "int48", "int82", "int84", "float4", "float8", "float48", "float84", "numeric_", "text", "text_", "bool",
+    "uuid_", "date_", "time_", "timestamp_", "interval_", "jsonb_", "bytea", "array_",
 ];
 
-fn operator(code: &str) -> Option<Native> {
-    if let Some(native) = comparison(code) {
-        return Some(native);
-    }
+fn arithmetic_code(code: &str) -> Option<Native> {
     match code {
-        "int2pl"
-        | "int4pl"
-        | "int8pl"
-        | "int24pl"
-        | "int28pl"
-        | "int42pl"
-        | "int48pl"
-        | "int82pl"
-        | "int84pl"
-        | "float4pl"
-        | "float8pl"
-        | "float48pl"
-        | "float84pl"
-        | "numeric_add"
-        | "interval_pl"
-        | "date_pli"
-        | "date_pl_interval"
-        | "timestamp_pl_interval"
-        | "timestamptz_pl_interval"
-        | "time_pl_interval"
-        | "datetime_pl"
-        | "integer_pl_date/sql/int4_date"
-        | "interval_pl_date/sql/interval_date"
-        | "interval_pl_time/sql/interval_time"
-        | "interval_pl_timestamp/sql/interval_timestamp"
-        | "interval_pl_timestamptz/sql/interval_timestamptz"
-        | "timedate_pl/sql/time_date" => {
-            native!(|a, arena| arithmetic::add(a[0], a[1], arena))
+        "int2pl" | "int4pl" | "int8pl" | "int24pl" | "int28pl" | "int42pl" | "int48pl" | "int82pl" | "int84pl" | "float4pl" | "float8pl" | "float48pl"
+        | "float84pl" | "numeric_add" | "interval_pl" | "date_pli" | "date_pl_interval" | "timestamp_pl_interval" | "timestamptz_pl_interval"
+        | "time_pl_interval" | "datetime_pl" | "integer_pl_date/sql/int4_date" | "interval_pl_date/sql/interval_date" | "interval_pl_time/sql/interval_time"
+        | "interval_pl_timestamp/sql/interval_timestamp" | "interval_pl_timestamptz/sql/interval_timestamptz" | "timedate_pl/sql/time_date" => {
+            code!(|a, arena| arithmetic::add(a[0], a[1], arena))
         }
-        "int2mi"
-        | "int4mi"
-        | "int8mi"
-        | "int24mi"
-        | "int28mi"
-        | "int42mi"
-        | "int48mi"
-        | "int82mi"
-        | "int84mi"
-        | "float4mi"
-        | "float8mi"
-        | "float48mi"
-        | "float84mi"
-        | "numeric_sub"
-        | "interval_mi"
-        | "date_mi"
-        | "date_mii"
-        | "date_mi_interval"
-        | "timestamp_mi"
-        | "timestamp_mi_interval"
-        | "timestamptz_mi_interval"
-        | "time_mi_time"
-        | "time_mi_interval" => native!(|a, arena| arithmetic::subtract(a[0], a[1], arena)),
-        "int2mul" | "int4mul" | "int8mul" | "int24mul" | "int28mul" | "int42mul" | "int48mul"
-        | "int82mul" | "int84mul" | "float4mul" | "float8mul" | "float48mul" | "float84mul"
-        | "numeric_mul" | "interval_mul" | "mul_d_interval" => {
-            native!(|a, arena| arithmetic::multiply(a[0], a[1], arena))
-        }
-        "int2div" | "int4div" | "int8div" | "int24div" | "int28div" | "int42div" | "int48div"
-        | "int82div" | "int84div" | "float4div" | "float8div" | "float48div" | "float84div"
-        | "numeric_div" | "interval_div" => {
-            native!(|a, arena| arithmetic::divide(a[0], a[1], arena))
-        }
-        "int2mod" | "int4mod" | "int8mod" | "numeric_mod" => {
-            native!(|a, arena| arithmetic::modulo(a[0], a[1], arena))
-        }
-        "int2um" | "int4um" | "int8um" | "float4um" | "float8um" | "numeric_uminus"
-        | "interval_um" => native!(|a, arena| arithmetic::negate(a[0], arena)),
-        "int2up" | "int4up" | "int8up" | "float4up" | "float8up" | "numeric_uplus" => {
-            native!(|a, arena| Ok(a[0]))
-        }
-        "int2abs" | "int4abs" | "int8abs" | "float4abs" | "float8abs" | "numeric_abs" => {
-            native!(|a, arena| arithmetic::absolute(a[0], arena))
-        }
-        "textcat" => native!(|a, arena| concat(a, arena)),
-        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => {
-            native!(|a, arena| concat(a, arena))
-        }
+        "int2mi" | "int4mi" | "int8mi" | "int24mi" | "int28mi" | "int42mi" | "int48mi" | "int82mi" | "int84mi" | "float4mi" | "float8mi" | "float48mi"
+        | "float84mi" | "numeric_sub" | "interval_mi" | "date_mi" | "date_mii" | "date_mi_interval" | "timestamp_mi" | "timestamp_mi_interval"
+        | "timestamptz_mi_interval" | "time_mi_time" | "time_mi_interval" => code!(|a, arena| arithmetic::subtract(a[0], a[1], arena)),
+        "int2mul" | "int4mul" | "int8mul" | "int24mul" | "int28mul" | "int42mul" | "int48mul" | "int82mul" | "int84mul" | "float4mul" | "float8mul"
+        | "float48mul" | "float84mul" | "numeric_mul" | "interval_mul" | "mul_d_interval" => code!(|a, arena| arithmetic::multiply(a[0], a[1], arena)),
+        "int2div" | "int4div" | "int8div" | "int24div" | "int28div" | "int42div" | "int48div" | "int82div" | "int84div" | "float4div" | "float8div"
+        | "float48div" | "float84div" | "numeric_div" | "interval_div" => code!(|a, arena| arithmetic::divide(a[0], a[1], arena)),
+        "int2mod" | "int4mod" | "int8mod" | "numeric_mod" => code!(|a, arena| arithmetic::modulo(a[0], a[1], arena)),
+        "int2um" | "int4um" | "int8um" | "float4um" | "float8um" | "numeric_uminus" | "interval_um" => code!(|a, arena| arithmetic::negate(a[0], arena)),
+        "int2up" | "int4up" | "int8up" | "float4up" | "float8up" | "numeric_uplus" => code!(|a, arena| Ok(a[0])),
+        "int2abs" | "int4abs" | "int8abs" | "float4abs" | "float8abs" | "numeric_abs" => code!(|a, arena| arithmetic::absolute(a[0], arena)),
         _ => None,
     }
 }
@@ -154,9 +108,7 @@ fn comparison(code: &str) -> Option<Native> {
     // `date_lt_timestamp`, `timestamptz_eq_date`, …
     if let Some((left, rest)) = code.split_once('_')
         && let Some((test, right)) = rest.split_once('_')
-        && [left, right]
-            .iter()
-            .all(|side| matches!(*side, "date" | "timestamp" | "timestamptz"))
+        && [left, right].iter().all(|side| matches!(*side, "date" | "timestamp" | "timestamptz"))
     {
         return test_of(test);
     }
@@ -174,8 +126,8 @@ fn comparison(code: &str) -> Option<Native> {
 
 fn test_of(test: &str) -> Option<Native> {
     match test {
-        "eq" => native!(|a, arena| Ok(Value::Bool(equal(a[0], a[1])))),
-        "ne" => native!(|a, arena| Ok(Value::Bool(!equal(a[0], a[1])))),
+        "eq" => code!(|a, arena| Ok(Value::Bool(equal(a[0], a[1])))),
+        "ne" => code!(|a, arena| Ok(Value::Bool(!equal(a[0], a[1])))),
         "lt" => comparison!(is_lt),
         "le" => comparison!(is_le),
         "gt" => comparison!(is_gt),
@@ -184,35 +136,49 @@ fn test_of(test: &str) -> Option<Native> {
     }
 }
 
-fn concat<'a>(values: &[Value<'a>], arena: &'a Bump) -> Outcome<'a> {
-    let mut out = bumpalo::collections::String::new_in(arena);
-    for value in values {
-        match cast::to_text(*value, arena) {
-            Some(text) => out.push_str(text),
-            None => return Ok(Value::Null),
-        }
+fn number_code(code: &str) -> Option<Native> {
+    match code {
+        "dround" | "round/sql/numeric" => code!(|a, arena| arithmetic::round(a[0], arena)),
+        "dtrunc" | "trunc/sql/numeric" => code!(|a, arena| arithmetic::truncate(a[0], arena)),
+        "dfloor" | "numeric_floor" => code!(|a, arena| arithmetic::floor(a[0], arena)),
+        "dceil" | "numeric_ceil" => code!(|a, arena| arithmetic::ceil(a[0], arena)),
+        "dsign" | "numeric_sign" => code!(|a, arena| Ok(arithmetic::sign(a[0]))),
+        "dsqrt" => code!(|a, arena| Ok(Value::Float64(arithmetic::square_root(double(a[0]))?))),
+        "numeric_round" => code!(|a, arena| arithmetic::round_to(numeric(a[0]), integer(a[1]), arena)),
+        "numeric_trunc" => code!(|a, arena| arithmetic::truncate_to(numeric(a[0]), integer(a[1]), arena)),
+        "numeric_div_trunc" => code!(|a, arena| arithmetic::whole_quotient(a[0], a[1], arena)),
+        "numeric_scale" => code!(|a, arena| Ok(numeric(a[0]).scale().map_or(Value::Null, |scale| Value::Int32(scale as i32)))),
+        "pg_num_nulls" => code!(|a, arena| Ok(Value::Int32(nulls(a)))),
+        "pg_num_nonnulls" => code!(|a, arena| Ok(Value::Int32(a.len() as i32 - nulls(a)))),
+        _ => bits(code),
     }
-    Ok(Value::Text(out.into_bump_str()))
 }
 
-fn text_function(code: &str) -> Option<Native> {
+fn nulls(values: &[Value<'_>]) -> i32 {
+    values.iter().filter(|v| matches!(v, Value::Null)).count() as i32
+}
+
+fn bits(code: &str) -> Option<Native> {
+    macro_rules! bits {
+        ($operator:tt) => {
+            code!(|a, arena| Ok(match (a[0], a[1]) {
+                (Value::Int16(a), Value::Int16(b)) => Value::Int16(a $operator b),
+                (Value::Int32(a), Value::Int32(b)) => Value::Int32(a $operator b),
+                (Value::Int64(a), Value::Int64(b)) => Value::Int64(a $operator b),
+                _ => Value::Null,
+            }))
+        };
+    }
     match code {
-        "md5_text" => native!(|a, arena| Ok(md5(a[0], arena))),
+        "int2and" | "int4and" | "int8and" => bits!(&),
+        "int2or" | "int4or" | "int8or" => bits!(|),
+        "int2xor" | "int4xor" | "int8xor" => bits!(^),
+        "int2not" | "int4not" | "int8not" => code!(|a, arena| Ok(match a[0] {
+            Value::Int16(v) => Value::Int16(!v),
+            Value::Int32(v) => Value::Int32(!v),
+            Value::Int64(v) => Value::Int64(!v),
+            _ => Value::Null,
+        })),
         _ => None,
     }
-}
-
-fn md5<'a>(value: Value<'a>, arena: &'a Bump) -> Value<'a> {
-    let bytes = match value {
-        Value::Text(text) => text.as_bytes(),
-        Value::Bytea(bytes) => bytes,
-        _ => return Value::Null,
-    };
-    let mut out = bumpalo::collections::String::with_capacity_in(32, arena);
-    for byte in Md5::digest(bytes) {
-        for digit in [byte >> 4, byte & 15] {
-            out.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    Value::Text(out.into_bump_str())
 }

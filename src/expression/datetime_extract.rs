@@ -75,11 +75,17 @@ enum Part {
 
 /// `extract(field from value)`: numeric, with PostgreSQL 15's scales.
 pub fn extract<'a>(field: &str, value: Value<'a>, arena: &'a Bump) -> Result<Value<'a>, EvalError> {
-    let Some(part) = part(field, value, false)? else {
+    let Some(part) = part(field, value)? else {
         return Ok(Value::Null);
     };
     Ok(Value::Numeric(match part {
         Part::Whole(v) => Numeric::from_integer(v, arena),
+        // Beyond 64 bits PostgreSQL divides, which keeps fewer digits.
+        Part::Scaled(v, 6) if v > i128::from(i64::MAX) && !matches!(value, Value::Interval(_)) => {
+            Numeric::from_i128(v, 0, arena)
+                .divide(Numeric::from_integer(MICROS_PER_SECOND, arena), arena)?
+                .round(6, arena)?
+        }
         Part::Scaled(v, scale) => Numeric::from_i128(v, scale, arena),
         Part::Julian(day, micros) => {
             let fraction = Numeric::from_integer(micros, arena)
@@ -99,7 +105,7 @@ pub fn date_part<'a>(field: &str, value: Value<'a>) -> Result<Value<'a>, EvalErr
         Value::Date(date) => Value::Timestamp(date_to_timestamp(date)?),
         other => other,
     };
-    let Some(part) = part(field, value, true)? else {
+    let Some(part) = part(field, value)? else {
         return Ok(Value::Null);
     };
     Ok(Value::Float64(match part {
@@ -136,7 +142,7 @@ fn seconds_part(micros: i128, field: &str, value: Value<'_>) -> f64 {
 }
 
 /// `None` for null.
-fn part(field: &str, value: Value<'_>, double: bool) -> Result<Option<Part>, EvalError> {
+fn part(field: &str, value: Value<'_>) -> Result<Option<Part>, EvalError> {
     let type_name = match value {
         Value::Null => return Ok(None),
         Value::Date(_) => "date",
@@ -165,15 +171,12 @@ fn part(field: &str, value: Value<'_>, double: bool) -> Result<Option<Part>, Eva
         Value::Interval(v) => interval_field(found, v),
         _ => None,
     };
-    // Whole milliseconds and the like keep their scale as numeric; as double there is no difference.
-    match part {
-        Some(Part::Scaled(v, 3)) if !double => Ok(Some(Part::Scaled(v, 3))),
-        Some(part) => Ok(Some(part)),
-        None => Err(EvalError::new(
+    part.map(Some).ok_or_else(|| {
+        EvalError::new(
             "0A000",
             format!("unit \"{field}\" not supported for type {type_name}"),
-        )),
-    }
+        )
+    })
 }
 
 fn infinite(field: Field, positive: bool) -> Part {

@@ -354,25 +354,26 @@ fn guess_digit(u: &[u32], v: &[u32]) -> u64 {
 
 /// `u -= v · digit`, corrected if the digit was one too high; gives the digit that holds.
 fn subtract_product(u: &mut [u32], v: &[u32], digit: u64) -> u32 {
+    let limb = |at: usize| v.get(at).map_or(0, |limb| u64::from(*limb));
     let mut borrow = 0_i64;
     let mut carry = 0_u64;
-    for at in 0..u.len() {
-        let product = v.get(at).map_or(0, |limb| u64::from(*limb)) * digit + carry;
+    for (at, slot) in u.iter_mut().enumerate() {
+        let product = limb(at) * digit + carry;
         carry = product / BASE;
-        let mut difference = i64::from(u[at]) - (product % BASE) as i64 - borrow;
+        let mut difference = i64::from(*slot) - (product % BASE) as i64 - borrow;
         borrow = i64::from(difference < 0);
         if difference < 0 {
             difference += BASE as i64;
         }
-        u[at] = difference as u32;
+        *slot = difference as u32;
     }
     if borrow == 0 {
         return digit as u32;
     }
     let mut carry = 0_u64;
-    for at in 0..u.len() {
-        let sum = u64::from(u[at]) + v.get(at).map_or(0, |limb| u64::from(*limb)) + carry;
-        u[at] = (sum % BASE) as u32;
+    for (at, slot) in u.iter_mut().enumerate() {
+        let sum = u64::from(*slot) + limb(at) + carry;
+        *slot = (sum % BASE) as u32;
         carry = sum / BASE;
     }
     digit as u32 - 1

@@ -33,7 +33,7 @@ impl Interval {
             + (i128::from(self.days) + i128::from(self.months) * 30) * i128::from(MICROS_PER_DAY)
     }
 
-    pub fn add(self, other: Interval) -> Result<Interval, EvalError> {
+    pub fn plus(self, other: Interval) -> Result<Interval, EvalError> {
         let sum = || {
             Some(Interval {
                 months: self.months.checked_add(other.months)?,
@@ -44,7 +44,7 @@ impl Interval {
         sum().ok_or_else(interval_out_of_range)
     }
 
-    pub fn subtract(self, other: Interval) -> Result<Interval, EvalError> {
+    pub fn minus(self, other: Interval) -> Result<Interval, EvalError> {
         let difference = || {
             Some(Interval {
                 months: self.months.checked_sub(other.months)?,

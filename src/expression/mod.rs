@@ -22,7 +22,7 @@ mod array_text;
 pub mod binary;
 mod bytes_text;
 pub mod cast;
-pub mod number_text;
+mod number_text;
 
 pub mod arithmetic;
 pub mod compare;
@@ -39,9 +39,16 @@ pub mod timezone;
 
 pub mod json_member;
 pub mod jsonb;
+pub mod jsonb_access;
+pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
+pub mod jsonb_edit;
 pub mod jsonb_walk;
+
+pub mod array;
+pub mod like;
+pub mod text;
 
 mod ast;
 mod escape;
@@ -58,6 +65,10 @@ mod resolve;
 mod scope;
 
 mod builtin;
+mod builtin_array;
+mod builtin_jsonb;
+mod builtin_text;
+mod builtin_time;
 mod check;
 mod check_call;
 mod check_name;
@@ -85,4 +96,4 @@ pub use scope::{Names, Paths, Scope};
 
 mod load;
 #[cfg(test)]
-mod tests;
+mod language_tests;

@@ -5,45 +5,47 @@ use std::fmt::Write as _;
 use super::error::EvalError;
 use super::numeric_convert::is_space;
 
-/// As `text::smallint`, `integer`, `bigint`: space, sign, decimal digits, space.
-pub fn parse_integer(text: &str, type_name: &str) -> Result<i64, EvalError> {
+/// As `text::smallint`, `integer`, `bigint`: space, sign, decimal digits, space. `min` is the least of the type.
+fn parse_integer(text: &str, min: i64, type_name: &str) -> Result<i64, EvalError> {
     let trimmed = text.trim_matches(is_space).as_bytes();
     let (negative, digits) = match trimmed {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
     };
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+    if digits.is_empty() {
         return Err(EvalError::invalid_text(type_name, text));
     }
     let mut value = 0_i64;
     for digit in digits {
+        if !digit.is_ascii_digit() {
+            return Err(EvalError::invalid_text(type_name, text));
+        }
         let next = value
             .checked_mul(10)
             .and_then(|value| value.checked_sub(i64::from(digit - b'0')));
         // Summed up below zero, because the range reaches one further there.
-        value = next.ok_or_else(|| EvalError::text_out_of_range(type_name, text))?;
+        value = next
+            .filter(|value| *value >= min)
+            .ok_or_else(|| EvalError::text_out_of_range(type_name, text))?;
     }
-    if negative {
-        return Ok(value);
+    match negative {
+        true => Ok(value),
+        false if value > min => Ok(-value),
+        false => Err(EvalError::text_out_of_range(type_name, text)),
     }
-    value
-        .checked_neg()
-        .ok_or_else(|| EvalError::text_out_of_range(type_name, text))
 }
 
 pub fn parse_i16(text: &str) -> Result<i16, EvalError> {
-    i16::try_from(parse_integer(text, "smallint")?)
-        .map_err(|_| EvalError::text_out_of_range("smallint", text))
+    parse_integer(text, i64::from(i16::MIN), "smallint").map(|value| value as i16)
 }
 
 pub fn parse_i32(text: &str) -> Result<i32, EvalError> {
-    i32::try_from(parse_integer(text, "integer")?)
-        .map_err(|_| EvalError::text_out_of_range("integer", text))
+    parse_integer(text, i64::from(i32::MIN), "integer").map(|value| value as i32)
 }
 
 pub fn parse_i64(text: &str) -> Result<i64, EvalError> {
-    parse_integer(text, "bigint")
+    parse_integer(text, i64::MIN, "bigint")
 }
 
 pub fn parse_f64(text: &str) -> Result<f64, EvalError> {

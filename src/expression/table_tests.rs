@@ -12,7 +12,10 @@ use super::cast::{cast, parse_text, to_text};
 use super::error::EvalError;
 use super::jsonb::unescape;
 use super::value::{Modifier, Scalar, Type, Value};
-use super::{arithmetic, compare, datetime, datetime_extract};
+use super::{
+    arithmetic, array, compare, datetime, datetime_extract, json_member, jsonb_access, jsonb_build,
+    jsonb_edit, like, text,
+};
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
 
@@ -139,6 +142,9 @@ fn apply<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<
     if let Some(ty) = operation.strip_prefix("cast ") {
         return cast(values[0], &type_named(ty), true, arena);
     }
+    if let (Some(ty), [Value::Text(json)]) = (operation.strip_prefix("member "), values) {
+        return json_member::json_member_to(json, &type_named(ty), arena);
+    }
     if let Some(unit) = operation.strip_prefix("extract ") {
         return datetime_extract::extract(unit, values[0], arena);
     }
@@ -164,6 +170,7 @@ fn apply<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<
             datetime::age(*a, *b).map(Value::Interval)
         }
         ("in", [value]) => Ok(*value),
+        ("is_distinct", [a, b]) => Ok(Value::Bool(compare::is_distinct(*a, *b))),
         ("add", [a, b]) => arithmetic::add(*a, *b, arena),
         ("sub", [a, b]) => arithmetic::subtract(*a, *b, arena),
         ("mul", [a, b]) => arithmetic::multiply(*a, *b, arena),
@@ -184,6 +191,96 @@ fn apply<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<
         ("sqrt", [Value::Float64(a)]) => arithmetic::square_root(*a).map(Value::Float64),
         ("lt", [a, b]) => Ok(Value::Bool(compare::compare(*a, *b).is_lt())),
         ("eq", [a, b]) => Ok(Value::Bool(compare::equal(*a, *b))),
-        other => panic!("unknown operation {other:?}"),
+        _ => apply_text(operation, values, arena),
     }
+}
+
+fn apply_text<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<'a> {
+    use Value::{Int32, Text};
+    let found = match (operation, values) {
+        ("lower", [Text(a)]) => text::lower(a, arena),
+        ("upper", [Text(a)]) => text::upper(a, arena),
+        ("length", [Text(a)]) => return Ok(Int32(text::length(a))),
+        ("octet_length", [Text(a)]) => return Ok(Int32(text::octet_length(a))),
+        ("substring", [Text(a), Int32(from)]) => text::substring(a, *from, None)?,
+        ("substring", [Text(a), Int32(from), Int32(n)]) => text::substring(a, *from, Some(*n))?,
+        ("left", [Text(a), Int32(n)]) => text::left(a, *n),
+        ("right", [Text(a), Int32(n)]) => text::right(a, *n),
+        ("strpos", [Text(a), Text(b)]) => return Ok(Int32(text::position(a, b))),
+        ("replace", [Text(a), Text(b), Text(c)]) => text::replace(a, b, c, arena)?,
+        ("split_part", [Text(a), Text(b), Int32(n)]) => text::split_part(a, b, *n)?,
+        ("ltrim", [Text(a), Text(b)]) => text::trim_start(a, b),
+        ("rtrim", [Text(a), Text(b)]) => text::trim_end(a, b),
+        ("btrim", [Text(a), Text(b)]) => text::trim(a, b),
+        ("repeat", [Text(a), Int32(n)]) => text::repeat(a, *n, arena)?,
+        ("reverse", [Text(a)]) => text::reverse(a, arena),
+        ("lpad", [Text(a), Int32(n), Text(b)]) => text::pad_start(a, *n, b, arena)?,
+        ("rpad", [Text(a), Int32(n), Text(b)]) => text::pad_end(a, *n, b, arena)?,
+        ("md5", [Text(a)]) => text::md5(a.as_bytes(), arena),
+        ("starts_with", [Text(a), Text(b)]) => return Ok(Value::Bool(text::starts_with(a, b))),
+        ("concat", values) => text::concat(values, arena),
+        ("concat_ws", [Text(a), values @ ..]) => text::concat_with(a, values, arena),
+        ("like", [Text(a), Text(b)]) => return like::like(a, b, None).map(Value::Bool),
+        ("ilike", [Text(a), Text(b)]) => return like::ilike(a, b, None).map(Value::Bool),
+        ("like", [Text(a), Text(b), Text(c)]) => return like::like(a, b, Some(c)).map(Value::Bool),
+        ("ilike", [Text(a), Text(b), Text(c)]) => {
+            return like::ilike(a, b, Some(c)).map(Value::Bool);
+        }
+        _ => return apply_array(operation, values, arena),
+    };
+    Ok(Text(found))
+}
+
+fn apply_array<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<'a> {
+    use Value::{Array, Int32};
+    Ok(match (operation, values) {
+        ("array_append", [Array(a), b]) => array::append(a, *b, arena),
+        ("array_prepend", [a, Array(b)]) => array::prepend(*a, b, arena),
+        ("array_cat", [Array(a), Array(b)]) => array::concat(a, b, arena),
+        ("array_remove", [Array(a), b]) => array::remove(a, *b, arena),
+        ("array_replace", [Array(a), b, c]) => array::replace(a, *b, *c, arena),
+        ("array_position", [Array(a), b]) => array::position(a, *b),
+        ("cardinality", [Array(a)]) => Int32(array::cardinality(a)),
+        ("array_length", [Array(a), Int32(n)]) => array::length(a, *n),
+        ("element", [Array(a), Int32(n)]) => array::element(a, *n),
+        ("any", [a, Array(b)]) => array::equals_any(*a, b),
+        ("array_contains", [Array(a), Array(b)]) => Value::Bool(array::contains(a, b)),
+        ("array_overlaps", [Array(a), Array(b)]) => Value::Bool(array::overlaps(a, b)),
+        _ => return apply_jsonb(operation, values, arena),
+    })
+}
+
+fn apply_jsonb<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<'a> {
+    use Value::{Array, Bool, Int32, Jsonb, Text};
+    let optional = |found: Option<&'a str>| found.map_or(Value::Null, Jsonb);
+    let optional_text = |found: Option<&'a str>| {
+        found
+            .and_then(|json| jsonb_access::as_text(json, arena))
+            .map_or(Value::Null, Text)
+    };
+    Ok(match (operation, values) {
+        ("->", [Jsonb(a), Text(b)]) => optional(jsonb_access::field(a, b)),
+        ("->", [Jsonb(a), Int32(b)]) => optional(jsonb_access::element(a, *b)),
+        ("->>", [Jsonb(a), Text(b)]) => optional_text(jsonb_access::field(a, b)),
+        ("->>", [Jsonb(a), Int32(b)]) => optional_text(jsonb_access::element(a, *b)),
+        ("#>", [Jsonb(a), Array(b)]) => optional(jsonb_access::at_path(a, b)),
+        ("#>>", [Jsonb(a), Array(b)]) => optional_text(jsonb_access::at_path(a, b)),
+        ("@>", [Jsonb(a), Jsonb(b)]) => Bool(jsonb_access::contains(a, b)),
+        ("?", [Jsonb(a), Text(b)]) => Bool(jsonb_access::has_key(a, b)),
+        ("||", [Jsonb(a), Jsonb(b)]) => Jsonb(jsonb_edit::concat(a, b, arena)),
+        ("-", [Jsonb(a), Text(b)]) => Jsonb(jsonb_edit::delete_key(a, b, arena)?),
+        ("-", [Jsonb(a), Int32(b)]) => Jsonb(jsonb_edit::delete_index(a, *b, arena)?),
+        ("-", [Jsonb(a), Array(b)]) => Jsonb(jsonb_edit::delete_keys(a, b, arena)?),
+        ("#-", [Jsonb(a), Array(b)]) => Jsonb(jsonb_edit::delete_path(a, b, arena)?),
+        ("jsonb_set", [Jsonb(a), Array(b), Jsonb(c), Bool(d)]) => {
+            Jsonb(jsonb_edit::set(a, b, c, *d, arena)?)
+        }
+        ("jsonb_array_length", [Jsonb(a)]) => Int32(jsonb_access::array_length(a)?),
+        ("jsonb_typeof", [Jsonb(a)]) => Text(jsonb_access::type_of(a)),
+        ("to_jsonb", [Value::Null]) => Value::Null,
+        ("to_jsonb", [a]) => Jsonb(jsonb_build::to_jsonb(*a, arena)?),
+        ("jsonb_build_array", values) => Jsonb(jsonb_build::build_array(values, arena)?),
+        ("jsonb_build_object", values) => Jsonb(jsonb_build::build_object(values, arena)?),
+        other => panic!("unknown operation {other:?}"),
+    })
 }
