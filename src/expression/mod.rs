@@ -22,7 +22,7 @@ mod array_text;
 pub mod binary;
 mod bytes_text;
 pub mod cast;
-pub mod number_text;
+mod number_text;
 
 pub mod arithmetic;
 pub mod compare;
