@@ -1,5 +1,7 @@
 //! Rules of numeric arithmetic beside the digits: NaN and the infinities, and how many digits a quotient gets.
 
+use bumpalo::Bump;
+
 use super::decimal::digits_of;
 use super::error::EvalError;
 use super::numeric::Numeric;
@@ -8,6 +10,8 @@ use super::numeric::Numeric;
 const DISPLAY_SCALE_MAX: i64 = 1000;
 /// Significant digits that division gives at least.
 const SIGNIFICANT_DIGITS_MIN: i64 = 16;
+/// Digits of the longest number whose root is taken, lest one expression take seconds.
+const ROOT_DIGITS_MAX: usize = 1000;
 
 /// At least one of the two is not finite; so for the following ones.
 pub fn add_special<'a>(left: Numeric<'a>, right: Numeric<'a>) -> Numeric<'a> {
@@ -54,6 +58,27 @@ pub fn quotient_scale(left: Numeric<'_>, right: Numeric<'_>) -> u32 {
     (SIGNIFICANT_DIGITS_MIN - weight * 4)
         .max(i64::from(scales))
         .clamp(0, DISPLAY_SCALE_MAX) as u32
+}
+
+/// `sqrt(numeric)`, with PostgreSQL's choice of scale.
+pub fn square_root<'a>(value: Numeric<'a>, arena: &'a Bump) -> Result<Numeric<'a>, EvalError> {
+    if value.signum() < 0 {
+        return Err(EvalError::new(
+            "2201F",
+            "cannot take square root of a negative number",
+        ));
+    }
+    let Some(decimal) = value.to_decimal() else {
+        return Ok(value);
+    };
+    if decimal.digit_count() > ROOT_DIGITS_MAX || decimal.scale > ROOT_DIGITS_MAX as u32 {
+        return Err(EvalError::unsupported("number too long for a square root"));
+    }
+    let weight = leading(value).0;
+    let scale = (SIGNIFICANT_DIGITS_MIN - (weight * 2 + 1))
+        .max(i64::from(decimal.scale))
+        .clamp(0, DISPLAY_SCALE_MAX);
+    Numeric::from_decimal(decimal.square_root(scale as u32), arena)
 }
 
 /// Weight and value of the first base-10000 digit.
