@@ -40,8 +40,6 @@ pub struct Fields {
     hour: i32,
     afternoon: Option<bool>,
     iso_time_follows: bool,
-    /// A `T` stood before the time.
-    pub has_separator: bool,
     pub zone: Option<Zone>,
 }
 
@@ -252,7 +250,6 @@ impl Fields {
                     return Err(Refusal::Undecided);
                 }
                 self.iso_time_follows = true;
-                self.has_separator = true;
                 Ok(())
             }
             "am" | "pm" if self.afternoon.is_some() => Err(Refusal::Form),
@@ -321,6 +318,8 @@ impl Fields {
         match Zone::find(name) {
             Ok(zone) => self.set_zone(zone),
             Err(error) if error.sqlstate() == "0A000" => Err(Refusal::Error(error)),
+            // Short words may be units or names of days, which PostgreSQL takes in some places.
+            Err(_) if name.len() <= 3 => Err(Refusal::Undecided),
             Err(_) if name.bytes().all(|byte| byte.is_ascii_alphabetic()) => Err(Refusal::Form),
             Err(error) => Err(Refusal::Error(error)),
         }

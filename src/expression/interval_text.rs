@@ -112,7 +112,7 @@ impl Sum {
                     self.add_time(time)?;
                     unit = Some(Unit::Day);
                 }
-                Token::Number(_) if ago && unit.is_none() => return Err(Refusal::Form),
+                Token::Number(_) if ago && unit.is_none() => return Err(Refusal::Undecided),
                 Token::Number(number) => {
                     let current = unit.unwrap_or(Unit::Second);
                     let (whole, fraction, months) = read_number(number)?;
