@@ -115,7 +115,7 @@ impl Tally {
             for (message, count) in &self.unsupported {
                 eprintln!("{count:6} unsupported: {message}");
             }
-            for line in self.other_state.iter().take(20) {
+            for line in self.other_state.iter().take(60) {
                 eprintln!("{line}\n");
             }
         }

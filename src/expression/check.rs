@@ -107,7 +107,10 @@ impl Checker<'_, '_> {
         let arena = Bump::new();
         match super::cast::parse_text(text, &plain(ty), &arena) {
             Ok(value) => Some(Cell::from_value(value)),
-            Err(error) => self.report(Problem::new(span.clone(), "invalid-literal", error.message())),
+            Err(error) => {
+                let code = if error.sqlstate() == "0A000" { "unsupported" } else { "invalid-literal" };
+                self.report(Problem::new(span.clone(), code, error.message()))
+            }
         }
     }
 

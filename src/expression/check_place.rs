@@ -8,7 +8,7 @@ use super::check::{Checker, cast_node, catalog_name};
 use super::problem::Problem;
 use super::resolve::{self, UNKNOWN};
 use super::typed::{INTEGER, Kind, NUMERIC, Node, Ty, array_type, element_type, plain};
-use super::value::{Modifier, Scalar, Type};
+use super::value::{Scalar, Type};
 
 impl Checker<'_, '_> {
     /// Gives an undecided operand its type: the other operand's; numeric beside a bare number; where no operator takes
@@ -88,11 +88,21 @@ impl Checker<'_, '_> {
 
     pub fn cast(&mut self, of: &Expr, ty: Type, span: Range<usize>) -> Option<Node> {
         if let (Ast::Array(list), true) = (&of.kind, ty.array) {
-            let elements: Vec<Option<Node>> = list.iter().map(|e| self.cast(e, element_type(ty), e.span.clone())).collect();
-            let elements: Option<Vec<Node>> = elements.into_iter().collect();
-            return Some(Node::typed(Kind::Array(elements?), array_type(element_type(ty)), span));
+            let mut elements = Vec::with_capacity(list.len());
+            for element in list {
+                let node = self.check(element)?;
+                if node.decided().array {
+                    return self.report(Problem::new(node.span, "unsupported", "arrays have one dimension"));
+                }
+                elements.push(self.cast_checked(node, element_type(ty), element.span.clone())?);
+            }
+            return Some(Node::typed(Kind::Array(elements), array_type(element_type(ty)), span));
         }
         let node = self.check(of)?;
+        self.cast_checked(node, ty, span)
+    }
+
+    fn cast_checked(&mut self, node: Node, ty: Type, span: Range<usize>) -> Option<Node> {
         let node = self.settle(node, ty)?;
         let mut node = self.convert(node, ty, Context::Explicit)?;
         node.span = span;
@@ -105,11 +115,7 @@ impl Checker<'_, '_> {
         match context(&from, &ty) {
             Some(needed) if needed <= allowed => {
                 let explicit = allowed == Context::Explicit;
-                // The modifier is checked again even where the type stays: a value need not fit it.
-                let same = plain(from) == plain(ty) || (is_string(from) && is_string(ty));
-                if same && ty.modifier == Modifier::None {
-                    return Some(Node { ty: Ty::Is(ty), ..node });
-                }
+                // A modifier is applied even where the type stays: a value need not fit it.
                 Some(cast_node(node, ty, explicit))
             }
             needed => {
@@ -147,10 +153,6 @@ impl Checker<'_, '_> {
             _ => self.undecided(&base, Some("text[]")),
         }
     }
-}
-
-fn is_string(ty: Type) -> bool {
-    !ty.array && matches!(ty.scalar, Scalar::Text | Scalar::Varchar)
 }
 
 /// The member inside an undecided node.
