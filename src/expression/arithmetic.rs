@@ -6,6 +6,7 @@ use super::cast::{float_overflow, float_underflow};
 use super::error::EvalError;
 use super::interval;
 use super::numeric::Numeric;
+use super::numeric_rules;
 use super::value::{Interval, Value};
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
@@ -328,15 +329,17 @@ pub fn truncate_to<'a>(value: Numeric<'a>, digits: i32, arena: &'a Bump) -> Outc
     Ok(Value::Numeric(value.truncate(digits, arena)?))
 }
 
-/// `sqrt(double precision)`; correctly rounded everywhere.
-pub fn square_root(value: f64) -> Result<f64, EvalError> {
-    if value < 0.0 {
-        return Err(EvalError::new(
+/// `sqrt` of numeric and double precision; both are correctly rounded.
+pub fn square_root<'a>(value: Value<'a>, arena: &'a Bump) -> Outcome<'a> {
+    match value {
+        Value::Numeric(v) => Ok(Value::Numeric(numeric_rules::square_root(v, arena)?)),
+        Value::Float64(v) if v < 0.0 => Err(EvalError::new(
             "2201F",
             "cannot take square root of a negative number",
-        ));
+        )),
+        Value::Float64(v) => Ok(Value::Float64(v.sqrt())),
+        other => Ok(other),
     }
-    Ok(value.sqrt())
 }
 
 /// Infinity and zero only where the operands make them.

@@ -8,7 +8,7 @@ use super::calendar::{
 };
 use super::datetime_extract::{Field, monday};
 use super::error::EvalError;
-use super::interval_text::Unit;
+use super::interval_units::Unit;
 use super::timezone::Zone;
 use super::value::{Interval, Value};
 

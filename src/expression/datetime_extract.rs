@@ -8,7 +8,7 @@ use super::calendar::{
     is_date_infinite, is_timestamp_infinite, split,
 };
 use super::error::EvalError;
-use super::interval_text::{Unit, unit_named};
+use super::interval_units::{Unit, unit_named};
 use super::numeric::Numeric;
 use super::value::{Interval, Value};
 

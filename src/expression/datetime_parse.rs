@@ -58,6 +58,12 @@ fn parse_moment(text: &str, type_name: &str, zoned: bool) -> Result<i64, EvalErr
 
 /// A time of day; a numeric offset behind it does not count.
 pub fn parse_time(text: &str) -> Result<i64, EvalError> {
+    // A whole timestamp is a time, too, though not with a T.
+    if let Some((timestamp, _)) = iso_timestamp(text.as_bytes())
+        && text.as_bytes()[10] == b' '
+    {
+        return Ok(timestamp.rem_euclid(MICROS_PER_DAY));
+    }
     match read(text, "time")? {
         Reading::Fields(fields) if fields.has_no_date() => {
             if matches!(fields.zone, Some(Zone::Named(_))) {
@@ -71,19 +77,9 @@ pub fn parse_time(text: &str) -> Result<i64, EvalError> {
                 None => Err(EvalError::invalid_datetime("time", text)),
             }
         }
-        // A whole timestamp is a time, too, though not with a T and not where its date is wrong.
-        Reading::Fields(fields) => match fields.time {
-            Some(micros)
-                if !fields.has_separator
-                    && micros <= MICROS_PER_DAY
-                    && fields.date(text, "time").is_ok() =>
-            {
-                Ok(micros)
-            }
-            _ => Err(EvalError::unsupported(format!(
-                "cannot read \"{text}\" as time"
-            ))),
-        },
+        Reading::Fields(_) => Err(EvalError::unsupported(format!(
+            "cannot read \"{text}\" as time"
+        ))),
         Reading::Special(_) => Err(EvalError::invalid_datetime("time", text)),
     }
 }

@@ -137,6 +137,29 @@ impl Decimal {
         Decimal::of(self.negative, scale.max(0) as u32, limbs)
     }
 
+    /// The square root at `scale`, rounded; of a number that is not negative and whose own scale is not above.
+    pub fn square_root(&self, scale: u32) -> Decimal {
+        if self.is_zero() {
+            return Decimal::of(false, scale, Vec::new());
+        }
+        // One digit more than wanted decides the rounding.
+        let shift = 2 * (scale + 1) - self.scale;
+        let square = Decimal::of(false, 0, raised(&self.limbs, shift as usize));
+        let half = Decimal::of(false, 0, vec![2]);
+        let mut root = Decimal::of(false, 0, raised(&[1], square.digit_count().div_ceil(2)));
+        // Newton's method from above; it falls until it has the whole part.
+        loop {
+            let quotient = square.divide(&root, 0, false);
+            let next = root.add(&quotient).divide(&half, 0, false);
+            if next.compare(&root).is_ge() {
+                break;
+            }
+            root = next;
+        }
+        root.scale = scale + 1;
+        root.rescale(scale as i32, true)
+    }
+
     pub fn compare(&self, other: &Decimal) -> Ordering {
         match (self.negative, other.negative) {
             (false, true) => Ordering::Greater,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::calendar::{MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND};
 use super::datetime_text::{push_two, write_fraction};
 use super::error::EvalError;
+use super::interval_units::{Unit, lower_unit, unit_named};
 use super::numeric_convert::is_space;
 use super::value::Interval;
 
@@ -74,22 +75,6 @@ enum Refusal {
     Undecided,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unit {
-    Microsecond,
-    Millisecond,
-    Second,
-    Minute,
-    Hour,
-    Day,
-    Week,
-    Month,
-    Year,
-    Decade,
-    Century,
-    Millennium,
-}
-
 /// PostgreSQL's `pg_itm_in`: years apart from months until the end.
 #[derive(Default)]
 struct Sum {
@@ -127,7 +112,7 @@ impl Sum {
                     self.add_time(time)?;
                     unit = Some(Unit::Day);
                 }
-                Token::Number(_) if ago && unit.is_none() => return Err(Refusal::Form),
+                Token::Number(_) if ago && unit.is_none() => return Err(Refusal::Undecided),
                 Token::Number(number) => {
                     let current = unit.unwrap_or(Unit::Second);
                     let (whole, fraction, months) = read_number(number)?;
@@ -430,83 +415,4 @@ fn tokens(text: &str) -> Result<Vec<Token<'_>>, Refusal> {
         }
     }
     Ok(found)
-}
-
-/// The units' names, by how PostgreSQL's table of them (`deltatktbl`) cuts and spells them.
-const UNITS: [(&str, Unit); 57] = [
-    ("c", Unit::Century),
-    ("cent", Unit::Century),
-    ("centuries", Unit::Century),
-    ("century", Unit::Century),
-    ("d", Unit::Day),
-    ("day", Unit::Day),
-    ("days", Unit::Day),
-    ("dec", Unit::Decade),
-    ("decade", Unit::Decade),
-    ("decades", Unit::Decade),
-    ("decs", Unit::Decade),
-    ("h", Unit::Hour),
-    ("hour", Unit::Hour),
-    ("hours", Unit::Hour),
-    ("hr", Unit::Hour),
-    ("hrs", Unit::Hour),
-    ("m", Unit::Minute),
-    ("microsecond", Unit::Microsecond),
-    ("microseconds", Unit::Microsecond),
-    ("mil", Unit::Millennium),
-    ("millennia", Unit::Millennium),
-    ("millennium", Unit::Millennium),
-    ("mils", Unit::Millennium),
-    ("millisecond", Unit::Millisecond),
-    ("milliseconds", Unit::Millisecond),
-    ("min", Unit::Minute),
-    ("mins", Unit::Minute),
-    ("minute", Unit::Minute),
-    ("minutes", Unit::Minute),
-    ("mon", Unit::Month),
-    ("mons", Unit::Month),
-    ("month", Unit::Month),
-    ("months", Unit::Month),
-    ("ms", Unit::Millisecond),
-    ("msec", Unit::Millisecond),
-    ("msecond", Unit::Millisecond),
-    ("mseconds", Unit::Millisecond),
-    ("msecs", Unit::Millisecond),
-    ("s", Unit::Second),
-    ("sec", Unit::Second),
-    ("second", Unit::Second),
-    ("seconds", Unit::Second),
-    ("secs", Unit::Second),
-    ("us", Unit::Microsecond),
-    ("usec", Unit::Microsecond),
-    ("usecond", Unit::Microsecond),
-    ("useconds", Unit::Microsecond),
-    ("usecs", Unit::Microsecond),
-    ("w", Unit::Week),
-    ("week", Unit::Week),
-    ("weeks", Unit::Week),
-    ("y", Unit::Year),
-    ("year", Unit::Year),
-    ("years", Unit::Year),
-    ("yr", Unit::Year),
-    ("yrs", Unit::Year),
-    ("millenniums", Unit::Millennium),
-];
-
-/// By a lower-case name.
-pub fn unit_named(word: &str) -> Option<Unit> {
-    UNITS
-        .iter()
-        .find(|(name, _)| *name == word)
-        .map(|(_, unit)| *unit)
-}
-
-fn lower_unit(word: &str) -> Option<&'static str> {
-    if word.eq_ignore_ascii_case("ago") {
-        return Some("ago");
-    }
-    UNITS
-        .iter()
-        .map(|(name, _)| *name)
-        .find(|name| word.eq_ignore_ascii_case(name))
 }

@@ -9,6 +9,9 @@ use super::jsonb_walk::{Kind, kind};
 use super::numeric::Numeric;
 use super::value::{Modifier, Scalar, Type, Value};
 
+/// Shorter numbers are within the limits of numeric for sure.
+const PLAIN_DIGITS_MAX: usize = 1000;
+
 /// `member` is one valid JSON value without space around it; JSON null is null. The cast is explicit: to `varchar(n)`
 /// it cuts.
 pub fn json_member_to<'a>(
@@ -17,10 +20,12 @@ pub fn json_member_to<'a>(
     arena: &'a Bump,
 ) -> Result<Value<'a>, EvalError> {
     if !ty.array
-        && ty.modifier == Modifier::None
         && let Some(value) = quick(member, ty.scalar)
     {
-        return Ok(value);
+        return match ty.modifier {
+            Modifier::None => Ok(value),
+            _ => modify(value, ty, true, arena),
+        };
     }
     match json_member_text(member, arena)? {
         None => Ok(Value::Null),
@@ -46,7 +51,7 @@ pub fn json_member_text<'a>(
                 None => Some(raw),
             }
         }
-        Kind::Number if is_plain_integer(member.as_bytes()) => Some(member),
+        Kind::Number if is_plain(member.as_bytes()) => Some(member),
         Kind::Number | Kind::Array | Kind::Object => {
             let mut out = String::with_capacity(member.len());
             write_canonical(member, &mut out)?;
@@ -88,10 +93,15 @@ fn quick<'a>(member: &'a str, to: Scalar) -> Option<Value<'a>> {
     }
 }
 
-/// Digits, and a minus before anything but a lone zero.
-fn is_plain_integer(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    digits.len() < 1000 && digits.iter().all(u8::is_ascii_digit) && text != b"-0"
+/// Whether jsonb prints the number as it stands: no exponent, no minus before a zero, digits within the limits.
+fn is_plain(number: &[u8]) -> bool {
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    let plain = digits
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let negative_zero =
+        digits.len() < number.len() && digits.iter().all(|byte| matches!(byte, b'0' | b'.'));
+    plain && !negative_zero && digits.len() < PLAIN_DIGITS_MAX
 }
 
 /// At most 18 digits with or without a minus.

@@ -1,6 +1,8 @@
 //! JSON text to the one text that PostgreSQL prints for it as jsonb: keys by length and bytes, the last of equal keys,
 //! numbers as numeric prints them, escapes only where needed.
 
+use std::borrow::Cow;
+
 use bumpalo::Bump;
 
 use super::error::EvalError;
@@ -45,13 +47,13 @@ struct Reader<'t> {
 }
 
 /// A member of an object that has been written: its key and where its text stands.
-struct Member {
-    key: String,
+struct Member<'t> {
+    key: Cow<'t, str>,
     start: usize,
     end: usize,
 }
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -138,7 +140,7 @@ impl Reader<'_> {
     fn object(&mut self, out: &mut String) -> Result<(), EvalError> {
         out.push('{');
         let start = out.len();
-        let mut members: Vec<Member> = Vec::new();
+        let mut members: Vec<Member<'t>> = Vec::new();
         if !self.accept(b'}') {
             loop {
                 self.skip_space();
@@ -169,14 +171,15 @@ impl Reader<'_> {
     }
 
     /// Writes a key and gives its unescaped text.
-    fn key(&mut self, out: &mut String) -> Result<String, EvalError> {
+    fn key(&mut self, out: &mut String) -> Result<Cow<'t, str>, EvalError> {
         if self.peek() != Some(b'"') {
             return Err(self.invalid());
         }
         let start = self.at;
         self.string(out)?;
-        let raw = &self.text[start + 1..self.at - 1];
-        Ok(unescape(raw).unwrap_or_else(|| raw.to_owned()))
+        let text: &'t str = self.text;
+        let raw = &text[start + 1..self.at - 1];
+        Ok(unescape(raw).map_or(Cow::Borrowed(raw), Cow::Owned))
     }
 
     fn string(&mut self, out: &mut String) -> Result<(), EvalError> {
@@ -232,8 +235,8 @@ impl Reader<'_> {
 }
 
 /// Brings the members into jsonb's order, if they are not in it already.
-fn arrange(members: &mut [Member], start: usize, out: &mut String) {
-    let order = |a: &Member, b: &Member| {
+fn arrange(members: &mut [Member<'_>], start: usize, out: &mut String) {
+    let order = |a: &Member<'_>, b: &Member<'_>| {
         (a.key.len(), a.key.as_bytes()).cmp(&(b.key.len(), b.key.as_bytes()))
     };
     if members
@@ -299,11 +302,9 @@ pub fn number_length(text: &[u8]) -> Option<usize> {
 
 /// The text of a string between its quotes; `None` if it has no escape or a wrong one.
 pub fn unescape(raw: &str) -> Option<String> {
+    memchr::memchr(b'\\', raw.as_bytes())?;
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
-    if !raw.contains('\\') {
-        return None;
-    }
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);
         let escape = *rest.as_bytes().get(at + 1)?;

@@ -14,6 +14,7 @@ pub mod value;
 mod decimal;
 pub mod numeric;
 mod numeric_convert;
+mod numeric_rules;
 
 pub mod cell;
 mod owned;
@@ -33,8 +34,10 @@ pub mod datetime_extract;
 mod datetime_fields;
 mod datetime_parse;
 mod datetime_text;
+mod datetime_tokens;
 pub mod interval;
 mod interval_text;
+pub mod interval_units;
 pub mod timezone;
 
 pub mod json_member;

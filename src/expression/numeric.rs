@@ -7,15 +7,12 @@ use bumpalo::Bump;
 
 use super::decimal::Decimal;
 use super::error::EvalError;
+use super::numeric_rules::{add_special, divide_special, multiply_special, quotient_scale};
 
 /// Digits that a numeric may have before the point (its weight is a 16-bit count of base-10000 digits).
 const DIGITS_BEFORE_POINT_MAX: i64 = 131_072;
 /// Digits that a numeric may have after the point.
 pub const SCALE_MAX: u32 = 16_383;
-/// Scale that division and the like do not exceed by themselves.
-const DISPLAY_SCALE_MAX: i64 = 1000;
-/// Significant digits that division gives at least.
-const SIGNIFICANT_DIGITS_MIN: i64 = 16;
 
 /// Largest scale and number of digits of [`Numeric::Small`].
 pub const SMALL_DIGITS: u32 = 18;
@@ -95,6 +92,15 @@ impl<'a> Numeric<'a> {
         match Numeric::from_i64(value) {
             Some(small) => small,
             None => big_from_i128(i128::from(value), 0, arena),
+        }
+    }
+
+    /// `mantissa · 10^-scale`, where the scale is at most 18.
+    fn from_mantissa(mantissa: i64, scale: u8, arena: &'a Bump) -> Numeric<'a> {
+        if mantissa.unsigned_abs() < 10_u64.pow(SMALL_DIGITS) {
+            Numeric::Small { mantissa, scale }
+        } else {
+            big_from_i128(i128::from(mantissa), u32::from(scale), arena)
         }
     }
 
@@ -188,15 +194,15 @@ impl<'a> Numeric<'a> {
         {
             if scale == other_scale {
                 // Each is below 10^18, so the sum fits an i64.
-                let sum = a + b;
-                if sum.unsigned_abs() < 10_u64.pow(SMALL_DIGITS) {
-                    return Ok(Numeric::Small {
-                        mantissa: sum,
-                        scale,
-                    });
-                }
+                return Ok(Numeric::from_mantissa(a + b, scale, arena));
             }
             let common = scale.max(other_scale);
+            if let Some(a) = a.checked_mul(POWERS[usize::from(common - scale)])
+                && let Some(b) = b.checked_mul(POWERS[usize::from(common - other_scale)])
+                && let Some(sum) = a.checked_add(b)
+            {
+                return Ok(Numeric::from_mantissa(sum, common, arena));
+            }
             let sum = i128::from(a) * i128::from(POWERS[usize::from(common - scale)])
                 + i128::from(b) * i128::from(POWERS[usize::from(common - other_scale)]);
             return Ok(Numeric::from_i128(sum, u32::from(common), arena));
@@ -220,6 +226,11 @@ impl<'a> Numeric<'a> {
             },
         ) = (self, other)
         {
+            if let Some(product) = a.checked_mul(b)
+                && u32::from(scale) + u32::from(other_scale) <= SMALL_DIGITS
+            {
+                return Ok(Numeric::from_mantissa(product, scale + other_scale, arena));
+            }
             let product = i128::from(a) * i128::from(b);
             return Ok(Numeric::from_i128(
                 product,
@@ -405,11 +416,14 @@ impl<'a> Numeric<'a> {
             && (0..=SMALL_DIGITS as i32).contains(&digits)
         {
             let drop = i32::from(scale) - digits;
-            if drop >= 0 {
+            if drop == 0 {
+                return Ok(self);
+            }
+            if drop > 0 {
                 let power = POWERS[drop as usize];
                 let mut kept = mantissa / power;
                 if round && (mantissa % power).unsigned_abs() * 2 >= power.unsigned_abs() {
-                    kept += if drop == 0 { 0 } else { mantissa.signum() };
+                    kept += mantissa.signum();
                 }
                 return Ok(Numeric::from_i128(i128::from(kept), digits as u32, arena));
             }
@@ -436,6 +450,11 @@ impl<'a> Numeric<'a> {
                 return a.cmp(&b);
             }
             let common = scale.max(other_scale);
+            if let Some(a) = a.checked_mul(POWERS[usize::from(common - scale)])
+                && let Some(b) = b.checked_mul(POWERS[usize::from(common - other_scale)])
+            {
+                return a.cmp(&b);
+            }
             return (i128::from(a) * i128::from(POWERS[usize::from(common - scale)]))
                 .cmp(&(i128::from(b) * i128::from(POWERS[usize::from(common - other_scale)])));
         }
@@ -473,84 +492,4 @@ fn big_from_i128(value: i128, scale: u32, arena: &Bump) -> Numeric<'_> {
         scale: scale as u16,
         limbs: Limbs::Borrowed(arena.alloc_slice_copy(&decimal.limbs)),
     }))
-}
-
-fn add_special<'a>(left: Numeric<'a>, right: Numeric<'a>) -> Numeric<'a> {
-    match (left, right) {
-        (Numeric::NaN, _)
-        | (_, Numeric::NaN)
-        | (Numeric::Infinity, Numeric::NegativeInfinity)
-        | (Numeric::NegativeInfinity, Numeric::Infinity) => Numeric::NaN,
-        (finite, special) if finite.is_finite() => special,
-        (special, _) => special,
-    }
-}
-
-fn multiply_special<'a>(left: Numeric<'a>, right: Numeric<'a>) -> Numeric<'a> {
-    if matches!(left, Numeric::NaN) || matches!(right, Numeric::NaN) {
-        return Numeric::NaN;
-    }
-    match left.signum() * right.signum() {
-        0 => Numeric::NaN,
-        1 => Numeric::Infinity,
-        _ => Numeric::NegativeInfinity,
-    }
-}
-
-fn divide_special<'a>(left: Numeric<'a>, right: Numeric<'a>) -> Result<Numeric<'a>, EvalError> {
-    match (left, right) {
-        (Numeric::NaN, _) | (_, Numeric::NaN) => Ok(Numeric::NaN),
-        (finite, _) if finite.is_finite() => Ok(Numeric::ZERO),
-        (_, divisor) if !divisor.is_finite() => Ok(Numeric::NaN),
-        (_, divisor) if divisor.is_zero() => Err(EvalError::division_by_zero()),
-        _ => Ok(multiply_special(left, right)),
-    }
-}
-
-/// PostgreSQL's `select_div_scale`: it counts in base-10000 digits.
-fn quotient_scale(left: Numeric<'_>, right: Numeric<'_>) -> u32 {
-    let (left_weight, left_first) = leading(left);
-    let (right_weight, right_first) = leading(right);
-    let mut weight = left_weight - right_weight;
-    if left_first <= right_first {
-        weight -= 1;
-    }
-    let scales = left.scale().unwrap_or(0).max(right.scale().unwrap_or(0));
-    (SIGNIFICANT_DIGITS_MIN - weight * 4)
-        .max(i64::from(scales))
-        .clamp(0, DISPLAY_SCALE_MAX) as u32
-}
-
-/// Weight and value of the first base-10000 digit.
-fn leading(value: Numeric<'_>) -> (i64, i64) {
-    let (digits, scale, head) = match value {
-        Numeric::Small { mantissa: 0, .. } => return (0, 0),
-        Numeric::Small { mantissa, scale } => {
-            let magnitude = mantissa.unsigned_abs();
-            let digits = magnitude.ilog10() + 1;
-            let head = if digits > 4 {
-                magnitude / 10_u64.pow(digits - 4)
-            } else {
-                magnitude * 10_u64.pow(4 - digits)
-            };
-            (i64::from(digits), i64::from(scale), head)
-        }
-        Numeric::Big(big) => {
-            let text = super::decimal::digits_of(big.limbs());
-            if text.is_empty() {
-                return (0, 0);
-            }
-            let head = text
-                .bytes()
-                .chain(std::iter::repeat(b'0'))
-                .take(4)
-                .fold(0, |head, digit| head * 10 + u64::from(digit - b'0'));
-            (text.len() as i64, i64::from(big.scale), head)
-        }
-        Numeric::NaN | Numeric::Infinity | Numeric::NegativeInfinity => return (0, 0),
-    };
-    // `head` has four digits; the first base-10000 digit has as many of them as stand before its boundary.
-    let top = digits - scale - 1;
-    let first = head / 10_u64.pow(3 - top.rem_euclid(4) as u32);
-    (top.div_euclid(4), first as i64)
 }

@@ -176,8 +176,9 @@ impl<'a> Numeric<'a> {
         };
         match self {
             Numeric::NaN => header(out, 0, 0, 0xC000, 0),
-            Numeric::Infinity => header(out, 0, 0, 0xD000, 0),
-            Numeric::NegativeInfinity => header(out, 0, 0, 0xF000, 0),
+            // The scale means nothing here, but this is what PostgreSQL itself sends.
+            Numeric::Infinity => header(out, 0, 0, 0xD000, 0x20),
+            Numeric::NegativeInfinity => header(out, 0, 0, 0xF000, 0x20),
             Numeric::Small { mantissa, scale } => {
                 let after = u32::from(scale).div_ceil(4);
                 let mut rest =

@@ -9,12 +9,13 @@ use std::fmt::Write as _;
 use bumpalo::Bump;
 
 use super::cast::{cast, parse_text, to_text};
+use super::cell::Cell;
 use super::error::EvalError;
 use super::jsonb::unescape;
 use super::value::{Modifier, Scalar, Type, Value};
 use super::{
-    arithmetic, array, compare, datetime, datetime_extract, json_member, jsonb_access, jsonb_build,
-    jsonb_edit, like, text,
+    arithmetic, array, binary, compare, datetime, datetime_extract, json_member, jsonb_access,
+    jsonb_build, jsonb_edit, like, text,
 };
 
 type Outcome<'a> = Result<Value<'a>, EvalError>;
@@ -60,6 +61,11 @@ fn check(line: &str) -> Result<(), String> {
         let (ty, text) = cell.split_once('=').ok_or("an argument without type")?;
         cells.push((type_named(ty), plain(text)));
     }
+    if operation == "send" {
+        let (ty, text) = &cells[0];
+        let value = parse_text(text, ty, &arena).map_err(|error| error.to_string())?;
+        return check_binary(value, ty, &expected);
+    }
     let outcome = (|| {
         let mut values = Vec::new();
         for (ty, text) in &cells {
@@ -81,6 +87,24 @@ fn check(line: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!("gave {found}"))
+    }
+}
+
+/// The wire format in hexadecimal digits, and back.
+fn check_binary(value: Value<'_>, ty: &Type, expected: &str) -> Result<(), String> {
+    let mut field = Vec::new();
+    binary::encode_field(value, ty, &mut field);
+    let (length, bytes) = field.split_at(4);
+    assert_eq!(length, (bytes.len() as i32).to_be_bytes());
+    let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    if found != expected {
+        return Err(format!("gave {found}"));
+    }
+    let cell = binary::decode_field(bytes, ty).map_err(|error| error.to_string())?;
+    if cell.same(&Cell::from_value(value)) {
+        Ok(())
+    } else {
+        Err(format!("came back as {cell:?}"))
     }
 }
 
@@ -188,7 +212,7 @@ fn apply<'a>(operation: &str, values: &[Value<'a>], arena: &'a Bump) -> Outcome<
         ("trunc_to", [Value::Numeric(a), Value::Int32(b)]) => {
             arithmetic::truncate_to(*a, *b, arena)
         }
-        ("sqrt", [Value::Float64(a)]) => arithmetic::square_root(*a).map(Value::Float64),
+        ("sqrt", [a]) => arithmetic::square_root(*a, arena),
         ("lt", [a, b]) => Ok(Value::Bool(compare::compare(*a, *b).is_lt())),
         ("eq", [a, b]) => Ok(Value::Bool(compare::equal(*a, *b))),
         _ => apply_text(operation, values, arena),
