@@ -143,7 +143,7 @@ fn number_code(code: &str) -> Option<Native> {
         "dfloor" | "numeric_floor" => code!(|a, arena| arithmetic::floor(a[0], arena)),
         "dceil" | "numeric_ceil" => code!(|a, arena| arithmetic::ceil(a[0], arena)),
         "dsign" | "numeric_sign" => code!(|a, arena| Ok(arithmetic::sign(a[0]))),
-        "dsqrt" => code!(|a, arena| Ok(Value::Float64(arithmetic::square_root(double(a[0]))?))),
+        "dsqrt" | "numeric_sqrt" => code!(|a, arena| arithmetic::square_root(a[0], arena)),
         "numeric_round" => code!(|a, arena| arithmetic::round_to(numeric(a[0]), integer(a[1]), arena)),
         "numeric_trunc" => code!(|a, arena| arithmetic::truncate_to(numeric(a[0]), integer(a[1]), arena)),
         "numeric_div_trunc" => code!(|a, arena| arithmetic::whole_quotient(a[0], a[1], arena)),

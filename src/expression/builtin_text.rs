@@ -23,11 +23,11 @@ pub(super) fn native(code: &str) -> Option<Native> {
             Value::Text(separator) => Value::Text(texts::concat_with(separator, &a[1..], arena)),
             _ => Value::Null,
         })),
-        "textlike" => code!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "textnlike" => code!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticlike" => code!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticnlike" => code!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "like_escape" => code!(|a, arena| like_escape(text(a[0]), text(a[1]), arena)),
+        "textlike" => code!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), None)?))),
+        "textnlike" => code!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), None)?))),
+        "texticlike" => code!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), None)?))),
+        "texticnlike" => code!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), None)?))),
+        "like_escape" => code!(|a, arena| Ok(Value::Text(arena.alloc_str(&like::with_backslash(text(a[0]), text(a[1]))?)))),
         "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
         "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
         "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
@@ -76,33 +76,6 @@ fn bytes<'a>(value: Value<'a>) -> &'a [u8] {
         Value::Bytea(bytes) => bytes,
         _ => &[],
     }
-}
-
-/// A pattern written with another escape character, rewritten for the backslash (`do_like_escape`).
-fn like_escape<'a>(pattern: &'a str, escape: &str, arena: &'a Bump) -> Outcome<'a> {
-    let mut characters = escape.chars();
-    let (escape, rest) = (characters.next(), characters.next());
-    if rest.is_some() {
-        return Err(EvalError::new("22025", "invalid escape string"));
-    }
-    let mut out = BumpString::with_capacity_in(pattern.len(), arena);
-    if escape == Some('\\') {
-        return Ok(Value::Text(pattern));
-    }
-    let mut after_escape = false;
-    for c in pattern.chars() {
-        if Some(c) == escape && !after_escape {
-            out.push('\\');
-            after_escape = true;
-            continue;
-        }
-        if c == '\\' && !after_escape {
-            out.push('\\');
-        }
-        out.push(c);
-        after_escape = false;
-    }
-    Ok(Value::Text(out.into_bump_str()))
 }
 
 /// `overlay(text placing text from start for count)`.

@@ -334,26 +334,18 @@ impl Checker<'_, '_> {
         let mut nodes = self.settle_members(nodes)?;
         let of = nodes.remove(0);
         // As `transformAExprIn`: constants become one array if they have a common type, the rest is compared one by one.
-        let (mut varying, mut fixed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(reads_input);
         let (op, all) = if negated { ("<>", true) } else { ("=", false) };
         let mut tests = Vec::new();
-        if fixed.len() > 1 {
-            let mut types = vec![catalog_name(&of)];
-            types.extend(fixed.iter().map(catalog_name));
-            match resolve::common_type(&types).filter(|t| array_of(t).is_some()) {
-                Some(common) => {
-                    let common = self.supported(common, &span)?;
-                    let elements: Vec<Option<Node>> = fixed.into_iter().map(|n| self.coerce(n, common)).collect();
-                    let elements: Option<Vec<Node>> = elements.into_iter().collect();
-                    let array = Node::typed(Kind::Array(elements?), array_type(common), span.clone());
-                    tests.push(self.quantified(of.clone(), op, array, all, span.clone())?);
-                }
-                None => varying.extend(fixed),
-            }
-        } else {
-            varying.append(&mut fixed);
+        let mut one_by_one = nodes;
+        if let Some(common) = self.constants_in_common(&of, &one_by_one) {
+            let (varying, fixed) = one_by_one.into_iter().partition(reads_input);
+            let elements: Vec<Option<Node>> = Vec::into_iter(fixed).map(|n| self.coerce(n, common)).collect();
+            let elements: Option<Vec<Node>> = elements.into_iter().collect();
+            let array = Node::typed(Kind::Array(elements?), array_type(common), span.clone());
+            tests.push(self.quantified(of.clone(), op, array, all, span.clone())?);
+            one_by_one = varying;
         }
-        for item in varying {
+        for item in one_by_one {
             tests.push(self.binary(op, of.clone(), item, span.clone())?);
         }
         if tests.len() == 1 {
@@ -361,6 +353,17 @@ impl Checker<'_, '_> {
         }
         let kind = if negated { Kind::And(tests) } else { Kind::Or(tests) };
         Some(Node::typed(kind, BOOLEAN, span))
+    }
+
+    /// The type in which the constants of an `in` list become one array: more than one, and alike with the left side.
+    fn constants_in_common(&mut self, of: &Node, list: &[Node]) -> Option<Type> {
+        let fixed: Vec<&Node> = list.iter().filter(|n| !reads_input(n)).collect();
+        if fixed.len() < 2 {
+            return None;
+        }
+        let mut types = vec![catalog_name(of)];
+        types.extend(fixed.into_iter().map(catalog_name));
+        resolve::common_type(&types).filter(|t| array_of(t).is_some()).and_then(type_of)
     }
 
     fn quantified(&mut self, left: Node, op: &str, array: Node, all: bool, span: Range<usize>) -> Option<Node> {

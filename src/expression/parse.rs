@@ -192,7 +192,7 @@ impl<'t> Parser<'t> {
                 let right = self.expr_above(infix.level() + 1, grammar)?;
                 (logical(is_and, left, right), false)
             }
-            Infix::Operator(op, level) => (self.operator(left, op, level, grammar)?, false),
+            Infix::Operator(op, level) => self.operator(left, op, level, grammar)?,
             Infix::Cast => {
                 let (ty, end) = self.type_name()?;
                 let span = left.span.start..end;
@@ -228,14 +228,14 @@ impl<'t> Parser<'t> {
         })
     }
 
-    fn operator(&mut self, left: Expr, op: String, level: u8, grammar: Grammar) -> Parsed<Expr> {
+    fn operator(&mut self, left: Expr, op: String, level: u8, grammar: Grammar) -> Parsed<(Expr, bool)> {
         let quantifier = ["any", "some", "all"].into_iter().find(|word| self.is_word(word));
         let Some(quantifier) = quantifier else {
             let right = self.expr_above(level + 1, grammar)?;
-            return Ok(Expr::binary(canonical(&op), left, right));
+            return Ok((Expr::binary(canonical(&op), left, right), false));
         };
         self.at += 1;
-        self.quantified(left, canonical(&op), quantifier == "all")
+        Ok((self.quantified(left, canonical(&op), quantifier == "all")?, true))
     }
 
     fn quantified(&mut self, left: Expr, op: &str, all: bool) -> Parsed<Expr> {
@@ -311,7 +311,7 @@ impl<'t> Parser<'t> {
         let op = if negated { format!("!{op}") } else { op.to_owned() };
         if let Some(quantifier) = ["any", "some", "all"].into_iter().find(|word| self.is_word(word)) {
             self.at += 1;
-            return Ok((self.quantified(left, &op, quantifier == "all")?, false));
+            return Ok((self.quantified(left, &op, quantifier == "all")?, true));
         }
         let mut pattern = self.expr_above(level::LIKE + 1, Grammar::Full)?;
         if self.take_word("escape") {
