@@ -66,7 +66,7 @@ pub fn parse_time(text: &str) -> Result<i64, EvalError> {
     }
     match read(text, "time")? {
         Reading::Fields(fields) if fields.has_no_date() => {
-            if matches!(fields.zone, Some(Zone::Named(_))) {
+            if matches!(fields.zone, Some(Zone::Named { .. })) {
                 return Err(EvalError::unsupported(format!(
                     "cannot read \"{text}\" as time: the zone's offset depends on the date"
                 )));

@@ -14,12 +14,25 @@ use super::error::EvalError;
 /// PostgreSQL 15's `timezonesets/Default`: name and seconds east of UTC; `-` where the offset depends on the date.
 const ABBREVIATIONS: &str = include_str!("timezone_abbreviations.txt");
 
+/// Zones whose years before 1970 the bundled database has given up for those of a neighbour, which PostgreSQL's has not.
+const MERGED: &str = include_str!("timezones_merged.txt");
+
 static FIXED: LazyLock<Vec<(&str, Option<i32>)>> = LazyLock::new(|| {
     ABBREVIATIONS
         .split([',', '\n'])
         .filter_map(|entry| entry.trim().split_once(' '))
         .map(|(name, seconds)| (name, seconds.parse().ok()))
         .collect()
+});
+
+/// In lower case, sorted.
+static MERGED_ZONES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names: Vec<String> = MERGED
+        .split_ascii_whitespace()
+        .map(str::to_ascii_lowercase)
+        .collect();
+    names.sort();
+    names
 });
 
 static DATABASE: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
@@ -32,7 +45,11 @@ const YEAR_MAX: i32 = 9998;
 pub enum Zone {
     /// Seconds east of UTC.
     Fixed(i32),
-    Named(TimeZone),
+    Named {
+        zone: TimeZone,
+        /// Microseconds since 2000 from which on its rules are known.
+        from: i64,
+    },
 }
 
 impl Zone {
@@ -44,7 +61,13 @@ impl Zone {
             None => {}
         }
         match DATABASE.get(name) {
-            Ok(zone) => Ok(Zone::Named(zone)),
+            Ok(zone) => {
+                let merged = MERGED_ZONES
+                    .binary_search(&name.to_ascii_lowercase())
+                    .is_ok();
+                let from = if merged { -UNIX_EPOCH_MICROS } else { i64::MIN };
+                Ok(Zone::Named { zone, from })
+            }
             // PostgreSQL also takes POSIX rules such as `FOO+3`.
             Err(_)
                 if name
@@ -84,11 +107,14 @@ impl Zone {
         }
         let seconds = match self {
             Zone::Fixed(seconds) => *seconds,
-            Zone::Named(zone) => match zone.to_ambiguous_timestamp(wall_clock(local)?).offset() {
-                AmbiguousOffset::Unambiguous { offset } => offset.seconds(),
-                AmbiguousOffset::Gap { before, .. } => before.seconds(),
-                AmbiguousOffset::Fold { after, .. } => after.seconds(),
-            },
+            Zone::Named { from, .. } if local < *from => return Err(unknown_history()),
+            Zone::Named { zone, .. } => {
+                match zone.to_ambiguous_timestamp(wall_clock(local)?).offset() {
+                    AmbiguousOffset::Unambiguous { offset } => offset.seconds(),
+                    AmbiguousOffset::Gap { before, .. } => before.seconds(),
+                    AmbiguousOffset::Fold { after, .. } => after.seconds(),
+                }
+            }
         };
         shifted(local, -seconds)
     }
@@ -100,7 +126,8 @@ impl Zone {
         }
         let seconds = match self {
             Zone::Fixed(seconds) => *seconds,
-            Zone::Named(zone) => {
+            Zone::Named { from, .. } if instant < *from => return Err(unknown_history()),
+            Zone::Named { zone, .. } => {
                 let unix = instant
                     .checked_add(UNIX_EPOCH_MICROS)
                     .and_then(|unix| jiff::Timestamp::from_microsecond(unix).ok())
@@ -138,6 +165,11 @@ fn wall_clock(local: i64) -> Result<jiff::civil::DateTime, EvalError> {
     )
     .map_err(|_| too_far())?;
     Ok(date.to_datetime(time))
+}
+
+#[cold]
+fn unknown_history() -> EvalError {
+    EvalError::unsupported("what this time zone's clocks showed before 1970 is not known here")
 }
 
 #[cold]
