@@ -22,10 +22,19 @@ const CHUNK: usize = 500;
 /// What one side says about an expression and a row.
 #[derive(Debug, Clone, PartialEq)]
 enum Answer {
-    Value { ty: String, text: Option<String> },
-    Error { state: String, message: String },
+    Value {
+        ty: String,
+        text: Option<String>,
+    },
+    Error {
+        state: String,
+        message: String,
+    },
     /// Refused at load.
-    Refused { code: String, message: String },
+    Refused {
+        code: String,
+        message: String,
+    },
 }
 
 #[test]
@@ -44,7 +53,9 @@ fn generated_expressions_give_what_postgresql_gives() {
     let mut tally = Tally::default();
     let mut done = 0;
     while done < count {
-        let pairs: Vec<(Pair, usize)> = (0..CHUNK).map(|_| (generator.expression(), generator.below(world.rows()))).collect();
+        let pairs: Vec<(Pair, usize)> = (0..CHUNK)
+            .map(|_| (generator.expression(), generator.below(world.rows())))
+            .collect();
         let theirs = oracle.ask(&pairs);
         for ((pair, row), theirs) in pairs.iter().zip(theirs) {
             tally.judge(pair, *row, ours(pair, *row, &world), theirs);
@@ -85,13 +96,26 @@ struct Tally {
 
 impl Tally {
     fn judge(&mut self, pair: &Pair, row: usize, ours: Answer, theirs: Answer) {
-        let line = || format!("row {row}: {} -> {:?}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}", pair.ours, pair.target, pair.theirs);
+        let line = || {
+            format!(
+                "row {row}: {} -> {:?}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}",
+                pair.ours, pair.target, pair.theirs
+            )
+        };
         match (&ours, &theirs) {
-            (Answer::Value { ty, text }, Answer::Value { ty: their_type, text: their_text }) if text == their_text && (ty == their_type || their_type == "unknown") => {
+            (
+                Answer::Value { ty, text },
+                Answer::Value {
+                    ty: their_type,
+                    text: their_text,
+                },
+            ) if text == their_text && (ty == their_type || their_type == "unknown") => {
                 self.same_value += 1;
             }
             // What the language leaves out: no value is not another value.
-            (Answer::Refused { code, message }, Answer::Value { .. }) if code.starts_with("unsupported") => {
+            (Answer::Refused { code, message }, Answer::Value { .. })
+                if code.starts_with("unsupported") =>
+            {
                 *self.unsupported.entry(message.clone()).or_default() += 1;
             }
             (Answer::Error { state, message }, Answer::Value { .. }) if state == "0A000" => {
@@ -109,7 +133,10 @@ impl Tally {
     }
 
     fn report(self, seed: u64) {
-        eprintln!("{} equal values, {} errors on both sides", self.same_value, self.same_error);
+        eprintln!(
+            "{} equal values, {} errors on both sides",
+            self.same_value, self.same_error
+        );
         eprintln!("{} errors of another SQLSTATE", self.other_state.len());
         let verbose = std::env::var("CONSOLIDATOR_TEST_VERBOSE").is_ok();
         if verbose {
@@ -123,7 +150,11 @@ impl Tally {
         for line in self.wrong.iter().take(25) {
             eprintln!("{line}\n");
         }
-        assert!(self.wrong.is_empty(), "{} differ; repeat with CONSOLIDATOR_TEST_SEED={seed}", self.wrong.len());
+        assert!(
+            self.wrong.is_empty(),
+            "{} differ; repeat with CONSOLIDATOR_TEST_SEED={seed}",
+            self.wrong.len()
+        );
         assert!(self.same_value > 0, "no expression had a value");
     }
 }

@@ -16,7 +16,11 @@ impl Checker<'_, '_> {
     pub fn beside(&mut self, op: &str, left: Node, right: Node) -> Option<(Node, Node)> {
         match (left.ty, right.ty) {
             (Ty::Untyped, Ty::Untyped) => {
-                let cast = if op == "||" || op.contains('~') { "text" } else { "numeric" };
+                let cast = if op == "||" || op.contains('~') {
+                    "text"
+                } else {
+                    "numeric"
+                };
                 self.undecided(&left, Some(cast))
             }
             (Ty::Untyped, _) => {
@@ -31,7 +35,13 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn wanted_beside(&mut self, op: &str, member: &Node, other: &Node, member_first: bool) -> Option<Type> {
+    fn wanted_beside(
+        &mut self,
+        op: &str,
+        member: &Node,
+        other: &Node,
+        member_first: bool,
+    ) -> Option<Type> {
         if other.is_bare_number() {
             return Some(NUMERIC);
         }
@@ -44,15 +54,29 @@ impl Checker<'_, '_> {
                 return Some(ty);
             }
         }
-        let types = if member_first { [UNKNOWN, catalog_name(other)] } else { [catalog_name(other), UNKNOWN] };
+        let types = if member_first {
+            [UNKNOWN, catalog_name(other)]
+        } else {
+            [catalog_name(other), UNKNOWN]
+        };
         match resolve::operator(op, &types) {
             Ok(resolved) => {
                 let wanted = resolved.arguments[usize::from(!member_first)];
                 self.supported(wanted, &member.span)
             }
             Err(_) => {
-                let jsonb = matches!(op, "->" | "->>" | "#>" | "#>>" | "@>" | "<@" | "?" | "?|" | "?&" | "#-");
-                self.undecided(member, Some(if jsonb && member_first { "jsonb" } else { "numeric" }))
+                let jsonb = matches!(
+                    op,
+                    "->" | "->>" | "#>" | "#>>" | "@>" | "<@" | "?" | "?|" | "?&" | "#-"
+                );
+                self.undecided(
+                    member,
+                    Some(if jsonb && member_first {
+                        "jsonb"
+                    } else {
+                        "numeric"
+                    }),
+                )
             }
         }
     }
@@ -60,19 +84,35 @@ impl Checker<'_, '_> {
     /// Where several values meet in one type, the typed ones decide for the members among them; bare numbers alone make
     /// them numeric. Literals decide nothing: they bend to their place as members do.
     pub fn settle_members(&mut self, nodes: Vec<Node>) -> Option<Vec<Node>> {
-        let types: Vec<_> = nodes.iter().filter(|n| matches!(n.ty, Ty::Is(_))).map(catalog_name).collect();
+        let types: Vec<_> = nodes
+            .iter()
+            .filter(|n| matches!(n.ty, Ty::Is(_)))
+            .map(catalog_name)
+            .collect();
         if types.is_empty() || !nodes.iter().any(|n| n.ty == Ty::Untyped) {
             return Some(nodes);
         }
-        let bare = nodes.iter().all(|n| n.is_bare_number() || !matches!(n.ty, Ty::Is(_)));
-        let ty = if bare { Some(NUMERIC) } else { resolve::common_type(&types).and_then(super::catalog::type_of) };
+        let bare = nodes
+            .iter()
+            .all(|n| n.is_bare_number() || !matches!(n.ty, Ty::Is(_)));
+        let ty = if bare {
+            Some(NUMERIC)
+        } else {
+            resolve::common_type(&types).and_then(super::catalog::type_of)
+        };
         // Without a common type the caller reports it.
         let Some(ty) = ty else {
             return Some(nodes);
         };
         let settled: Vec<Option<Node>> = nodes
             .into_iter()
-            .map(|n| if n.ty == Ty::Untyped { self.settle(n, ty) } else { Some(n) })
+            .map(|n| {
+                if n.ty == Ty::Untyped {
+                    self.settle(n, ty)
+                } else {
+                    Some(n)
+                }
+            })
             .collect();
         settled.into_iter().collect()
     }
@@ -82,7 +122,11 @@ impl Checker<'_, '_> {
         let member = first_member(node).map_or(node.span.clone(), |m| m.span.clone());
         let shown = self.text[member.clone()].to_owned();
         let cast = cast.unwrap_or("text");
-        let problem = Problem::new(member, "undecided-type", format!("nothing here decides the type of `{shown}`"));
+        let problem = Problem::new(
+            member,
+            "undecided-type",
+            format!("nothing here decides the type of `{shown}`"),
+        );
         self.report(problem.with_hint(format!("cast it, for example {shown}::{cast}")))
     }
 
@@ -92,11 +136,19 @@ impl Checker<'_, '_> {
             for element in list {
                 let node = self.check(element)?;
                 if node.decided().array {
-                    return self.report(Problem::new(node.span, "unsupported", "arrays have one dimension"));
+                    return self.report(Problem::new(
+                        node.span,
+                        "unsupported",
+                        "arrays have one dimension",
+                    ));
                 }
                 elements.push(self.cast_checked(node, element_type(ty), element.span.clone())?);
             }
-            return Some(Node::typed(Kind::Array(elements), array_type(element_type(ty)), span));
+            return Some(Node::typed(
+                Kind::Array(elements),
+                array_type(element_type(ty)),
+                span,
+            ));
         }
         let node = self.check(of)?;
         self.cast_checked(node, ty, span)
@@ -126,7 +178,9 @@ impl Checker<'_, '_> {
                 let problem = Problem::new(node.span.clone(), "type-mismatch", message);
                 let shown = &self.text[node.span];
                 let problem = match needed {
-                    Some(_) if shown.len() < 60 => problem.with_hint(format!("cast it: ({shown})::{}", plain(ty))),
+                    Some(_) if shown.len() < 60 => {
+                        problem.with_hint(format!("cast it: ({shown})::{}", plain(ty)))
+                    }
                     Some(_) => problem.with_hint("cast it with ::"),
                     None => problem,
                 };
@@ -149,7 +203,11 @@ impl Checker<'_, '_> {
                 let problem = Problem::new(span, "unsupported", "jsonb takes no brackets here");
                 self.report(problem.with_hint("use -> for an element, ->> for its text"))
             }
-            Ty::Is(ty) => self.report(Problem::new(span, "type-mismatch", format!("{ty} has no elements"))),
+            Ty::Is(ty) => self.report(Problem::new(
+                span,
+                "type-mismatch",
+                format!("{ty} has no elements"),
+            )),
             _ => self.undecided(&base, Some("text[]")),
         }
     }
@@ -162,8 +220,13 @@ fn first_member(node: &Node) -> Option<&Node> {
         Kind::Coalesce(list) | Kind::Extreme { of: list, .. } => list.iter().find_map(first_member),
         Kind::UntypedNullif(left, right) => first_member(left).or_else(|| first_member(right)),
         Kind::Case {
-            branches, otherwise, ..
-        } => branches.iter().find_map(|(_, then)| first_member(then)).or_else(|| first_member(otherwise)),
+            branches,
+            otherwise,
+            ..
+        } => branches
+            .iter()
+            .find_map(|(_, then)| first_member(then))
+            .or_else(|| first_member(otherwise)),
         _ => None,
     }
 }

@@ -93,7 +93,11 @@ fn walk(mut text: &[u8], mut pattern: &[u8], nested: usize) -> Result<Outcome, E
         return Ok(Outcome::Differs);
     }
     let rest_matches_nothing = pattern.iter().all(|byte| *byte == b'%');
-    Ok(if rest_matches_nothing { Outcome::Match } else { Outcome::Abort })
+    Ok(if rest_matches_nothing {
+        Outcome::Match
+    } else {
+        Outcome::Abort
+    })
 }
 
 /// What follows a `%`.
@@ -133,7 +137,10 @@ fn any(mut text: &[u8], mut pattern: &[u8], nested: usize) -> Result<Outcome, Ev
 }
 
 fn after_character(text: &[u8]) -> &[u8] {
-    let length = 1 + text[1..].iter().take_while(|byte| **byte & 0xC0 == 0x80).count();
+    let length = 1 + text[1..]
+        .iter()
+        .take_while(|byte| **byte & 0xC0 == 0x80)
+        .count();
     &text[length..]
 }
 

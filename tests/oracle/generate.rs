@@ -107,7 +107,11 @@ impl Generator {
         let depth = 1 + self.below(4);
         let mut pair = self.of_type(stem, depth);
         if self.chance(25) {
-            let wanted = if self.chance(60) { stem } else { self.any_stem() };
+            let wanted = if self.chance(60) {
+                stem
+            } else {
+                self.any_stem()
+            };
             pair.target = TYPES.iter().find(|(name, _)| *name == wanted).copied();
         }
         pair
@@ -119,11 +123,18 @@ impl Generator {
 
     fn of_type(&mut self, stem: &str, depth: usize) -> Pair {
         // Now and then something of another type, so that refusals and casts are compared too.
-        let stem = if stem == "*" || self.chance(4) { self.any_stem() } else { stem };
+        let stem = if stem == "*" || self.chance(4) {
+            self.any_stem()
+        } else {
+            stem
+        };
         if depth == 0 || self.chance(12) {
             return self.leaf(stem);
         }
-        let fitting: Vec<&(&str, &str, &[&str])> = SHAPES.iter().filter(|(gives, _, _)| *gives == stem || *gives == "*").collect();
+        let fitting: Vec<&(&str, &str, &[&str])> = SHAPES
+            .iter()
+            .filter(|(gives, _, _)| *gives == stem || *gives == "*")
+            .collect();
         let (_, template, operands) = fitting[self.below(fitting.len())];
         let template = self.with_alternatives(template);
         let parts: Vec<Pair> = operands
@@ -153,7 +164,11 @@ impl Generator {
     }
 
     fn maybe_wrapped(&mut self, part: Pair) -> Pair {
-        if self.chance(45) { Pair::fill("($)", &[part]) } else { part }
+        if self.chance(45) {
+            Pair::fill("($)", &[part])
+        } else {
+            part
+        }
     }
 
     fn leaf(&mut self, stem: &str) -> Pair {
@@ -168,7 +183,13 @@ impl Generator {
 
     fn input(&mut self, stem: &str) -> Pair {
         Pair::same(match stem {
-            "t" => self.pick(&["event.type", "event.id", "event.key", "headers.\"x-id\"", "headers.none"]),
+            "t" => self.pick(&[
+                "event.type",
+                "event.id",
+                "event.key",
+                "headers.\"x-id\"",
+                "headers.none",
+            ]),
             "l" => self.pick(&["event.version", "event.offset"]),
             "i" => "event.partition",
             "tz" => "event.time",
@@ -178,12 +199,31 @@ impl Generator {
 
     /// A member with its cast; a bare one where the text's own rule gives the same.
     fn member(&mut self, stem: &str) -> Pair {
-        let ty = TYPES.iter().find(|(name, _)| *name == stem).map_or("text", |(_, ty)| ty);
-        let name = if self.chance(60) { stem.to_owned() } else { self.any_stem().to_owned() };
+        let ty = TYPES
+            .iter()
+            .find(|(name, _)| *name == stem)
+            .map_or("text", |(_, ty)| ty);
+        let name = if self.chance(60) {
+            stem.to_owned()
+        } else {
+            self.any_stem().to_owned()
+        };
         let nested = self.chance(20);
-        let (ours, path) = if nested { (format!("data.o.{name}"), format!("o,{name}")) } else { (format!("data.{name}"), name) };
-        let theirs = if stem == "j" { format!("nullif(data #> '{{{path}}}', 'null')") } else { format!("(data #>> '{{{path}}}')") };
-        let cast = if stem == "j" { String::new() } else { format!("::{ty}") };
+        let (ours, path) = if nested {
+            (format!("data.o.{name}"), format!("o,{name}"))
+        } else {
+            (format!("data.{name}"), name)
+        };
+        let theirs = if stem == "j" {
+            format!("nullif(data #> '{{{path}}}', 'null')")
+        } else {
+            format!("(data #>> '{{{path}}}')")
+        };
+        let cast = if stem == "j" {
+            String::new()
+        } else {
+            format!("::{ty}")
+        };
         let column = format!("{stem}1");
         if self.chance(25) && !matches!(stem, "ai" | "at" | "an" | "m" | "v" | "j" | "by") {
             // The other operand decides.
@@ -203,12 +243,23 @@ impl Generator {
 
     fn literal(&mut self, stem: &str) -> Pair {
         if stem == "b" {
-            return Pair::same(self.pick(&["true", "false", "null", "'t'::boolean", "'off'::boolean"]));
+            return Pair::same(self.pick(&[
+                "true",
+                "false",
+                "null",
+                "'t'::boolean",
+                "'off'::boolean",
+            ]));
         }
         let text = self.value_text(stem);
-        let ty = TYPES.iter().find(|(name, _)| *name == stem).map_or("text", |(_, ty)| ty);
+        let ty = TYPES
+            .iter()
+            .find(|(name, _)| *name == stem)
+            .map_or("text", |(_, ty)| ty);
         let quoted = format!("'{}'", text.replace('\'', "''"));
-        let plain_number = matches!(stem, "s" | "i" | "l" | "n" | "m") && text.parse::<f64>().is_ok_and(f64::is_finite) && !text.contains(' ');
+        let plain_number = matches!(stem, "s" | "i" | "l" | "n" | "m")
+            && text.parse::<f64>().is_ok_and(f64::is_finite)
+            && !text.contains(' ');
         if plain_number && self.chance(70) {
             return Pair::same(text);
         }
@@ -227,30 +278,176 @@ impl Generator {
         let list: &[&str] = match stem {
             "b" => &["true", "false"],
             "s" => &["0", "1", "-1", "7", "32767", "-32768", "300"],
-            "i" => &["0", "1", "-1", "2", "3", "10", "2147483647", "-2147483648", "46341"],
-            "l" => &["0", "1", "-1", "20", "9223372036854775807", "-9223372036854775808", "3037000500", "2147483648"],
-            "r" | "d" => &["0", "-0", "1.5", "-2.5", "0.1", "1e10", "3.4e38", "1e-20", "NaN", "Infinity", "-Infinity", "123456789.125", "0.5", "2.5"],
-            "n" => &["0", "1", "-1", "1.5", "-2.50", "0.001", "123456789012345678.99", "1e20", "99999999999999999999999999999.5", "1.10", "0.5", "2.5", "NaN", "Infinity", "3", "7"],
+            "i" => &[
+                "0",
+                "1",
+                "-1",
+                "2",
+                "3",
+                "10",
+                "2147483647",
+                "-2147483648",
+                "46341",
+            ],
+            "l" => &[
+                "0",
+                "1",
+                "-1",
+                "20",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "3037000500",
+                "2147483648",
+            ],
+            "r" | "d" => &[
+                "0",
+                "-0",
+                "1.5",
+                "-2.5",
+                "0.1",
+                "1e10",
+                "3.4e38",
+                "1e-20",
+                "NaN",
+                "Infinity",
+                "-Infinity",
+                "123456789.125",
+                "0.5",
+                "2.5",
+            ],
+            "n" => &[
+                "0",
+                "1",
+                "-1",
+                "1.5",
+                "-2.50",
+                "0.001",
+                "123456789012345678.99",
+                "1e20",
+                "99999999999999999999999999999.5",
+                "1.10",
+                "0.5",
+                "2.5",
+                "NaN",
+                "Infinity",
+                "3",
+                "7",
+            ],
             "m" => &["0", "12.50", "-3.25", "9999999999.99", "0.05", "100"],
-            "t" => &["", "a", "abc", "ABC", "Ä", "ß", "a%b", "a_c", "\\", "12", " 7 ", "-5", "1.5", "true", "2022-03-01", "x,y,z", "a b c", "日本", "{\"a\": 1}", "{1,2}", "it''s", "UTC", "day"],
+            "t" => &[
+                "",
+                "a",
+                "abc",
+                "ABC",
+                "Ä",
+                "ß",
+                "a%b",
+                "a_c",
+                "\\",
+                "12",
+                " 7 ",
+                "-5",
+                "1.5",
+                "true",
+                "2022-03-01",
+                "x,y,z",
+                "a b c",
+                "日本",
+                "{\"a\": 1}",
+                "{1,2}",
+                "it''s",
+                "UTC",
+                "day",
+            ],
             "v" => &["", "abc", "a  ", "Ünï", "12", "x-y"],
-            "u" => &["00000000-0000-0000-0000-000000000000", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}"],
-            "da" => &["2022-03-01", "2000-01-01", "1999-12-31", "2024-02-29", "0044-03-15 BC", "infinity", "-infinity", "1970-01-01", "2022-12-31"],
-            "ti" => &["00:00:00", "09:30:00", "23:59:59.999999", "24:00:00", "12:34:56.789"],
-            "ts" => &["2022-03-01 09:30:00", "2000-01-01 00:00:00", "1999-12-31 23:59:59.999999", "infinity", "-infinity", "2024-02-29 12:00:00.5", "1066-10-14 08:00"],
-            "tz" => &["2022-03-01 09:30:00+00", "2000-01-01 00:00:00+02", "1999-12-31 23:59:59.5-05:30", "infinity", "2024-02-29T12:00:00Z", "2022-10-30 01:30:00+00"],
-            "iv" => &["1 day", "01:30:00", "1 year 2 mons", "-3 days", "1 mon -1 day 02:03:04.5", "00:00:00", "P1Y2M3DT4H5M6S", "36 hours", "1.5 days", "100 years"],
-            "j" => &["1", "1.50", "\"a\"", "null", "true", "[]", "{}", "[1, 2, 3]", "{\"a\": 1, \"b\": {\"c\": [1, \"x\"]}}", "{\"b\":1,\"a\":null, \"aa\":1}", "[1,\"a\",null,{\"a\":2}]", "[[1,2],[3]]", "\"\"", "{\"a\": \"x\"}"],
+            "u" => &[
+                "00000000-0000-0000-0000-000000000000",
+                "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11",
+                "{A0EEBC99-9C0B-4EF8-BB6D-6BB9BD380A11}",
+            ],
+            "da" => &[
+                "2022-03-01",
+                "2000-01-01",
+                "1999-12-31",
+                "2024-02-29",
+                "0044-03-15 BC",
+                "infinity",
+                "-infinity",
+                "1970-01-01",
+                "2022-12-31",
+            ],
+            "ti" => &[
+                "00:00:00",
+                "09:30:00",
+                "23:59:59.999999",
+                "24:00:00",
+                "12:34:56.789",
+            ],
+            "ts" => &[
+                "2022-03-01 09:30:00",
+                "2000-01-01 00:00:00",
+                "1999-12-31 23:59:59.999999",
+                "infinity",
+                "-infinity",
+                "2024-02-29 12:00:00.5",
+                "1066-10-14 08:00",
+            ],
+            "tz" => &[
+                "2022-03-01 09:30:00+00",
+                "2000-01-01 00:00:00+02",
+                "1999-12-31 23:59:59.5-05:30",
+                "infinity",
+                "2024-02-29T12:00:00Z",
+                "2022-10-30 01:30:00+00",
+            ],
+            "iv" => &[
+                "1 day",
+                "01:30:00",
+                "1 year 2 mons",
+                "-3 days",
+                "1 mon -1 day 02:03:04.5",
+                "00:00:00",
+                "P1Y2M3DT4H5M6S",
+                "36 hours",
+                "1.5 days",
+                "100 years",
+            ],
+            "j" => &[
+                "1",
+                "1.50",
+                "\"a\"",
+                "null",
+                "true",
+                "[]",
+                "{}",
+                "[1, 2, 3]",
+                "{\"a\": 1, \"b\": {\"c\": [1, \"x\"]}}",
+                "{\"b\":1,\"a\":null, \"aa\":1}",
+                "[1,\"a\",null,{\"a\":2}]",
+                "[[1,2],[3]]",
+                "\"\"",
+                "{\"a\": \"x\"}",
+            ],
             "by" => &["\\x", "\\x00ff", "\\xdeadbeef", "abc", "\\x61"],
             "ai" => &["{}", "{1}", "{1,2,3}", "{NULL,2}", "{3,1,2}", "{1,1}"],
-            "at" => &["{}", "{a}", "{a,b}", "{NULL,\"a b\"}", "{\"\",x}", "{abc,a,b}"],
+            "at" => &[
+                "{}",
+                "{a}",
+                "{a,b}",
+                "{NULL,\"a b\"}",
+                "{\"\",x}",
+                "{abc,a,b}",
+            ],
             _ => &["{}", "{1.5}", "{1,2.50}", "{NULL,0}"],
         };
         self.pick(list).to_owned()
     }
 
     pub fn column_value(&mut self, ty: &str) -> Option<String> {
-        let stem = TYPES.iter().find(|(_, t)| *t == ty).map_or("t", |(name, _)| name);
+        let stem = TYPES
+            .iter()
+            .find(|(_, t)| *t == ty)
+            .map_or("t", |(name, _)| name);
         if self.chance(12) {
             return None;
         }
@@ -274,7 +471,21 @@ impl Generator {
             let text = self.value_text(stem);
             let number = text.parse::<f64>().is_ok_and(f64::is_finite) && !text.contains(' ');
             let value = match *stem {
-                _ if self.chance(8) => self.pick(&["null", "[1]", "{\"x\": 1}", "\"\"", "false", "12", "\"a\\u00e4\\n\"", "1E2", "-0", "0.10", "1.5e-3"]).to_owned(),
+                _ if self.chance(8) => self
+                    .pick(&[
+                        "null",
+                        "[1]",
+                        "{\"x\": 1}",
+                        "\"\"",
+                        "false",
+                        "12",
+                        "\"a\\u00e4\\n\"",
+                        "1E2",
+                        "-0",
+                        "0.10",
+                        "1.5e-3",
+                    ])
+                    .to_owned(),
                 "j" => text,
                 "b" => text,
                 _ if number && self.chance(70) => text,

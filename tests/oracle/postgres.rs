@@ -14,18 +14,32 @@ pub struct Oracle {
 
 impl Oracle {
     pub fn connect(url: &str, world: &World) -> Oracle {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let connection = runtime.block_on(async {
-            let mut connection = PgConnection::connect(url).await.expect("PostgreSQL answers");
-            connection.execute("set time zone 'UTC'").await.expect("time zone");
+            let mut connection = PgConnection::connect(url)
+                .await
+                .expect("PostgreSQL answers");
+            connection
+                .execute("set time zone 'UTC'")
+                .await
+                .expect("time zone");
             // Parallel plans and jit would only cost time here.
             connection.execute("set jit = off").await.expect("jit");
             for statement in world.statements() {
-                connection.execute(sqlx::AssertSqlSafe(statement.clone())).await.unwrap_or_else(|e| panic!("{statement}: {e}"));
+                connection
+                    .execute(sqlx::AssertSqlSafe(statement.clone()))
+                    .await
+                    .unwrap_or_else(|e| panic!("{statement}: {e}"));
             }
             connection
         });
-        Oracle { runtime, connection }
+        Oracle {
+            runtime,
+            connection,
+        }
     }
 
     pub fn ask(&mut self, pairs: &[(Pair, usize)]) -> Vec<Answer> {

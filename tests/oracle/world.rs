@@ -22,7 +22,14 @@ pub struct World {
 
 impl World {
     pub fn new(generator: &mut Generator) -> World {
-        let rows = (0..ROWS).map(|_| columns().iter().map(|(_, ty)| generator.column_value(ty)).collect()).collect();
+        let rows = (0..ROWS)
+            .map(|_| {
+                columns()
+                    .iter()
+                    .map(|(_, ty)| generator.column_value(ty))
+                    .collect()
+            })
+            .collect();
         let payloads = (0..ROWS).map(|_| generator.payload()).collect();
         World { rows, payloads }
     }
@@ -32,12 +39,22 @@ impl World {
     }
 
     pub fn columns(&self) -> Vec<(String, Type)> {
-        columns().into_iter().map(|(name, ty)| (name, parse_type(ty).expect("a type"))).collect()
+        columns()
+            .into_iter()
+            .map(|(name, ty)| (name, parse_type(ty).expect("a type")))
+            .collect()
     }
 
     pub fn statements(&self) -> Vec<String> {
-        let quoted = |text: &Option<String>| text.as_ref().map_or("null".to_owned(), |t| format!("'{}'", t.replace('\'', "''")));
-        let definitions: Vec<String> = columns().iter().map(|(name, ty)| format!("{name} {ty}")).collect();
+        let quoted = |text: &Option<String>| {
+            text.as_ref().map_or("null".to_owned(), |t| {
+                format!("'{}'", t.replace('\'', "''"))
+            })
+        };
+        let definitions: Vec<String> = columns()
+            .iter()
+            .map(|(name, ty)| format!("{name} {ty}"))
+            .collect();
         let rows: Vec<String> = self
             .rows
             .iter()
@@ -45,7 +62,11 @@ impl World {
             .enumerate()
             .map(|(number, (row, payload))| {
                 let cells: Vec<String> = row.iter().map(quoted).collect();
-                format!("({number}, {}, {})", quoted(&Some(payload.clone())), cells.join(", "))
+                format!(
+                    "({number}, {}, {})",
+                    quoted(&Some(payload.clone())),
+                    cells.join(", ")
+                )
             })
             .collect();
         vec![
@@ -68,10 +89,22 @@ impl World {
         let cells: Vec<Cell> = self.rows[row]
             .iter()
             .zip(self.columns())
-            .map(|(text, (_, ty))| text.as_ref().map_or(Cell::NULL, |t| Cell::from_value(parse_text(t, &ty, &arena).expect("a stored value"))))
+            .map(|(text, (_, ty))| {
+                text.as_ref().map_or(Cell::NULL, |t| {
+                    Cell::from_value(parse_text(t, &ty, &arena).expect("a stored value"))
+                })
+            })
             .collect();
-        let found: Vec<Member> = data.as_slice().iter().map(|path| member(&self.payloads[row], path)).collect();
-        let headers: Vec<Option<&str>> = headers.as_slice().iter().map(|name| (name == "x-id").then_some(HEADER)).collect();
+        let found: Vec<Member> = data
+            .as_slice()
+            .iter()
+            .map(|path| member(&self.payloads[row], path))
+            .collect();
+        let headers: Vec<Option<&str>> = headers
+            .as_slice()
+            .iter()
+            .map(|name| (name == "x-id").then_some(HEADER))
+            .collect();
         let event = Event {
             event_type: "Sold",
             id: Some("e-1"),
@@ -99,7 +132,11 @@ impl World {
         match program.evaluate(&env, &mut Machine::new()) {
             Ok(value) => Answer::Value {
                 // PostgreSQL's `pg_typeof` shows no modifier.
-                ty: Type { modifier: Modifier::None, ..program.result() }.to_string(),
+                ty: Type {
+                    modifier: Modifier::None,
+                    ..program.result()
+                }
+                .to_string(),
                 text: to_text(value, &arena).map(str::to_owned),
             },
             Err(error) => Answer::Error {
@@ -112,7 +149,8 @@ impl World {
 
 /// Two columns of every type: a name says its type and number.
 pub fn columns() -> Vec<(String, &'static str)> {
-    let both = |(name, ty): &(&str, &'static str)| [(format!("{name}1"), *ty), (format!("{name}2"), *ty)];
+    let both =
+        |(name, ty): &(&str, &'static str)| [(format!("{name}1"), *ty), (format!("{name}2"), *ty)];
     TYPES.iter().flat_map(both).collect()
 }
 
@@ -121,9 +159,14 @@ fn member<'j>(json: &'j str, path: &Path) -> Member<'j> {
     for step in &path.0 {
         let next = if json.starts_with('{') {
             // Of a repeated name the last one counts, as in jsonb.
-            members(json).filter(|(name, _)| name == step).last().map(|(_, value)| value)
+            members(json)
+                .filter(|(name, _)| name == step)
+                .last()
+                .map(|(_, value)| value)
         } else {
-            step.parse::<usize>().ok().and_then(|index| elements(json).nth(index))
+            step.parse::<usize>()
+                .ok()
+                .and_then(|index| elements(json).nth(index))
         };
         match next {
             Some(next) => json = next,
