@@ -11,7 +11,7 @@ mod postgres;
 #[path = "oracle/world.rs"]
 mod world;
 
-use consolidator::expression::{Names, Paths, Scope, compile};
+use consolidator::expression::{Names, Paths, Scope, compile, parse_type};
 
 use generate::{Generator, Pair};
 use world::World;
@@ -75,7 +75,8 @@ fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
         data: &mut data,
         headers: &mut headers,
     };
-    match compile(&pair.ours, &mut scope, None) {
+    let target = pair.target.map(|(_, ty)| parse_type(ty).expect("a type"));
+    match compile(&pair.ours, &mut scope, target) {
         Ok(program) => world.evaluate(&program, row, &data, &headers),
         Err(problems) => Answer::Refused {
             code: problems[0].code.to_owned(),
@@ -97,12 +98,18 @@ impl Tally {
     fn judge(&mut self, pair: &Pair, row: usize, ours: Answer, theirs: Answer) {
         let line = || {
             format!(
-                "row {row}: {}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}",
-                pair.ours, pair.theirs
+                "row {row}: {} -> {:?}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}",
+                pair.ours, pair.target, pair.theirs
             )
         };
         match (&ours, &theirs) {
-            (Answer::Value { ty, text }, Answer::Value { ty: their_type, text: their_text }) if text == their_text && (ty == their_type || their_type == "unknown") => {
+            (
+                Answer::Value { ty, text },
+                Answer::Value {
+                    ty: their_type,
+                    text: their_text,
+                },
+            ) if text == their_text && (ty == their_type || their_type == "unknown") => {
                 self.same_value += 1;
             }
             // What the language leaves out: no value is not another value.
@@ -136,7 +143,7 @@ impl Tally {
             for (message, count) in &self.unsupported {
                 eprintln!("{count:6} unsupported: {message}");
             }
-            for line in self.other_state.iter().take(20) {
+            for line in self.other_state.iter().take(60) {
                 eprintln!("{line}\n");
             }
         }

@@ -117,7 +117,10 @@ impl Expr {
     /// Boxes children briefly: `a op b` over both spans.
     pub(super) fn binary(op: &str, left: Expr, right: Expr) -> Expr {
         let span = left.span.start..right.span.end;
-        Expr::new(Kind::Binary(op.to_owned(), Box::new(left), Box::new(right)), span)
+        Expr::new(
+            Kind::Binary(op.to_owned(), Box::new(left), Box::new(right)),
+            span,
+        )
     }
 }
 
@@ -139,7 +142,9 @@ impl Kind {
                 see(left);
                 see(array);
             }
-            Kind::And(list) | Kind::Or(list) | Kind::Array(list) | Kind::Special(_, list) => list.iter().for_each(see),
+            Kind::And(list) | Kind::Or(list) | Kind::Array(list) | Kind::Special(_, list) => {
+                list.iter().for_each(see)
+            }
             Kind::Call { arguments, .. } => arguments.iter().for_each(see),
             Kind::In { of, list, .. } => {
                 see(of);

@@ -29,16 +29,32 @@ pub(super) fn native(code: &str) -> Option<Native> {
             Value::Null => Value::Null,
             _ => array::position(elements(a[0]), a[1]),
         })),
-        "array_cardinality" => code!(|a, arena| Ok(Value::Int32(array::cardinality(elements(a[0]))))),
-        "array_length" | "array_upper" => code!(|a, arena| Ok(array::length(elements(a[0]), integer(a[1])))),
-        "array_lower" => code!(|a, arena| Ok(match array::length(elements(a[0]), integer(a[1])) {
-            Value::Null => Value::Null,
-            _ => Value::Int32(1),
+        "array_cardinality" => {
+            code!(|a, arena| Ok(Value::Int32(array::cardinality(elements(a[0])))))
+        }
+        "array_length" | "array_upper" => {
+            code!(|a, arena| Ok(array::length(elements(a[0]), integer(a[1]))))
+        }
+        "array_lower" => code!(
+            |a, arena| Ok(match array::length(elements(a[0]), integer(a[1])) {
+                Value::Null => Value::Null,
+                _ => Value::Int32(1),
+            })
+        ),
+        "array_ndims" => code!(|a, arena| Ok(if elements(a[0]).is_empty() {
+            Value::Null
+        } else {
+            Value::Int32(1)
         })),
-        "array_ndims" => code!(|a, arena| Ok(if elements(a[0]).is_empty() { Value::Null } else { Value::Int32(1) })),
-        "arraycontains" => code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[0]), elements(a[1]))))),
-        "arraycontained" => code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[1]), elements(a[0]))))),
-        "arrayoverlap" => code!(|a, arena| Ok(Value::Bool(array::overlaps(elements(a[0]), elements(a[1]))))),
+        "arraycontains" => {
+            code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[0]), elements(a[1])))))
+        }
+        "arraycontained" => {
+            code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[1]), elements(a[0])))))
+        }
+        "arrayoverlap" => {
+            code!(|a, arena| Ok(Value::Bool(array::overlaps(elements(a[0]), elements(a[1])))))
+        }
         "array_to_text" => code!(|a, arena| Ok(joined(elements(a[0]), text(a[1]), None, arena))),
         "array_to_text_null" => code!(|a, arena| Ok(match (a[0], a[1]) {
             (Value::Null, _) | (_, Value::Null) => Value::Null,
@@ -64,7 +80,12 @@ fn null_text<'a>(value: Value<'a>) -> Option<&'a str> {
     }
 }
 
-fn joined<'a>(elements: &[Value<'a>], separator: &str, null: Option<&str>, arena: &'a Bump) -> Value<'a> {
+fn joined<'a>(
+    elements: &[Value<'a>],
+    separator: &str,
+    null: Option<&str>,
+    arena: &'a Bump,
+) -> Value<'a> {
     let mut out = String::new();
     let mut first = true;
     for element in elements {
@@ -85,17 +106,32 @@ fn joined<'a>(elements: &[Value<'a>], separator: &str, null: Option<&str>, arena
 }
 
 /// A null separator cuts into characters, an empty one not at all.
-fn split<'a>(whole: Value<'a>, separator: Value<'a>, null: Option<&str>, arena: &'a Bump) -> Value<'a> {
+fn split<'a>(
+    whole: Value<'a>,
+    separator: Value<'a>,
+    null: Option<&str>,
+    arena: &'a Bump,
+) -> Value<'a> {
     let Value::Text(whole) = whole else {
         return Value::Null;
     };
     let mut parts = bumpalo::collections::Vec::new_in(arena);
-    let part = |part: &'a str| if Some(part) == null { Value::Null } else { Value::Text(part) };
+    let part = |part: &'a str| {
+        if Some(part) == null {
+            Value::Null
+        } else {
+            Value::Text(part)
+        }
+    };
     match separator {
         _ if whole.is_empty() => {}
         Value::Text("") => parts.push(part(whole)),
         Value::Text(separator) => parts.extend(whole.split(separator).map(part)),
-        _ => parts.extend(whole.char_indices().map(|(at, c)| part(&whole[at..at + c.len_utf8()]))),
+        _ => parts.extend(
+            whole
+                .char_indices()
+                .map(|(at, c)| part(&whole[at..at + c.len_utf8()])),
+        ),
     }
     Value::Array(parts.into_bump_slice())
 }

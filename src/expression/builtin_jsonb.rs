@@ -11,29 +11,79 @@ use super::value::Value;
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
         "jsonb_object_field" => code!(|a, arena| Ok(json(access::field(text(a[0]), text(a[1]))))),
-        "jsonb_object_field_text" => code!(|a, arena| Ok(shown(access::field(text(a[0]), text(a[1])), arena))),
-        "jsonb_array_element" => code!(|a, arena| Ok(json(access::element(text(a[0]), integer(a[1]))))),
-        "jsonb_array_element_text" => code!(|a, arena| Ok(shown(access::element(text(a[0]), integer(a[1])), arena))),
+        "jsonb_object_field_text" => {
+            code!(|a, arena| Ok(shown(access::field(text(a[0]), text(a[1])), arena)))
+        }
+        "jsonb_array_element" => {
+            code!(|a, arena| Ok(json(access::element(text(a[0]), integer(a[1])))))
+        }
+        "jsonb_array_element_text" => {
+            code!(|a, arena| Ok(shown(access::element(text(a[0]), integer(a[1])), arena)))
+        }
         "jsonb_extract_path" => code!(|a, arena| Ok(json(access::at_path(text(a[0]), path(a))))),
-        "jsonb_extract_path_text" => code!(|a, arena| Ok(shown(access::at_path(text(a[0]), path(a)), arena))),
-        "jsonb_contains" => code!(|a, arena| Ok(Value::Bool(access::contains(text(a[0]), text(a[1]))))),
-        "jsonb_contained" => code!(|a, arena| Ok(Value::Bool(access::contains(text(a[1]), text(a[0]))))),
-        "jsonb_exists" => code!(|a, arena| Ok(Value::Bool(access::has_key(text(a[0]), text(a[1]))))),
-        "jsonb_exists_any" => code!(|a, arena| Ok(Value::Bool(keys(a).any(|key| access::has_key(text(a[0]), key))))),
-        "jsonb_exists_all" => code!(|a, arena| Ok(Value::Bool(keys(a).all(|key| access::has_key(text(a[0]), key))))),
+        "jsonb_extract_path_text" => {
+            code!(|a, arena| Ok(shown(access::at_path(text(a[0]), path(a)), arena)))
+        }
+        "jsonb_contains" => {
+            code!(|a, arena| Ok(Value::Bool(access::contains(text(a[0]), text(a[1])))))
+        }
+        "jsonb_contained" => {
+            code!(|a, arena| Ok(Value::Bool(access::contains(text(a[1]), text(a[0])))))
+        }
+        "jsonb_exists" => {
+            code!(|a, arena| Ok(Value::Bool(access::has_key(text(a[0]), text(a[1])))))
+        }
+        "jsonb_exists_any" => code!(|a, arena| Ok(Value::Bool(
+            keys(a).any(|key| access::has_key(text(a[0]), key))
+        ))),
+        "jsonb_exists_all" => code!(|a, arena| Ok(Value::Bool(
+            keys(a).all(|key| access::has_key(text(a[0]), key))
+        ))),
         "jsonb_typeof" => code!(|a, arena| Ok(Value::Text(access::type_of(text(a[0]))))),
-        "jsonb_array_length" => code!(|a, arena| Ok(Value::Int32(access::array_length(text(a[0]))?))),
+        "jsonb_array_length" => {
+            code!(|a, arena| Ok(Value::Int32(access::array_length(text(a[0]))?)))
+        }
         "to_jsonb" => code!(|a, arena| Ok(Value::Jsonb(build::to_jsonb(a[0], arena)?))),
-        "jsonb_build_object" | "jsonb_build_object_noargs" => code!(|a, arena| Ok(Value::Jsonb(build::build_object(a, arena)?))),
-        "jsonb_build_array" | "jsonb_build_array_noargs" => code!(|a, arena| Ok(Value::Jsonb(build::build_array(a, arena)?))),
-        "jsonb_concat" => code!(|a, arena| Ok(Value::Jsonb(edit::concat(text(a[0]), text(a[1]), arena)))),
-        "jsonb_delete" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_key(text(a[0]), text(a[1]), arena)?))),
-        "jsonb_delete_array" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_keys(text(a[0]), elements(a[1]), arena)?))),
-        "jsonb_delete_idx" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_index(text(a[0]), integer(a[1]), arena)?))),
-        "jsonb_delete_path" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_path(text(a[0]), elements(a[1]), arena)?))),
+        "jsonb_build_object" | "jsonb_build_object_noargs" => {
+            code!(|a, arena| Ok(Value::Jsonb(build::build_object(a, arena)?)))
+        }
+        "jsonb_build_array" | "jsonb_build_array_noargs" => {
+            code!(|a, arena| Ok(Value::Jsonb(build::build_array(a, arena)?)))
+        }
+        "jsonb_concat" => {
+            code!(|a, arena| Ok(Value::Jsonb(edit::concat(text(a[0]), text(a[1]), arena))))
+        }
+        "jsonb_delete" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_key(
+            text(a[0]),
+            text(a[1]),
+            arena
+        )?))),
+        "jsonb_delete_array" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_keys(
+            text(a[0]),
+            elements(a[1]),
+            arena
+        )?))),
+        "jsonb_delete_idx" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_index(
+            text(a[0]),
+            integer(a[1]),
+            arena
+        )?))),
+        "jsonb_delete_path" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_path(
+            text(a[0]),
+            elements(a[1]),
+            arena
+        )?))),
         "jsonb_set" => code!(|a, arena| {
-            let create = a.get(3).is_none_or(|create| matches!(create, Value::Bool(true)));
-            Ok(Value::Jsonb(edit::set(text(a[0]), elements(a[1]), text(a[2]), create, arena)?))
+            let create = a
+                .get(3)
+                .is_none_or(|create| matches!(create, Value::Bool(true)));
+            Ok(Value::Jsonb(edit::set(
+                text(a[0]),
+                elements(a[1]),
+                text(a[2]),
+                create,
+                arena,
+            )?))
         }),
         _ => None,
     }
@@ -44,7 +94,9 @@ fn json(found: Option<&str>) -> Value<'_> {
 }
 
 fn shown<'a>(found: Option<&'a str>, arena: &'a bumpalo::Bump) -> Value<'a> {
-    found.and_then(|json| access::as_text(json, arena)).map_or(Value::Null, Value::Text)
+    found
+        .and_then(|json| access::as_text(json, arena))
+        .map_or(Value::Null, Value::Text)
 }
 
 /// The steps of `#>` stand in an array, those of `jsonb_extract_path` one by one.
@@ -56,5 +108,8 @@ fn path<'s, 'a>(a: &'s [Value<'a>]) -> &'s [Value<'a>] {
 }
 
 fn keys<'s, 'a: 's>(a: &'s [Value<'a>]) -> impl Iterator<Item = &'a str> + 's {
-    elements(a[1]).iter().filter(|key| !matches!(key, Value::Null)).map(|key| text(*key))
+    elements(a[1])
+        .iter()
+        .filter(|key| !matches!(key, Value::Null))
+        .map(|key| text(*key))
 }

@@ -13,60 +13,132 @@ use super::value::Value;
 
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
-        "textcat" => code!(|a, arena| Ok(Value::Text(texts::concat_two(text(a[0]), text(a[1]), arena)))),
-        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => code!(|a, arena| {
-            let shown = |value| cast::to_text(value, arena).unwrap_or("");
-            Ok(Value::Text(texts::concat_two(shown(a[0]), shown(a[1]), arena)))
-        }),
+        "textcat" => code!(|a, arena| Ok(Value::Text(texts::concat_two(
+            text(a[0]),
+            text(a[1]),
+            arena
+        )))),
+        "textanycat/sql/text_anynonarray" | "anytextcat/sql/anynonarray_text" => {
+            code!(|a, arena| {
+                let shown = |value| cast::to_text(value, arena).unwrap_or("");
+                Ok(Value::Text(texts::concat_two(
+                    shown(a[0]),
+                    shown(a[1]),
+                    arena,
+                )))
+            })
+        }
         "text_concat" => code!(|a, arena| Ok(Value::Text(texts::concat(a, arena)))),
         "text_concat_ws" => code!(|a, arena| Ok(match a[0] {
             Value::Text(separator) => Value::Text(texts::concat_with(separator, &a[1..], arena)),
             _ => Value::Null,
         })),
-        "textlike" => code!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "textnlike" => code!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticlike" => code!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "texticnlike" => code!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), Some("\\"))?))),
-        "like_escape" => code!(|a, arena| like_escape(text(a[0]), text(a[1]), arena)),
+        "textlike" => code!(|a, arena| Ok(Value::Bool(like::like(text(a[0]), text(a[1]), None)?))),
+        "textnlike" => {
+            code!(|a, arena| Ok(Value::Bool(!like::like(text(a[0]), text(a[1]), None)?)))
+        }
+        "texticlike" => {
+            code!(|a, arena| Ok(Value::Bool(like::ilike(text(a[0]), text(a[1]), None)?)))
+        }
+        "texticnlike" => {
+            code!(|a, arena| Ok(Value::Bool(!like::ilike(text(a[0]), text(a[1]), None)?)))
+        }
+        "like_escape" => code!(|a, arena| Ok(Value::Text(
+            arena.alloc_str(&like::with_backslash(text(a[0]), text(a[1]))?)
+        ))),
         "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
         "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
         "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
         "byteacat" => code!(|a, arena| {
-            let mut both = bumpalo::collections::Vec::from_iter_in(bytes(a[0]).iter().copied(), arena);
+            let mut both =
+                bumpalo::collections::Vec::from_iter_in(bytes(a[0]).iter().copied(), arena);
             both.extend_from_slice(bytes(a[1]));
             Ok(Value::Bytea(both.into_bump_slice()))
         }),
-        "text_substr" => code!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), Some(integer(a[2])))?))),
-        "text_substr_no_len" => code!(|a, arena| Ok(Value::Text(texts::substring(text(a[0]), integer(a[1]), None)?))),
+        "text_substr" => code!(|a, arena| Ok(Value::Text(texts::substring(
+            text(a[0]),
+            integer(a[1]),
+            Some(integer(a[2]))
+        )?))),
+        "text_substr_no_len" => code!(|a, arena| Ok(Value::Text(texts::substring(
+            text(a[0]),
+            integer(a[1]),
+            None
+        )?))),
         "text_left" => code!(|a, arena| Ok(Value::Text(texts::left(text(a[0]), integer(a[1]))))),
         "text_right" => code!(|a, arena| Ok(Value::Text(texts::right(text(a[0]), integer(a[1]))))),
         "textpos" => code!(|a, arena| Ok(Value::Int32(texts::position(text(a[0]), text(a[1]))))),
-        "text_starts_with" => code!(|a, arena| Ok(Value::Bool(texts::starts_with(text(a[0]), text(a[1]))))),
-        "replace_text" => code!(|a, arena| Ok(Value::Text(texts::replace(text(a[0]), text(a[1]), text(a[2]), arena)?))),
-        "split_part" => code!(|a, arena| Ok(Value::Text(texts::split_part(text(a[0]), text(a[1]), integer(a[2]))?))),
+        "text_starts_with" => {
+            code!(|a, arena| Ok(Value::Bool(texts::starts_with(text(a[0]), text(a[1])))))
+        }
+        "replace_text" => code!(|a, arena| Ok(Value::Text(texts::replace(
+            text(a[0]),
+            text(a[1]),
+            text(a[2]),
+            arena
+        )?))),
+        "split_part" => code!(|a, arena| Ok(Value::Text(texts::split_part(
+            text(a[0]),
+            text(a[1]),
+            integer(a[2])
+        )?))),
         "btrim1" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), " ")))),
         "btrim" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), text(a[1]))))),
         "ltrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), " ")))),
         "ltrim" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), text(a[1]))))),
         "rtrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), " ")))),
         "rtrim" => code!(|a, arena| Ok(Value::Text(texts::trim_end(text(a[0]), text(a[1]))))),
-        "repeat" => code!(|a, arena| Ok(Value::Text(texts::repeat(text(a[0]), integer(a[1]), arena)?))),
+        "repeat" => code!(|a, arena| Ok(Value::Text(texts::repeat(
+            text(a[0]),
+            integer(a[1]),
+            arena
+        )?))),
         "text_reverse" => code!(|a, arena| Ok(Value::Text(texts::reverse(text(a[0]), arena)))),
-        "lpad" => code!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
-        "lpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_start(text(a[0]), integer(a[1]), " ", arena)?))),
-        "rpad" => code!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), text(a[2]), arena)?))),
-        "rpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_end(text(a[0]), integer(a[1]), " ", arena)?))),
+        "lpad" => code!(|a, arena| Ok(Value::Text(texts::pad_start(
+            text(a[0]),
+            integer(a[1]),
+            text(a[2]),
+            arena
+        )?))),
+        "lpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_start(
+            text(a[0]),
+            integer(a[1]),
+            " ",
+            arena
+        )?))),
+        "rpad" => code!(|a, arena| Ok(Value::Text(texts::pad_end(
+            text(a[0]),
+            integer(a[1]),
+            text(a[2]),
+            arena
+        )?))),
+        "rpad/sql/text_int4" => code!(|a, arena| Ok(Value::Text(texts::pad_end(
+            text(a[0]),
+            integer(a[1]),
+            " ",
+            arena
+        )?))),
         "md5_text" => code!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
         "md5_bytes" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
         "lower" => code!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
         "upper" => code!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
-        "booltext" => code!(|a, arena| Ok(Value::Text(if matches!(a[0], Value::Bool(true)) { "true" } else { "false" }))),
+        "booltext" => code!(
+            |a, arena| Ok(Value::Text(if matches!(a[0], Value::Bool(true)) {
+                "true"
+            } else {
+                "false"
+            }))
+        ),
         "textoverlay" => code!(|a, arena| overlay(a, integer(a[3]), arena)),
         "textoverlay_no_len" => code!(|a, arena| overlay(a, texts::length(text(a[1])), arena)),
         "translate" => code!(|a, arena| Ok(translate(text(a[0]), text(a[1]), text(a[2]), arena))),
-        "ascii" => code!(|a, arena| Ok(Value::Int32(text(a[0]).chars().next().map_or(0, |c| c as i32)))),
+        "ascii" => code!(|a, arena| Ok(Value::Int32(
+            text(a[0]).chars().next().map_or(0, |c| c as i32)
+        ))),
         "chr" => code!(|a, arena| chr(integer(a[0]), arena)),
-        "to_hex32" => code!(|a, arena| Ok(Value::Text(arena.alloc_str(&format!("{:x}", integer(a[0])))))),
+        "to_hex32" => code!(|a, arena| Ok(Value::Text(
+            arena.alloc_str(&format!("{:x}", integer(a[0])))
+        ))),
         _ => None,
     }
 }
@@ -78,40 +150,18 @@ fn bytes<'a>(value: Value<'a>) -> &'a [u8] {
     }
 }
 
-/// A pattern written with another escape character, rewritten for the backslash (`do_like_escape`).
-fn like_escape<'a>(pattern: &'a str, escape: &str, arena: &'a Bump) -> Outcome<'a> {
-    let mut characters = escape.chars();
-    let (escape, rest) = (characters.next(), characters.next());
-    if rest.is_some() {
-        return Err(EvalError::new("22025", "invalid escape string"));
-    }
-    let mut out = BumpString::with_capacity_in(pattern.len(), arena);
-    if escape == Some('\\') {
-        return Ok(Value::Text(pattern));
-    }
-    let mut after_escape = false;
-    for c in pattern.chars() {
-        if Some(c) == escape && !after_escape {
-            out.push('\\');
-            after_escape = true;
-            continue;
-        }
-        if c == '\\' && !after_escape {
-            out.push('\\');
-        }
-        out.push(c);
-        after_escape = false;
-    }
-    Ok(Value::Text(out.into_bump_str()))
-}
-
 /// `overlay(text placing text from start for count)`.
 fn overlay<'a>(a: &[Value<'a>], count: i32, arena: &'a Bump) -> Outcome<'a> {
     let (whole, part, start) = (text(a[0]), text(a[1]), integer(a[2]));
     if start <= 0 {
-        return Err(EvalError::new("22011", "negative substring length not allowed"));
+        return Err(EvalError::new(
+            "22011",
+            "negative substring length not allowed",
+        ));
     }
-    let after = start.checked_add(count).ok_or_else(|| EvalError::out_of_range("integer"))?;
+    let after = start
+        .checked_add(count)
+        .ok_or_else(|| EvalError::out_of_range("integer"))?;
     let mut out = BumpString::new_in(arena);
     out.push_str(texts::substring(whole, 1, Some(start - 1))?);
     out.push_str(part);
@@ -136,7 +186,11 @@ fn chr<'a>(code: i32, arena: &'a Bump) -> Outcome<'a> {
         ..0 => "character number must be positive",
         _ => "requested character not valid for encoding",
     };
-    match u32::try_from(code).ok().filter(|c| *c != 0).and_then(char::from_u32) {
+    match u32::try_from(code)
+        .ok()
+        .filter(|c| *c != 0)
+        .and_then(char::from_u32)
+    {
         Some(c) => Ok(Value::Text(arena.alloc_str(c.encode_utf8(&mut [0; 4])))),
         None => Err(EvalError::new("54000", message)),
     }

@@ -10,28 +10,58 @@ use super::value::{Scalar, Value};
 
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
-        "extract_date" | "extract_interval" | "extract_time" | "extract_timestamp" | "extract_timestamptz" => {
+        "extract_date"
+        | "extract_interval"
+        | "extract_time"
+        | "extract_timestamp"
+        | "extract_timestamptz" => {
             code!(|a, arena| datetime_extract::extract(text(a[0]), a[1], arena))
         }
-        "date_part/sql/text_date" | "interval_part" | "time_part" | "timestamp_part" | "timestamptz_part" => {
+        "date_part/sql/text_date"
+        | "interval_part"
+        | "time_part"
+        | "timestamp_part"
+        | "timestamptz_part" => {
             code!(|a, arena| datetime_extract::date_part(text(a[0]), a[1]))
         }
-        "interval_trunc" | "timestamp_trunc" | "timestamptz_trunc" => code!(|a, arena| datetime::date_trunc(text(a[0]), a[1])),
+        "interval_trunc" | "timestamp_trunc" | "timestamptz_trunc" => {
+            code!(|a, arena| datetime::date_trunc(text(a[0]), a[1]))
+        }
         "timestamptz_trunc_zone" => code!(|a, arena| {
             let instant = micros(a[1]);
-            Ok(Value::TimestampTz(datetime::date_trunc_zoned(text(a[0]), instant, text(a[2]))?))
+            Ok(Value::TimestampTz(datetime::date_trunc_zoned(
+                text(a[0]),
+                instant,
+                text(a[2]),
+            )?))
         }),
-        "timestamp_zone" | "timestamptz_zone" => code!(|a, arena| datetime::at_time_zone(a[1], text(a[0]))),
+        "timestamp_zone" | "timestamptz_zone" => {
+            code!(|a, arena| datetime::at_time_zone(a[1], text(a[0])))
+        }
         "timestamp_izone" | "timestamptz_izone" => code!(|a, arena| match a[0] {
             Value::Interval(zone) => datetime::at_time_zone_interval(a[1], zone),
             _ => Ok(Value::Null),
         }),
-        "float8_timestamptz" => code!(|a, arena| Ok(Value::TimestampTz(datetime::to_timestamp(double(a[0]))?))),
-        "make_date" => code!(|a, arena| Ok(Value::Date(datetime::make_date(integer(a[0]), integer(a[1]), integer(a[2]))?))),
-        "timestamp_age" | "timestamptz_age" => code!(|a, arena| Ok(Value::Interval(datetime::age(micros(a[0]), micros(a[1]))?))),
-        "timestamp_date" | "timestamptz_date" => code!(|a, arena| cast::cast(a[0], &scalar(Scalar::Date), true, arena)),
-        "date_finite" => code!(|a, arena| Ok(Value::Bool(!matches!(a[0], Value::Date(date) if is_date_infinite(date))))),
-        "timestamp_finite" => code!(|a, arena| Ok(Value::Bool(!is_timestamp_infinite(micros(a[0]))))),
+        "float8_timestamptz" => {
+            code!(|a, arena| Ok(Value::TimestampTz(datetime::to_timestamp(double(a[0]))?)))
+        }
+        "make_date" => code!(|a, arena| Ok(Value::Date(datetime::make_date(
+            integer(a[0]),
+            integer(a[1]),
+            integer(a[2])
+        )?))),
+        "timestamp_age" | "timestamptz_age" => {
+            code!(|a, arena| Ok(Value::Interval(datetime::age(micros(a[0]), micros(a[1]))?)))
+        }
+        "timestamp_date" | "timestamptz_date" => {
+            code!(|a, arena| cast::cast(a[0], &scalar(Scalar::Date), true, arena))
+        }
+        "date_finite" => code!(|a, arena| Ok(Value::Bool(
+            !matches!(a[0], Value::Date(date) if is_date_infinite(date))
+        ))),
+        "timestamp_finite" => {
+            code!(|a, arena| Ok(Value::Bool(!is_timestamp_infinite(micros(a[0])))))
+        }
         "interval_finite" => code!(|a, arena| Ok(Value::Bool(true))),
         _ => None,
     }

@@ -43,7 +43,10 @@ impl Catalog {
     /// Operators of that name with that many operands.
     pub fn operators(&self, name: &str, operands: usize) -> Vec<&Entry> {
         let entries = self.operators.get(name).map_or(&[][..], Vec::as_slice);
-        entries.iter().filter(|e| e.arguments.len() == operands).collect()
+        entries
+            .iter()
+            .filter(|e| e.arguments.len() == operands)
+            .collect()
     }
 
     pub fn has_operator(&self, name: &str) -> bool {
@@ -130,7 +133,9 @@ pub(super) fn name_of(ty: Type) -> Name {
 
 /// The type of a catalog name, without a modifier; `None` for those that the language lacks.
 pub(super) fn type_of(name: &str) -> Option<Type> {
-    let (scalar, _, array) = SCALARS.iter().find(|(_, plain, array)| *plain == name || *array == name)?;
+    let (scalar, _, array) = SCALARS
+        .iter()
+        .find(|(_, plain, array)| *plain == name || *array == name)?;
     Some(Type {
         scalar: *scalar,
         modifier: Modifier::None,
@@ -140,11 +145,17 @@ pub(super) fn type_of(name: &str) -> Option<Type> {
 
 /// The element of an array type.
 pub(super) fn element_of(array: &str) -> Option<Name> {
-    SCALARS.iter().find(|(_, _, name)| *name == array).map(|(_, element, _)| *element)
+    SCALARS
+        .iter()
+        .find(|(_, _, name)| *name == array)
+        .map(|(_, element, _)| *element)
 }
 
 pub(super) fn array_of(element: &str) -> Option<Name> {
-    SCALARS.iter().find(|(_, name, _)| *name == element).map(|(_, _, array)| *array)
+    SCALARS
+        .iter()
+        .find(|(_, name, _)| *name == element)
+        .map(|(_, _, array)| *array)
 }
 
 /// `pg_type.typcategory` and `typispreferred`.
@@ -167,7 +178,10 @@ pub(super) fn category(name: &str) -> (char, bool) {
         _ if name.ends_with("range") => 'R',
         _ => 'U',
     };
-    let preferred = matches!(name, "bool" | "timestamptz" | "inet" | "float8" | "oid" | "text" | "interval" | "varbit");
+    let preferred = matches!(
+        name,
+        "bool" | "timestamptz" | "inet" | "float8" | "oid" | "text" | "interval" | "varbit"
+    );
     (category, preferred)
 }
 

@@ -13,7 +13,9 @@ use super::cell::Cell;
 use super::problem::Problem;
 use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
 use super::scope::Scope;
-use super::typed::{BIGINT, BOOLEAN, Code, INTEGER, Kind, NUMERIC, Node, TEXT, Ty, array_type, element_type, plain};
+use super::typed::{
+    BIGINT, BOOLEAN, Code, INTEGER, Kind, NUMERIC, Node, TEXT, Ty, array_type, element_type, plain,
+};
 use super::value::Type;
 
 pub(super) struct Checker<'c, 's> {
@@ -29,8 +31,16 @@ impl Checker<'_, '_> {
         let span = expr.span.clone();
         match &expr.kind {
             Ast::Null => Some(Node::new(Kind::Literal(None), Ty::Unknown, span)),
-            Ast::Text(text) => Some(Node::new(Kind::Literal(Some(text.clone())), Ty::Unknown, span)),
-            Ast::Bool(value) => Some(Node::typed(constant(super::value::Value::Bool(*value)), BOOLEAN, span)),
+            Ast::Text(text) => Some(Node::new(
+                Kind::Literal(Some(text.clone())),
+                Ty::Unknown,
+                span,
+            )),
+            Ast::Bool(value) => Some(Node::typed(
+                constant(super::value::Value::Bool(*value)),
+                BOOLEAN,
+                span,
+            )),
             Ast::Number(number) => self.number(number, span),
             Ast::Name(parts) => self.name(parts, span),
             Ast::Subscript(base, index) => self.subscript(base, index, span),
@@ -47,20 +57,40 @@ impl Checker<'_, '_> {
             Ast::Or(list) => Some(Node::typed(Kind::Or(self.booleans(list)?), BOOLEAN, span)),
             Ast::IsNull { of, negated } => {
                 let of = Box::new(self.check(of)?);
-                Some(Node::typed(Kind::IsNull { of, negated: *negated }, BOOLEAN, span))
+                Some(Node::typed(
+                    Kind::IsNull {
+                        of,
+                        negated: *negated,
+                    },
+                    BOOLEAN,
+                    span,
+                ))
             }
             Ast::IsBool { of, value, negated } => {
                 let of = Box::new(self.boolean(of)?);
                 let (value, negated) = (*value, *negated);
-                Some(Node::typed(Kind::IsBool { of, value, negated }, BOOLEAN, span))
+                Some(Node::typed(
+                    Kind::IsBool { of, value, negated },
+                    BOOLEAN,
+                    span,
+                ))
             }
-            Ast::IsDistinct { left, right, negated } => {
+            Ast::IsDistinct {
+                left,
+                right,
+                negated,
+            } => {
                 let (left, right) = (self.check(left), self.check(right));
                 self.distinct(left?, right?, *negated, span)
             }
             Ast::In { of, list, negated } => self.in_list(of, list, *negated, span),
             Ast::Between { .. } => self.between(expr),
-            Ast::Quantified { left, op, array, all } => {
+            Ast::Quantified {
+                left,
+                op,
+                array,
+                all,
+            } => {
                 let (left, array) = (self.check(left), self.check(array));
                 self.quantified(left?, op, array?, *all, span)
             }
@@ -107,7 +137,14 @@ impl Checker<'_, '_> {
         let arena = Bump::new();
         match super::cast::parse_text(text, &plain(ty), &arena) {
             Ok(value) => Some(Cell::from_value(value)),
-            Err(error) => self.report(Problem::new(span.clone(), "invalid-literal", error.message())),
+            Err(error) => {
+                let code = if error.sqlstate() == "0A000" {
+                    "unsupported"
+                } else {
+                    "invalid-literal"
+                };
+                self.report(Problem::new(span.clone(), code, error.message()))
+            }
         }
     }
 
@@ -126,7 +163,9 @@ impl Checker<'_, '_> {
                 let cell = self.literal_cell(&text, ty, &span)?;
                 Some(Node::typed(Kind::Constant(cell), ty, span))
             }
-            (_, Kind::Coalesce(list)) => Some(Node::typed(Kind::Coalesce(each(self, list)?), ty, span)),
+            (_, Kind::Coalesce(list)) => {
+                Some(Node::typed(Kind::Coalesce(each(self, list)?), ty, span))
+            }
             (_, Kind::Extreme { greatest, of }) => {
                 let of = each(self, of)?;
                 self.comparable(ty, if greatest { "greatest" } else { "least" }, &span)?;
@@ -193,7 +232,13 @@ impl Checker<'_, '_> {
         }
     }
 
-    pub fn binary(&mut self, op: &str, left: Node, right: Node, span: Range<usize>) -> Option<Node> {
+    pub fn binary(
+        &mut self,
+        op: &str,
+        left: Node,
+        right: Node,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let (left, right) = self.beside(op, left, right)?;
         let types = [catalog_name(&left), catalog_name(&right)];
         match resolve::operator(op, &types) {
@@ -203,7 +248,12 @@ impl Checker<'_, '_> {
     }
 
     /// Casts the arguments and builds the call.
-    pub fn apply(&mut self, resolved: Resolved, arguments: Vec<Node>, span: Range<usize>) -> Option<Node> {
+    pub fn apply(
+        &mut self,
+        resolved: Resolved,
+        arguments: Vec<Node>,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let code = self.code(&resolved, &span)?;
         let result = self.supported(resolved.result, &span)?;
         let mut cast = Vec::with_capacity(arguments.len());
@@ -242,26 +292,58 @@ impl Checker<'_, '_> {
     pub fn supported(&mut self, name: Name, span: &Range<usize>) -> Option<Type> {
         match type_of(name) {
             Some(ty) => Some(ty),
-            None => self.report(Problem::new(span.clone(), "unsupported-type", format!("the type `{name}` is not supported"))),
+            None => self.report(Problem::new(
+                span.clone(),
+                "unsupported-type",
+                format!("the type `{name}` is not supported"),
+            )),
         }
     }
 
-    pub fn no_operator(&mut self, op: &str, types: &[Name], why: Unresolved, span: Range<usize>) -> Option<Node> {
+    pub fn no_operator(
+        &mut self,
+        op: &str,
+        types: &[Name],
+        why: Unresolved,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let shown = match types {
             [left, right] => format!("{} {op} {}", shown_type(left), shown_type(right)),
-            _ => format!("{op} {}", types.iter().map(|t| shown_type(t)).collect::<Vec<_>>().join(" ")),
+            _ => format!(
+                "{op} {}",
+                types
+                    .iter()
+                    .map(|t| shown_type(t))
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            ),
         };
         let problem = if !super::catalog::catalog().has_operator(op) {
             Problem::new(span, "unknown-operator", format!("unknown operator `{op}`"))
         } else if why == Unresolved::Missing {
-            Problem::new(span, "type-mismatch", format!("there is no operator `{shown}`")).with_hint("cast one side")
+            Problem::new(
+                span,
+                "type-mismatch",
+                format!("there is no operator `{shown}`"),
+            )
+            .with_hint("cast one side")
         } else {
-            Problem::new(span, "type-mismatch", format!("the operator `{shown}` is ambiguous")).with_hint("cast the string, for example '1 day'::interval")
+            Problem::new(
+                span,
+                "type-mismatch",
+                format!("the operator `{shown}` is ambiguous"),
+            )
+            .with_hint("cast the string, for example '1 day'::interval")
         };
         self.report(problem)
     }
 
-    pub fn equality(&mut self, left: Node, right: Node, span: &Range<usize>) -> Option<(Code, Node, Node)> {
+    pub fn equality(
+        &mut self,
+        left: Node,
+        right: Node,
+        span: &Range<usize>,
+    ) -> Option<(Code, Node, Node)> {
         let (left, right) = self.beside("=", left, right)?;
         let types = [catalog_name(&left), catalog_name(&right)];
         match resolve::operator("=", &types) {
@@ -278,7 +360,13 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn distinct(&mut self, left: Node, right: Node, negated: bool, span: Range<usize>) -> Option<Node> {
+    fn distinct(
+        &mut self,
+        left: Node,
+        right: Node,
+        negated: bool,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let (equal, left, right) = self.equality(left, right, &span)?;
         let kind = Kind::Distinct {
             equal,
@@ -311,7 +399,11 @@ impl Checker<'_, '_> {
             let first = self.binary(first, of.clone(), low.clone(), span.clone());
             let second = self.binary(second, of.clone(), high.clone(), span.clone());
             let list = vec![first?, second?];
-            let kind = if *negated { Kind::Or(list) } else { Kind::And(list) };
+            let kind = if *negated {
+                Kind::Or(list)
+            } else {
+                Kind::And(list)
+            };
             Some(Node::typed(kind, BOOLEAN, span.clone()))
         };
         let straight = range(&low, &high)?;
@@ -319,11 +411,21 @@ impl Checker<'_, '_> {
             return Some(straight);
         }
         let list = vec![straight, range(&high, &low)?];
-        let kind = if *negated { Kind::And(list) } else { Kind::Or(list) };
+        let kind = if *negated {
+            Kind::And(list)
+        } else {
+            Kind::Or(list)
+        };
         Some(Node::typed(kind, BOOLEAN, span))
     }
 
-    fn in_list(&mut self, of: &Expr, list: &[Expr], negated: bool, span: Range<usize>) -> Option<Node> {
+    fn in_list(
+        &mut self,
+        of: &Expr,
+        list: &[Expr],
+        negated: bool,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let of = self.check(of);
         let list = self.checked(list);
         let mut nodes = vec![of?];
@@ -331,36 +433,54 @@ impl Checker<'_, '_> {
         let mut nodes = self.settle_members(nodes)?;
         let of = nodes.remove(0);
         // As `transformAExprIn`: constants become one array if they have a common type, the rest is compared one by one.
-        let (mut varying, mut fixed): (Vec<Node>, Vec<Node>) = nodes.into_iter().partition(reads_input);
         let (op, all) = if negated { ("<>", true) } else { ("=", false) };
         let mut tests = Vec::new();
-        if fixed.len() > 1 {
-            let mut types = vec![catalog_name(&of)];
-            types.extend(fixed.iter().map(catalog_name));
-            match resolve::common_type(&types).filter(|t| array_of(t).is_some()) {
-                Some(common) => {
-                    let common = self.supported(common, &span)?;
-                    let elements: Vec<Option<Node>> = fixed.into_iter().map(|n| self.coerce(n, common)).collect();
-                    let elements: Option<Vec<Node>> = elements.into_iter().collect();
-                    let array = Node::typed(Kind::Array(elements?), array_type(common), span.clone());
-                    tests.push(self.quantified(of.clone(), op, array, all, span.clone())?);
-                }
-                None => varying.extend(fixed),
-            }
-        } else {
-            varying.append(&mut fixed);
+        let mut one_by_one = nodes;
+        if let Some(common) = self.constants_in_common(&of, &one_by_one) {
+            let (varying, fixed) = one_by_one.into_iter().partition(reads_input);
+            let elements: Vec<Option<Node>> = Vec::into_iter(fixed)
+                .map(|n| self.coerce(n, common))
+                .collect();
+            let elements: Option<Vec<Node>> = elements.into_iter().collect();
+            let array = Node::typed(Kind::Array(elements?), array_type(common), span.clone());
+            tests.push(self.quantified(of.clone(), op, array, all, span.clone())?);
+            one_by_one = varying;
         }
-        for item in varying {
+        for item in one_by_one {
             tests.push(self.binary(op, of.clone(), item, span.clone())?);
         }
         if tests.len() == 1 {
             return tests.pop();
         }
-        let kind = if negated { Kind::And(tests) } else { Kind::Or(tests) };
+        let kind = if negated {
+            Kind::And(tests)
+        } else {
+            Kind::Or(tests)
+        };
         Some(Node::typed(kind, BOOLEAN, span))
     }
 
-    fn quantified(&mut self, left: Node, op: &str, array: Node, all: bool, span: Range<usize>) -> Option<Node> {
+    /// The type in which the constants of an `in` list become one array: more than one, and alike with the left side.
+    fn constants_in_common(&mut self, of: &Node, list: &[Node]) -> Option<Type> {
+        let fixed: Vec<&Node> = list.iter().filter(|n| !reads_input(n)).collect();
+        if fixed.len() < 2 {
+            return None;
+        }
+        let mut types = vec![catalog_name(of)];
+        types.extend(fixed.into_iter().map(catalog_name));
+        resolve::common_type(&types)
+            .filter(|t| array_of(t).is_some())
+            .and_then(type_of)
+    }
+
+    fn quantified(
+        &mut self,
+        left: Node,
+        op: &str,
+        array: Node,
+        all: bool,
+        span: Range<usize>,
+    ) -> Option<Node> {
         if array.ty == Ty::Untyped {
             return self.undecided(&array, Some("text[]"));
         }
@@ -383,20 +503,40 @@ impl Checker<'_, '_> {
             Err(why) => return self.no_operator(op, &types, why, span),
         };
         if resolved.result != "bool" {
-            return self.report(Problem::new(span, "type-mismatch", format!("`{op} any` needs an operator that gives a boolean")));
+            return self.report(Problem::new(
+                span,
+                "type-mismatch",
+                format!("`{op} any` needs an operator that gives a boolean"),
+            ));
         }
         let code = self.code(&resolved, &span)?;
         let left = Box::new(self.argument(left, resolved.arguments[0])?);
         let wanted = self.supported(resolved.arguments[1], &span)?;
         let array = Box::new(self.coerce(array, array_type(wanted))?);
-        Some(Node::typed(Kind::Quantified { code, left, array, all }, BOOLEAN, span))
+        Some(Node::typed(
+            Kind::Quantified {
+                code,
+                left,
+                array,
+                all,
+            },
+            BOOLEAN,
+            span,
+        ))
     }
 
-    fn case(&mut self, operand: Option<&Expr>, branches: &[Branch], otherwise: Option<&Expr>, span: Range<usize>) -> Option<Node> {
+    fn case(
+        &mut self,
+        operand: Option<&Expr>,
+        branches: &[Branch],
+        otherwise: Option<&Expr>,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let (operand, conditions) = match operand {
             Some(operand) => self.case_conditions(operand, branches)?,
             None => {
-                let conditions: Vec<Option<Node>> = branches.iter().map(|b| self.boolean(&b.when)).collect();
+                let conditions: Vec<Option<Node>> =
+                    branches.iter().map(|b| self.boolean(&b.when)).collect();
                 (None, conditions.into_iter().collect::<Option<Vec<Node>>>()?)
             }
         };
@@ -421,14 +561,20 @@ impl Checker<'_, '_> {
     }
 
     /// `case x when a`: x is evaluated once, and each `x = a` is resolved by itself.
-    fn case_conditions(&mut self, operand: &Expr, branches: &[Branch]) -> Option<(Option<Node>, Vec<Node>)> {
+    fn case_conditions(
+        &mut self,
+        operand: &Expr,
+        branches: &[Branch],
+    ) -> Option<(Option<Node>, Vec<Node>)> {
         let mut nodes = vec![self.check(operand)?];
         for branch in branches {
             nodes.push(self.check(&branch.when)?);
         }
         let mut nodes = self.settle_members(nodes)?;
         let operand = nodes.remove(0);
-        let has_text = nodes.iter().any(|n| matches!(n.kind, Kind::Literal(Some(_))));
+        let has_text = nodes
+            .iter()
+            .any(|n| matches!(n.kind, Kind::Literal(Some(_))));
         if operand.ty == Ty::Untyped && !has_text {
             return self.undecided(&operand, None);
         }
@@ -475,7 +621,11 @@ impl Checker<'_, '_> {
         let types = [name_of(ty), name_of(ty)];
         match resolve::operator("<", &types) {
             Ok(_) => Some(()),
-            Err(_) => self.report(Problem::new(span.clone(), "type-mismatch", format!("{name} cannot order {ty}"))),
+            Err(_) => self.report(Problem::new(
+                span.clone(),
+                "type-mismatch",
+                format!("{name} cannot order {ty}"),
+            )),
         }
     }
 
@@ -492,20 +642,38 @@ impl Checker<'_, '_> {
     }
 
     /// Brings the arms of `coalesce`, `case`, … to one type; without any that decides they stay undecided.
-    fn alike(&mut self, nodes: Vec<Node>, name: &str, span: &Range<usize>) -> Option<(Vec<Node>, Ty)> {
+    fn alike(
+        &mut self,
+        nodes: Vec<Node>,
+        name: &str,
+        span: &Range<usize>,
+    ) -> Option<(Vec<Node>, Ty)> {
         let nodes = self.settle_members(nodes)?;
         if nodes.iter().any(|n| n.ty == Ty::Untyped) {
             return Some((nodes, Ty::Untyped));
         }
         let types: Vec<Name> = nodes.iter().map(catalog_name).collect();
         let Some(common) = resolve::common_type(&types) else {
-            let shown: Vec<String> = types.iter().filter(|t| **t != UNKNOWN).map(|t| shown_type(t)).collect();
-            let message = format!("{name} has values of types that do not go together: {}", shown.join(", "));
-            return self.report(Problem::new(span.clone(), "type-mismatch", message).with_hint("cast them to one type"));
+            let shown: Vec<String> = types
+                .iter()
+                .filter(|t| **t != UNKNOWN)
+                .map(|t| shown_type(t))
+                .collect();
+            let message = format!(
+                "{name} has values of types that do not go together: {}",
+                shown.join(", ")
+            );
+            return self.report(
+                Problem::new(span.clone(), "type-mismatch", message)
+                    .with_hint("cast them to one type"),
+            );
         };
         let common = self.supported(common, span)?;
         let nodes: Vec<Option<Node>> = nodes.into_iter().map(|n| self.coerce(n, common)).collect();
-        Some((nodes.into_iter().collect::<Option<Vec<Node>>>()?, Ty::Is(common)))
+        Some((
+            nodes.into_iter().collect::<Option<Vec<Node>>>()?,
+            Ty::Is(common),
+        ))
     }
 
     fn array(&mut self, list: &[Expr], span: Range<usize>) -> Option<Node> {
@@ -516,7 +684,11 @@ impl Checker<'_, '_> {
         let nodes = self.checked(list)?;
         let (nodes, ty) = self.alike(nodes, "array", &span)?;
         match ty {
-            Ty::Is(ty) if ty.array => self.report(Problem::new(span, "unsupported", "arrays have one dimension")),
+            Ty::Is(ty) if ty.array => self.report(Problem::new(
+                span,
+                "unsupported",
+                "arrays have one dimension",
+            )),
             Ty::Is(ty) => Some(Node::typed(Kind::Array(nodes), array_type(ty), span)),
             _ => self.undecided(&nodes[0], Some("text")),
         }
@@ -547,7 +719,16 @@ pub(super) fn cast_node(node: Node, to: Type, explicit: bool) -> Node {
     }
     let span = node.span.clone();
     let of = Box::new(node);
-    Node::typed(Kind::Cast { of, from, to, explicit }, to, span)
+    Node::typed(
+        Kind::Cast {
+            of,
+            from,
+            to,
+            explicit,
+        },
+        to,
+        span,
+    )
 }
 
 /// Whether the value depends on the row or the event: PostgreSQL's "contains variables".
@@ -555,12 +736,29 @@ fn reads_input(node: &Node) -> bool {
     let any = |list: &[Node]| list.iter().any(reads_input);
     match &node.kind {
         Kind::Constant(_) | Kind::Literal(_) | Kind::Number(_) => false,
-        Kind::Column(_) | Kind::Old(_) | Kind::Event(_) | Kind::Header(_) | Kind::Index | Kind::Member { .. } | Kind::Operand => true,
-        Kind::Cast { of, .. } | Kind::Not(of) | Kind::IsNull { of, .. } | Kind::IsBool { of, .. } => reads_input(of),
-        Kind::Call(_, list) | Kind::And(list) | Kind::Or(list) | Kind::Coalesce(list) | Kind::Array(list) => any(list),
+        Kind::Column(_)
+        | Kind::Old(_)
+        | Kind::Event(_)
+        | Kind::Header(_)
+        | Kind::Index
+        | Kind::Member { .. }
+        | Kind::Operand => true,
+        Kind::Cast { of, .. }
+        | Kind::Not(of)
+        | Kind::IsNull { of, .. }
+        | Kind::IsBool { of, .. } => reads_input(of),
+        Kind::Call(_, list)
+        | Kind::And(list)
+        | Kind::Or(list)
+        | Kind::Coalesce(list)
+        | Kind::Array(list) => any(list),
         Kind::Extreme { of, .. } => any(of),
-        Kind::Distinct { left, right, .. } | Kind::Nullif { left, right, .. } => reads_input(left) || reads_input(right),
-        Kind::UntypedNullif(left, right) | Kind::Subscript(left, right) => reads_input(left) || reads_input(right),
+        Kind::Distinct { left, right, .. } | Kind::Nullif { left, right, .. } => {
+            reads_input(left) || reads_input(right)
+        }
+        Kind::UntypedNullif(left, right) | Kind::Subscript(left, right) => {
+            reads_input(left) || reads_input(right)
+        }
         Kind::Quantified { left, array, .. } => reads_input(left) || reads_input(array),
         Kind::Case {
             operand,
@@ -568,7 +766,11 @@ fn reads_input(node: &Node) -> bool {
             otherwise,
         } => {
             let operand = operand.as_ref().is_some_and(|o| reads_input(o));
-            operand || reads_input(otherwise) || branches.iter().any(|(when, then)| reads_input(when) || reads_input(then))
+            operand
+                || reads_input(otherwise)
+                || branches
+                    .iter()
+                    .any(|(when, then)| reads_input(when) || reads_input(then))
         }
     }
 }

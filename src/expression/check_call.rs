@@ -10,17 +10,30 @@ use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
 use super::typed::{NUMERIC, Node, Ty};
 
 impl Checker<'_, '_> {
-    pub fn call(&mut self, name: &str, name_span: Range<usize>, arguments: &[Expr], span: Range<usize>) -> Option<Node> {
+    pub fn call(
+        &mut self,
+        name: &str,
+        name_span: Range<usize>,
+        arguments: &[Expr],
+        span: Range<usize>,
+    ) -> Option<Node> {
         if let Some(problem) = refused(name, &name_span) {
             return self.report(problem);
         }
         // A function named as a type, with one argument, is its cast (`func_get_detail`).
-        let is_keyword = matches!(name, "numeric" | "varchar" | "time" | "timestamp" | "interval");
+        let is_keyword = matches!(
+            name,
+            "numeric" | "varchar" | "time" | "timestamp" | "interval"
+        );
         if let ([of], Some(ty), false) = (arguments, type_of(name), is_keyword) {
             return self.cast(of, ty, span);
         }
         if catalog().functions(name).is_empty() {
-            let problem = Problem::new(name_span, "unknown-function", format!("unknown function `{name}`"));
+            let problem = Problem::new(
+                name_span,
+                "unknown-function",
+                format!("unknown function `{name}`"),
+            );
             let near = closest(name, catalog().function_names());
             return self.report(match near {
                 Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
@@ -44,22 +57,45 @@ impl Checker<'_, '_> {
         };
         let types: Vec<Name> = arguments.iter().map(catalog_name).collect();
         let resolved = resolve::function(name, &types);
-        if resolved.as_ref().is_ok_and(|resolved| decides(name, resolved, &arguments)) {
+        if resolved
+            .as_ref()
+            .is_ok_and(|resolved| decides(name, resolved, &arguments))
+        {
             return Some(arguments);
         }
         if arguments.iter().any(Node::is_bare_number) {
-            let numeric: Vec<Name> = arguments.iter().map(|a| if a.ty == Ty::Untyped { "numeric" } else { catalog_name(a) }).collect();
+            let numeric: Vec<Name> = arguments
+                .iter()
+                .map(|a| {
+                    if a.ty == Ty::Untyped {
+                        "numeric"
+                    } else {
+                        catalog_name(a)
+                    }
+                })
+                .collect();
             if resolve::function(name, &numeric).is_ok() {
                 let settled: Vec<Option<Node>> = arguments
                     .into_iter()
-                    .map(|a| if a.ty == Ty::Untyped { self.settle(a, NUMERIC) } else { Some(a) })
+                    .map(|a| {
+                        if a.ty == Ty::Untyped {
+                            self.settle(a, NUMERIC)
+                        } else {
+                            Some(a)
+                        }
+                    })
                     .collect();
                 return settled.into_iter().collect();
             }
         }
-        if resolved.is_err_and(|why| why == Unresolved::Missing) && resolve::function(name, &vec![UNKNOWN; types.len()]).is_err_and(|why| why == Unresolved::Missing) {
+        if resolved.is_err_and(|why| why == Unresolved::Missing)
+            && resolve::function(name, &vec![UNKNOWN; types.len()])
+                .is_err_and(|why| why == Unresolved::Missing)
+        {
             let shown = vec![UNKNOWN; types.len()];
-            return self.no_function(name, &shown, Unresolved::Missing, first.span).map(|node: Node| vec![node]);
+            return self
+                .no_function(name, &shown, Unresolved::Missing, first.span)
+                .map(|node: Node| vec![node]);
         }
         let cast = match name {
             "date_trunc" | "date_part" | "extract" | "age" | "timezone" | "date" => "timestamptz",
@@ -70,30 +106,59 @@ impl Checker<'_, '_> {
         self.undecided(&first, Some(cast))
     }
 
-    fn no_function(&mut self, name: &str, types: &[Name], why: Unresolved, span: Range<usize>) -> Option<Node> {
+    fn no_function(
+        &mut self,
+        name: &str,
+        types: &[Name],
+        why: Unresolved,
+        span: Range<usize>,
+    ) -> Option<Node> {
         let shown: Vec<String> = types.iter().map(|t| shown_type(t)).collect();
         let shown = format!("{name}({})", shown.join(", "));
         let problem = match why {
-            Unresolved::Missing => Problem::new(span, "type-mismatch", format!("there is no function `{shown}`")),
-            _ => Problem::new(span, "type-mismatch", format!("the call `{shown}` is ambiguous")).with_hint("cast the arguments"),
+            Unresolved::Missing => Problem::new(
+                span,
+                "type-mismatch",
+                format!("there is no function `{shown}`"),
+            ),
+            _ => Problem::new(
+                span,
+                "type-mismatch",
+                format!("the call `{shown}` is ambiguous"),
+            )
+            .with_hint("cast the arguments"),
         };
         self.report(problem)
     }
 }
 
 fn decides(name: &str, resolved: &Resolved, arguments: &[Node]) -> bool {
-    let by_type = |wanted: Name| arguments.iter().any(|a| matches!(a.ty, Ty::Is(_)) && !a.is_bare_number() && catalog_name(a) == wanted);
-    let by_element = |wanted: Name| arguments.iter().any(|a| super::catalog::element_of(catalog_name(a)) == Some(wanted));
-    arguments.iter().enumerate().filter(|(_, a)| a.ty == Ty::Untyped).all(|(place, _)| {
-        let wanted = resolved.arguments[place];
-        if wanted == "any" {
-            // `concat` shows every value as its text; the text of a member is the member.
-            return resolved.entry.code.starts_with("text_concat");
-        }
-        let declared = resolve::parameter_types(name, arguments.len(), place);
-        let only = matches!(declared.as_slice(), [one] if !one.starts_with("any"));
-        only || category(wanted).0 == 'S' && wanted == TEXT_NAME && !declared_generic(&declared) || by_type(wanted) || by_element(wanted)
-    })
+    let by_type = |wanted: Name| {
+        arguments
+            .iter()
+            .any(|a| matches!(a.ty, Ty::Is(_)) && !a.is_bare_number() && catalog_name(a) == wanted)
+    };
+    let by_element = |wanted: Name| {
+        arguments
+            .iter()
+            .any(|a| super::catalog::element_of(catalog_name(a)) == Some(wanted))
+    };
+    arguments
+        .iter()
+        .enumerate()
+        .filter(|(_, a)| a.ty == Ty::Untyped)
+        .all(|(place, _)| {
+            let wanted = resolved.arguments[place];
+            if wanted == "any" {
+                // `concat` shows every value as its text; the text of a member is the member.
+                return resolved.entry.code.starts_with("text_concat");
+            }
+            let declared = resolve::parameter_types(name, arguments.len(), place);
+            let only = matches!(declared.as_slice(), [one] if !one.starts_with("any"));
+            only || category(wanted).0 == 'S' && wanted == TEXT_NAME && !declared_generic(&declared)
+                || by_type(wanted)
+                || by_element(wanted)
+        })
 }
 
 const TEXT_NAME: Name = "text";
@@ -111,21 +176,66 @@ fn refused(name: &str, span: &Range<usize>) -> Option<Problem> {
         "transaction_timestamp",
         "timeofday",
     ];
-    let random = ["random", "gen_random_uuid", "uuid_generate_v4", "uuid_generate_v1", "nextval", "currval", "lastval", "setseed", "txid_current"];
+    let random = [
+        "random",
+        "gen_random_uuid",
+        "uuid_generate_v4",
+        "uuid_generate_v1",
+        "nextval",
+        "currval",
+        "lastval",
+        "setseed",
+        "txid_current",
+    ];
     let aggregates = [
-        "count", "sum", "avg", "min", "max", "array_agg", "string_agg", "jsonb_agg", "json_agg", "jsonb_object_agg", "bool_and", "bool_or", "every",
-        "row_number", "rank", "lag", "lead", "first_value", "last_value",
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "array_agg",
+        "string_agg",
+        "jsonb_agg",
+        "json_agg",
+        "jsonb_object_agg",
+        "bool_and",
+        "bool_or",
+        "every",
+        "row_number",
+        "rank",
+        "lag",
+        "lead",
+        "first_value",
+        "last_value",
     ];
     if clock.contains(&name) {
-        let problem = Problem::new(span.clone(), "nondeterministic", format!("`{name}` reads the clock: a replay must give what the live fold gave"));
+        let problem = Problem::new(
+            span.clone(),
+            "nondeterministic",
+            format!("`{name}` reads the clock: a replay must give what the live fold gave"),
+        );
         return Some(problem.with_hint("use event.time"));
     }
     if random.contains(&name) {
-        let problem = Problem::new(span.clone(), "nondeterministic", format!("`{name}` gives another value each time: a replay must give what the live fold gave"));
-        return Some(problem.with_hint("use a value of the event, such as event.time, event.id or event.offset"));
+        let problem = Problem::new(
+            span.clone(),
+            "nondeterministic",
+            format!(
+                "`{name}` gives another value each time: a replay must give what the live fold gave"
+            ),
+        );
+        return Some(
+            problem.with_hint(
+                "use a value of the event, such as event.time, event.id or event.offset",
+            ),
+        );
     }
     if aggregates.contains(&name) {
-        let problem = Problem::new(span.clone(), "unsupported", format!("`{name}` is an aggregate: an expression sees one event and one row"));
+        let problem = Problem::new(
+            span.clone(),
+            "unsupported",
+            format!("`{name}` is an aggregate: an expression sees one event and one row"),
+        );
         return Some(problem.with_hint(match name {
             "sum" => "fold it: total = total + data.amount",
             "count" => "fold it: orders = orders + 1",
@@ -137,4 +247,3 @@ fn refused(name: &str, span: &Range<usize>) -> Option<Problem> {
     }
     None
 }
-

@@ -33,7 +33,11 @@ impl Checker<'_, '_> {
         match first.folded.as_str() {
             "data" => {
                 let slot = self.scope.data.slot(path(rest));
-                Some(Node::new(Kind::Member { slot, item: false }, Ty::Untyped, span))
+                Some(Node::new(
+                    Kind::Member { slot, item: false },
+                    Ty::Untyped,
+                    span,
+                ))
             }
             "item" => self.item(rest, span),
             "event" => self.event(rest, span),
@@ -53,7 +57,11 @@ impl Checker<'_, '_> {
             return self.report(outside_each("item", span));
         };
         let slot = paths.slot(path(rest));
-        Some(Node::new(Kind::Member { slot, item: true }, Ty::Untyped, span))
+        Some(Node::new(
+            Kind::Member { slot, item: true },
+            Ty::Untyped,
+            span,
+        ))
     }
 
     fn event(&mut self, rest: &[Part], span: Range<usize>) -> Option<Node> {
@@ -63,10 +71,17 @@ impl Checker<'_, '_> {
             let problem = Problem::new(span, "unknown-name", "`event` has one level of members");
             return self.report(problem.with_hint(format!("they are {}", shown.join(", "))));
         };
-        if let Some((_, field, ty)) = EVENT_FIELDS.iter().find(|(name, _, _)| *name == field.folded) {
+        if let Some((_, field, ty)) = EVENT_FIELDS
+            .iter()
+            .find(|(name, _, _)| *name == field.folded)
+        {
             return Some(Node::typed(Kind::Event(*field), *ty, span));
         }
-        let problem = Problem::new(field.span.clone(), "unknown-name", format!("unknown member `event.{}`", field.written));
+        let problem = Problem::new(
+            field.span.clone(),
+            "unknown-name",
+            format!("unknown member `event.{}`", field.written),
+        );
         self.report(match closest(&field.folded, names()) {
             Some(near) => problem.with_hint(format!("did you mean `event.{near}`?")),
             None => problem.with_hint(format!("members of the payload are data.{}", field.written)),
@@ -84,10 +99,18 @@ impl Checker<'_, '_> {
 
     fn old(&mut self, rest: &[Part], span: Range<usize>) -> Option<Node> {
         if !self.scope.old {
-            return self.report(Problem::new(span, "unknown-name", "the row before the event cannot be read here"));
+            return self.report(Problem::new(
+                span,
+                "unknown-name",
+                "the row before the event cannot be read here",
+            ));
         }
         let [column] = rest else {
-            return self.report(Problem::new(span, "unknown-name", "`old` takes one column: old.total"));
+            return self.report(Problem::new(
+                span,
+                "unknown-name",
+                "`old` takes one column: old.total",
+            ));
         };
         let (index, ty) = self.find_column(column, "old.")?;
         Some(Node::typed(Kind::Old(index), ty, span))
@@ -106,10 +129,16 @@ impl Checker<'_, '_> {
         let span = part.span.clone();
         let shown = &part.written;
         if columns.is_empty() {
-            let problem = Problem::new(span, "unknown-name", format!("`{shown}` names no value: no row can be read here"));
+            let problem = Problem::new(
+                span,
+                "unknown-name",
+                format!("`{shown}` names no value: no row can be read here"),
+            );
             return self.report(match ROOTS.contains(&part.folded.as_str()) {
                 true => problem,
-                false => problem.with_hint(format!("members of the payload are written data.{shown}")),
+                false => {
+                    problem.with_hint(format!("members of the payload are written data.{shown}"))
+                }
             });
         }
         let problem = Problem::new(span, "unknown-column", format!("unknown column `{shown}`"));
@@ -121,7 +150,11 @@ impl Checker<'_, '_> {
     }
 
     fn unknown_root(&mut self, first: &Part) -> Option<Node> {
-        let problem = Problem::new(first.span.clone(), "unknown-name", format!("`{}` has no members", first.written));
+        let problem = Problem::new(
+            first.span.clone(),
+            "unknown-name",
+            format!("`{}` has no members", first.written),
+        );
         let near = closest(&first.folded, ROOTS.iter().copied());
         self.report(match near {
             Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
@@ -135,6 +168,10 @@ fn path(parts: &[Part]) -> Path {
 }
 
 fn outside_each(name: &str, span: Range<usize>) -> Problem {
-    let problem = Problem::new(span, "unknown-name", format!("`{name}` is there only in a rule with `each`"));
+    let problem = Problem::new(
+        span,
+        "unknown-name",
+        format!("`{name}` is there only in a rule with `each`"),
+    );
     problem.with_hint("give the rule `each:` with the array to walk")
 }

@@ -8,7 +8,7 @@ use super::check::{Checker, cast_node, catalog_name};
 use super::problem::Problem;
 use super::resolve::{self, UNKNOWN};
 use super::typed::{INTEGER, Kind, NUMERIC, Node, Ty, array_type, element_type, plain};
-use super::value::{Modifier, Scalar, Type};
+use super::value::{Scalar, Type};
 
 impl Checker<'_, '_> {
     /// Gives an undecided operand its type: the other operand's; numeric beside a bare number; where no operator takes
@@ -16,7 +16,11 @@ impl Checker<'_, '_> {
     pub fn beside(&mut self, op: &str, left: Node, right: Node) -> Option<(Node, Node)> {
         match (left.ty, right.ty) {
             (Ty::Untyped, Ty::Untyped) => {
-                let cast = if op == "||" || op.contains('~') { "text" } else { "numeric" };
+                let cast = if op == "||" || op.contains('~') {
+                    "text"
+                } else {
+                    "numeric"
+                };
                 self.undecided(&left, Some(cast))
             }
             (Ty::Untyped, _) => {
@@ -31,7 +35,13 @@ impl Checker<'_, '_> {
         }
     }
 
-    fn wanted_beside(&mut self, op: &str, member: &Node, other: &Node, member_first: bool) -> Option<Type> {
+    fn wanted_beside(
+        &mut self,
+        op: &str,
+        member: &Node,
+        other: &Node,
+        member_first: bool,
+    ) -> Option<Type> {
         if other.is_bare_number() {
             return Some(NUMERIC);
         }
@@ -44,15 +54,29 @@ impl Checker<'_, '_> {
                 return Some(ty);
             }
         }
-        let types = if member_first { [UNKNOWN, catalog_name(other)] } else { [catalog_name(other), UNKNOWN] };
+        let types = if member_first {
+            [UNKNOWN, catalog_name(other)]
+        } else {
+            [catalog_name(other), UNKNOWN]
+        };
         match resolve::operator(op, &types) {
             Ok(resolved) => {
                 let wanted = resolved.arguments[usize::from(!member_first)];
                 self.supported(wanted, &member.span)
             }
             Err(_) => {
-                let jsonb = matches!(op, "->" | "->>" | "#>" | "#>>" | "@>" | "<@" | "?" | "?|" | "?&" | "#-");
-                self.undecided(member, Some(if jsonb && member_first { "jsonb" } else { "numeric" }))
+                let jsonb = matches!(
+                    op,
+                    "->" | "->>" | "#>" | "#>>" | "@>" | "<@" | "?" | "?|" | "?&" | "#-"
+                );
+                self.undecided(
+                    member,
+                    Some(if jsonb && member_first {
+                        "jsonb"
+                    } else {
+                        "numeric"
+                    }),
+                )
             }
         }
     }
@@ -60,19 +84,35 @@ impl Checker<'_, '_> {
     /// Where several values meet in one type, the typed ones decide for the members among them; bare numbers alone make
     /// them numeric. Literals decide nothing: they bend to their place as members do.
     pub fn settle_members(&mut self, nodes: Vec<Node>) -> Option<Vec<Node>> {
-        let types: Vec<_> = nodes.iter().filter(|n| matches!(n.ty, Ty::Is(_))).map(catalog_name).collect();
+        let types: Vec<_> = nodes
+            .iter()
+            .filter(|n| matches!(n.ty, Ty::Is(_)))
+            .map(catalog_name)
+            .collect();
         if types.is_empty() || !nodes.iter().any(|n| n.ty == Ty::Untyped) {
             return Some(nodes);
         }
-        let bare = nodes.iter().all(|n| n.is_bare_number() || !matches!(n.ty, Ty::Is(_)));
-        let ty = if bare { Some(NUMERIC) } else { resolve::common_type(&types).and_then(super::catalog::type_of) };
+        let bare = nodes
+            .iter()
+            .all(|n| n.is_bare_number() || !matches!(n.ty, Ty::Is(_)));
+        let ty = if bare {
+            Some(NUMERIC)
+        } else {
+            resolve::common_type(&types).and_then(super::catalog::type_of)
+        };
         // Without a common type the caller reports it.
         let Some(ty) = ty else {
             return Some(nodes);
         };
         let settled: Vec<Option<Node>> = nodes
             .into_iter()
-            .map(|n| if n.ty == Ty::Untyped { self.settle(n, ty) } else { Some(n) })
+            .map(|n| {
+                if n.ty == Ty::Untyped {
+                    self.settle(n, ty)
+                } else {
+                    Some(n)
+                }
+            })
             .collect();
         settled.into_iter().collect()
     }
@@ -82,17 +122,39 @@ impl Checker<'_, '_> {
         let member = first_member(node).map_or(node.span.clone(), |m| m.span.clone());
         let shown = self.text[member.clone()].to_owned();
         let cast = cast.unwrap_or("text");
-        let problem = Problem::new(member, "undecided-type", format!("nothing here decides the type of `{shown}`"));
+        let problem = Problem::new(
+            member,
+            "undecided-type",
+            format!("nothing here decides the type of `{shown}`"),
+        );
         self.report(problem.with_hint(format!("cast it, for example {shown}::{cast}")))
     }
 
     pub fn cast(&mut self, of: &Expr, ty: Type, span: Range<usize>) -> Option<Node> {
         if let (Ast::Array(list), true) = (&of.kind, ty.array) {
-            let elements: Vec<Option<Node>> = list.iter().map(|e| self.cast(e, element_type(ty), e.span.clone())).collect();
-            let elements: Option<Vec<Node>> = elements.into_iter().collect();
-            return Some(Node::typed(Kind::Array(elements?), array_type(element_type(ty)), span));
+            let mut elements = Vec::with_capacity(list.len());
+            for element in list {
+                let node = self.check(element)?;
+                if node.decided().array {
+                    return self.report(Problem::new(
+                        node.span,
+                        "unsupported",
+                        "arrays have one dimension",
+                    ));
+                }
+                elements.push(self.cast_checked(node, element_type(ty), element.span.clone())?);
+            }
+            return Some(Node::typed(
+                Kind::Array(elements),
+                array_type(element_type(ty)),
+                span,
+            ));
         }
         let node = self.check(of)?;
+        self.cast_checked(node, ty, span)
+    }
+
+    fn cast_checked(&mut self, node: Node, ty: Type, span: Range<usize>) -> Option<Node> {
         let node = self.settle(node, ty)?;
         let mut node = self.convert(node, ty, Context::Explicit)?;
         node.span = span;
@@ -105,11 +167,7 @@ impl Checker<'_, '_> {
         match context(&from, &ty) {
             Some(needed) if needed <= allowed => {
                 let explicit = allowed == Context::Explicit;
-                // The modifier is checked again even where the type stays: a value need not fit it.
-                let same = plain(from) == plain(ty) || (is_string(from) && is_string(ty));
-                if same && ty.modifier == Modifier::None {
-                    return Some(Node { ty: Ty::Is(ty), ..node });
-                }
+                // A modifier is applied even where the type stays: a value need not fit it.
                 Some(cast_node(node, ty, explicit))
             }
             needed => {
@@ -120,7 +178,9 @@ impl Checker<'_, '_> {
                 let problem = Problem::new(node.span.clone(), "type-mismatch", message);
                 let shown = &self.text[node.span];
                 let problem = match needed {
-                    Some(_) if shown.len() < 60 => problem.with_hint(format!("cast it: ({shown})::{}", plain(ty))),
+                    Some(_) if shown.len() < 60 => {
+                        problem.with_hint(format!("cast it: ({shown})::{}", plain(ty)))
+                    }
                     Some(_) => problem.with_hint("cast it with ::"),
                     None => problem,
                 };
@@ -143,14 +203,14 @@ impl Checker<'_, '_> {
                 let problem = Problem::new(span, "unsupported", "jsonb takes no brackets here");
                 self.report(problem.with_hint("use -> for an element, ->> for its text"))
             }
-            Ty::Is(ty) => self.report(Problem::new(span, "type-mismatch", format!("{ty} has no elements"))),
+            Ty::Is(ty) => self.report(Problem::new(
+                span,
+                "type-mismatch",
+                format!("{ty} has no elements"),
+            )),
             _ => self.undecided(&base, Some("text[]")),
         }
     }
-}
-
-fn is_string(ty: Type) -> bool {
-    !ty.array && matches!(ty.scalar, Scalar::Text | Scalar::Varchar)
 }
 
 /// The member inside an undecided node.
@@ -160,8 +220,13 @@ fn first_member(node: &Node) -> Option<&Node> {
         Kind::Coalesce(list) | Kind::Extreme { of: list, .. } => list.iter().find_map(first_member),
         Kind::UntypedNullif(left, right) => first_member(left).or_else(|| first_member(right)),
         Kind::Case {
-            branches, otherwise, ..
-        } => branches.iter().find_map(|(_, then)| first_member(then)).or_else(|| first_member(otherwise)),
+            branches,
+            otherwise,
+            ..
+        } => branches
+            .iter()
+            .find_map(|(_, then)| first_member(then))
+            .or_else(|| first_member(otherwise)),
         _ => None,
     }
 }

@@ -39,7 +39,9 @@ fn is_event_key(node: &Node) -> bool {
 }
 
 fn is_string(ty: Type) -> bool {
-    !ty.array && ty.modifier == Modifier::None && matches!(ty.scalar, Scalar::Text | Scalar::Varchar)
+    !ty.array
+        && ty.modifier == Modifier::None
+        && matches!(ty.scalar, Scalar::Text | Scalar::Varchar)
 }
 
 struct Compiler {
@@ -98,12 +100,22 @@ impl Compiler {
             }
             // A literal that nothing asked about, as in `null is null`.
             Kind::Literal(text) => {
-                let value = text.as_deref().map_or(super::value::Value::Null, super::value::Value::Text);
+                let value = text
+                    .as_deref()
+                    .map_or(super::value::Value::Null, super::value::Value::Text);
                 let constant = self.constant(&super::cell::Cell::from_value(value))?;
                 self.emit(Op::Constant { constant, to: at });
             }
-            Kind::Column(_) | Kind::Old(_) | Kind::Event(_) | Kind::Header(_) | Kind::Index | Kind::Member { .. } | Kind::Operand => self.input(node, at)?,
-            Kind::Cast { of, to, explicit, .. } => {
+            Kind::Column(_)
+            | Kind::Old(_)
+            | Kind::Event(_)
+            | Kind::Header(_)
+            | Kind::Index
+            | Kind::Member { .. }
+            | Kind::Operand => self.input(node, at)?,
+            Kind::Cast {
+                of, to, explicit, ..
+            } => {
                 self.node(of, at)?;
                 self.cast(of.decided(), *to, *explicit, at)?;
             }
@@ -116,7 +128,10 @@ impl Compiler {
             Kind::Or(list) => self.logic(list, at, false)?,
             Kind::IsNull { of, negated } => {
                 self.node(of, at)?;
-                self.emit(Op::IsNull { at, negated: *negated });
+                self.emit(Op::IsNull {
+                    at,
+                    negated: *negated,
+                });
             }
             Kind::IsBool { of, value, negated } => {
                 self.node(of, at)?;
@@ -131,11 +146,18 @@ impl Compiler {
             } => {
                 self.pair(left, right, at)?;
                 let (native, negated) = (equal.native, *negated);
-                self.emit(Op::Distinct { native, at, negated });
+                self.emit(Op::Distinct {
+                    native,
+                    at,
+                    negated,
+                });
             }
             Kind::Nullif { equal, left, right } => {
                 self.pair(left, right, at)?;
-                self.emit(Op::Nullif { native: equal.native, at });
+                self.emit(Op::Nullif {
+                    native: equal.native,
+                    at,
+                });
             }
             Kind::UntypedNullif(left, right) | Kind::Subscript(left, right) => {
                 // The index of a null array is not looked at.
@@ -149,7 +171,11 @@ impl Compiler {
             Kind::Extreme { greatest, of } => {
                 self.nodes(of, at)?;
                 let (count, greatest) = (of.len() as u16, *greatest);
-                self.emit(Op::Extreme { at, count, greatest });
+                self.emit(Op::Extreme {
+                    at,
+                    count,
+                    greatest,
+                });
             }
             Kind::Case {
                 operand,
@@ -161,7 +187,12 @@ impl Compiler {
                 let count = list.len() as u16;
                 self.emit(Op::Array { at, count });
             }
-            Kind::Quantified { code, left, array, all } => {
+            Kind::Quantified {
+                code,
+                left,
+                array,
+                all,
+            } => {
                 self.pair(left, array, at)?;
                 let (native, all) = (code.native, *all);
                 self.emit(Op::Quantified { native, at, all });
@@ -179,21 +210,39 @@ impl Compiler {
         let op = match &node.kind {
             Kind::Column(column) => {
                 self.program.columns.push(*column);
-                Op::Column { column: u16::try_from(*column).ok()?, to }
+                Op::Column {
+                    column: u16::try_from(*column).ok()?,
+                    to,
+                }
             }
             Kind::Old(column) => {
                 self.program.reads_old = true;
-                Op::Old { column: u16::try_from(*column).ok()?, to }
+                Op::Old {
+                    column: u16::try_from(*column).ok()?,
+                    to,
+                }
             }
             Kind::Event(field) => Op::Event { field: *field, to },
-            Kind::Header(slot) => Op::Header { slot: u16::try_from(*slot).ok()?, to },
+            Kind::Header(slot) => Op::Header {
+                slot: u16::try_from(*slot).ok()?,
+                to,
+            },
             Kind::Member { slot, item } => {
                 let ty = node.decided();
                 let (slot, item) = (u16::try_from(*slot).ok()?, *item);
                 let (scalar, array) = (ty.scalar, ty.array);
-                Op::Member { slot, item, scalar, array, to }
+                Op::Member {
+                    slot,
+                    item,
+                    scalar,
+                    array,
+                    to,
+                }
             }
-            Kind::Operand => Op::Copy { from: *self.operands.last()?, to },
+            Kind::Operand => Op::Copy {
+                from: *self.operands.last()?,
+                to,
+            },
             _ => Op::Index { to },
         };
         self.emit(op);
@@ -203,7 +252,8 @@ impl Compiler {
     fn cast(&mut self, from: Type, to: Type, explicit: bool, at: Register) -> Option<()> {
         // Text and varchar are one value; so are arrays of them.
         let strings = |ty: Type| matches!(ty.scalar, Scalar::Text | Scalar::Varchar);
-        let same = from.array == to.array && (from.scalar == to.scalar || (strings(from) && strings(to)));
+        let same =
+            from.array == to.array && (from.scalar == to.scalar || (strings(from) && strings(to)));
         if same && to.modifier == Modifier::None {
             return Some(());
         }
@@ -219,22 +269,36 @@ impl Compiler {
         if let [left, right] = list
             && bigint
         {
-            if let (Kind::Column(column), Kind::Member { slot, item: false }) = (&left.kind, &right.kind)
+            if let (Kind::Column(column), Kind::Member { slot, item: false }) =
+                (&left.kind, &right.kind)
                 && plain(right.decided()) == BIGINT
             {
                 self.program.columns.push(*column);
                 let (column, slot) = (u16::try_from(*column).ok()?, u16::try_from(*slot).ok()?);
-                self.emit(Op::AddColumnMember { column, slot, subtract, to: at });
+                self.emit(Op::AddColumnMember {
+                    column,
+                    slot,
+                    subtract,
+                    to: at,
+                });
                 return Some(());
             }
             self.pair(left, right, at)?;
-            self.emit(if subtract { Op::SubtractBigInt { at } } else { Op::AddBigInt { at } });
+            self.emit(if subtract {
+                Op::SubtractBigInt { at }
+            } else {
+                Op::AddBigInt { at }
+            });
             return Some(());
         }
         self.nodes(list, at)?;
         let (native, count) = (code.native, u16::try_from(list.len()).ok()?);
         self.program.registers = self.program.registers.max(usize::from(at) + 1);
-        self.emit(if code.strict { Op::CallStrict { native, at, count } } else { Op::Call { native, at, count } });
+        self.emit(if code.strict {
+            Op::CallStrict { native, at, count }
+        } else {
+            Op::Call { native, at, count }
+        });
         Some(())
     }
 
@@ -246,11 +310,19 @@ impl Compiler {
                 self.node(node, at)?;
             } else {
                 self.node(node, at + 1)?;
-                self.emit(if is_and { Op::And { at } } else { Op::Or { at } });
+                self.emit(if is_and {
+                    Op::And { at }
+                } else {
+                    Op::Or { at }
+                });
             }
             if place + 1 < list.len() {
                 let target = 0;
-                jumps.push(self.emit(if is_and { Op::JumpIfFalse { at, target } } else { Op::JumpIfTrue { at, target } }));
+                jumps.push(self.emit(if is_and {
+                    Op::JumpIfFalse { at, target }
+                } else {
+                    Op::JumpIfTrue { at, target }
+                }));
             }
         }
         self.land(&jumps);
@@ -269,7 +341,13 @@ impl Compiler {
         Some(())
     }
 
-    fn case(&mut self, operand: Option<&Node>, branches: &[(Node, Node)], otherwise: &Node, at: Register) -> Option<()> {
+    fn case(
+        &mut self,
+        operand: Option<&Node>,
+        branches: &[(Node, Node)],
+        otherwise: &Node,
+        at: Register,
+    ) -> Option<()> {
         let mut condition_at = at;
         if let Some(operand) = operand {
             self.node(operand, at)?;
@@ -284,7 +362,10 @@ impl Compiler {
             if operand.is_some() {
                 self.operands.pop();
             }
-            let next = self.emit(Op::JumpUnlessTrue { at: condition_at, target: 0 });
+            let next = self.emit(Op::JumpUnlessTrue {
+                at: condition_at,
+                target: 0,
+            });
             self.node(then, at)?;
             ends.push(self.emit(Op::Jump { target: 0 }));
             self.land(&[next]);

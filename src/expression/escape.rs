@@ -15,7 +15,9 @@ pub(super) fn unescape(source: &str) -> Result<String, String> {
         match first {
             b'\'' => {
                 out.push(b'\'');
-                bytes = rest.strip_prefix(b"'").ok_or("a quote inside a string must be doubled")?;
+                bytes = rest
+                    .strip_prefix(b"'")
+                    .ok_or("a quote inside a string must be doubled")?;
             }
             b'\\' => bytes = escape(rest, &mut out)?,
             _ => out.push(first),
@@ -56,7 +58,8 @@ fn escape<'s>(rest: &'s [u8], out: &mut Vec<u8>) -> Result<&'s [u8], String> {
             let complete = after.len() - left.len() == length;
             let character = value.filter(|_| complete).and_then(char::from_u32);
             // Surrogate pairs are left out: the character itself can be written.
-            let character = character.ok_or("a Unicode escape is \\uXXXX or \\UXXXXXXXX and names one character")?;
+            let character = character
+                .ok_or("a Unicode escape is \\uXXXX or \\UXXXXXXXX and names one character")?;
             out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
             return Ok(left);
         }
@@ -72,7 +75,12 @@ fn digits(bytes: &[u8], radix: u32, most: usize) -> (Option<u32>, &[u8]) {
         let Some(digit) = bytes.get(used).and_then(|b| (*b as char).to_digit(radix)) else {
             break;
         };
-        value = Some(value.unwrap_or(0_u32).wrapping_mul(radix).wrapping_add(digit));
+        value = Some(
+            value
+                .unwrap_or(0_u32)
+                .wrapping_mul(radix)
+                .wrapping_add(digit),
+        );
         used += 1;
     }
     (value, &bytes[used..])
@@ -94,7 +102,11 @@ mod tests {
             (r"E'\u12'", Err(())),
         ];
         for (text, expected) in cases {
-            assert_eq!(unescape(text).map_err(|_| ()), expected.map(str::to_owned), "{text}");
+            assert_eq!(
+                unescape(text).map_err(|_| ()),
+                expected.map(str::to_owned),
+                "{text}"
+            );
         }
     }
 }

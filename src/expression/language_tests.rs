@@ -8,7 +8,10 @@ use super::cast::{parse_text, to_text};
 use super::cell::Cell;
 use super::jsonb_walk::{elements, members};
 use super::value::Type;
-use super::{Env, Machine, Names, Paths, Problem, Scope, compile, parse_assignments, parse_column, parse_type};
+use super::{
+    Env, Machine, Names, Paths, Problem, Scope, compile, parse_assignments, parse_column,
+    parse_type,
+};
 
 /// Name, type and text of the row's cells.
 const ROW: &[(&str, &str, Option<&str>)] = &[
@@ -24,7 +27,11 @@ const ROW: &[(&str, &str, Option<&str>)] = &[
     ("at", "timestamptz", Some("2022-03-01 09:30:00+00")),
     ("local", "timestamp", Some("2022-03-01 09:30:00")),
     ("span", "interval", Some("1 day 02:00:00")),
-    ("doc", "jsonb", Some(r#"{"a": 1, "b": {"c": "x"}, "l": [1, 2, 3]}"#)),
+    (
+        "doc",
+        "jsonb",
+        Some(r#"{"a": 1, "b": {"c": "x"}, "l": [1, 2, 3]}"#),
+    ),
     ("tags", "text[]", Some("{red,green}")),
     ("nums", "integer[]", Some("{1,2,NULL}")),
     ("void", "bigint", None),
@@ -37,18 +44,26 @@ const DATA: &str = r#"{"units": 20, "price": 1.50, "name": "Lin", "flag": true, 
 const ITEM: &str = r#"{"sku": "A-1", "qty": 2}"#;
 
 fn types() -> Vec<(String, Type)> {
-    ROW.iter().map(|(name, ty, _)| ((*name).to_owned(), parse_type(ty).unwrap())).collect()
+    ROW.iter()
+        .map(|(name, ty, _)| ((*name).to_owned(), parse_type(ty).unwrap()))
+        .collect()
 }
 
 fn at_path(json: &str, path: &Path) -> Option<String> {
     let mut json = json.to_owned();
     for step in &path.0 {
         json = if json.starts_with('{') {
-            members(&json).find(|(name, _)| name == step).map(|(_, value)| value.to_owned())?
+            members(&json)
+                .find(|(name, _)| name == step)
+                .map(|(_, value)| value.to_owned())?
         } else {
             let list: Vec<&str> = elements(&json).collect();
             let index: i64 = step.parse().ok()?;
-            let index = if index < 0 { index + list.len() as i64 } else { index };
+            let index = if index < 0 {
+                index + list.len() as i64
+            } else {
+                index
+            };
             (*list.get(usize::try_from(index).ok()?)?).to_owned()
         };
     }
@@ -72,14 +87,24 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let cells: Vec<Cell> = ROW
         .iter()
         .zip(&columns)
-        .map(|((_, _, text), (_, ty))| text.map_or(Cell::NULL, |t| Cell::from_value(parse_text(t, ty, &arena).unwrap())))
+        .map(|((_, _, text), (_, ty))| {
+            text.map_or(Cell::NULL, |t| {
+                Cell::from_value(parse_text(t, ty, &arena).unwrap())
+            })
+        })
         .collect();
     let taken = |json: &str, paths: &Paths| -> Vec<Member> {
         let found = paths.as_slice().iter().map(|path| at_path(json, path));
-        found.map(|found| found.map_or(Member::Missing, |json| Member::Json(arena.alloc_str(&json)))).collect()
+        found
+            .map(|found| found.map_or(Member::Missing, |json| Member::Json(arena.alloc_str(&json))))
+            .collect()
     };
     let (members, items) = (taken(DATA, &data), taken(ITEM, &item));
-    let header_values: Vec<Option<&str>> = headers.as_slice().iter().map(|name| (name == "x-id").then_some("h1")).collect();
+    let header_values: Vec<Option<&str>> = headers
+        .as_slice()
+        .iter()
+        .map(|name| (name == "x-id").then_some("h1"))
+        .collect();
     let event = Event {
         event_type: "Sold",
         id: Some("e-1"),
@@ -104,7 +129,9 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
         index: 1,
         arena: &arena,
     };
-    let value = program.evaluate(&env, &mut Machine::new()).map_err(|e| format!("error {}", e.sqlstate()))?;
+    let value = program
+        .evaluate(&env, &mut Machine::new())
+        .map_err(|e| format!("error {}", e.sqlstate()))?;
     Ok(to_text(value, &arena).map(str::to_owned))
 }
 
@@ -112,8 +139,17 @@ fn describe(text: &str, problems: &[Problem]) -> String {
     let shown: Vec<String> = problems
         .iter()
         .map(|p| {
-            let hint = p.hint.as_deref().map(|h| format!(" ({h})")).unwrap_or_default();
-            format!("{} `{}`: {}{hint}", p.code, &text[p.span.clone()], p.message)
+            let hint = p
+                .hint
+                .as_deref()
+                .map(|h| format!(" ({h})"))
+                .unwrap_or_default();
+            format!(
+                "{} `{}`: {}{hint}",
+                p.code,
+                &text[p.span.clone()],
+                p.message
+            )
         })
         .collect();
     shown.join("; ")
@@ -176,7 +212,10 @@ fn operators_and_names_give_postgresqls_values() {
         ("qty between 1 and 7 and true", "true"),
         ("qty not between symmetric 9 and 1", "false"),
         ("data.units between 1 and 7", "false"),
-        ("case when qty > 5 then 'many' when qty > 1 then 'few' end", "many"),
+        (
+            "case when qty > 5 then 'many' when qty > 1 then 'few' end",
+            "many",
+        ),
         ("case qty when 7 then 1.5 else 0 end", "1.5"),
         ("case data.name when 'Lin' then 1 else 0 end", "1"),
         ("case when false then 1/0 else 1 end", "1"),
@@ -229,8 +268,16 @@ fn an_assignment_casts_as_storing_in_a_column_does() {
         ("data.o", "jsonb", Ok("{\"p\": [10, 20]}")),
         ("data.name", "jsonb", Ok("\"Lin\"")),
         ("data", "jsonb", Ok("")),
-        ("coalesce(data.nothing, data.when)", "date", Ok("2022-02-01")),
-        ("coalesce(data.nothing, '2022-05-05')", "date", Ok("2022-05-05")),
+        (
+            "coalesce(data.nothing, data.when)",
+            "date",
+            Ok("2022-02-01"),
+        ),
+        (
+            "coalesce(data.nothing, '2022-05-05')",
+            "date",
+            Ok("2022-05-05"),
+        ),
         ("coalesce(data.price, 0)", "bigint", Ok("2")),
         ("case when flag then data.units end", "integer", Ok("20")),
         ("qty + 0.5", "integer", Ok("8")),
@@ -265,32 +312,63 @@ fn errors_of_values_are_postgresqls() {
         ("small + 32767::smallint", "22003"),
         ("case when qty > 0 then 1 / (qty - 7) else 0 end", "22012"),
     ] {
-        assert_eq!(evaluate(text, None), Err(format!("error {state}")), "{text}");
+        assert_eq!(
+            evaluate(text, None),
+            Err(format!("error {state}")),
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn what_cannot_be_exact_is_refused_with_a_hint() {
     for (text, expected) in [
-        ("unit_cuont + 1", "unknown-column `unit_cuont`: unknown column `unit_cuont` (did you mean `unit_count`?)"),
-        ("event.tpye", "unknown-name `tpye`: unknown member `event.tpye` (did you mean `event.type`?)"),
-        ("units", "unknown-column `units`: unknown column `units` (members of the payload are written data.units)"),
-        ("now()", "nondeterministic `now`: `now` reads the clock: a replay must give what the live fold gave (use event.time)"),
-        ("current_timestamp", "nondeterministic `current_timestamp`: an expression has no clock: a replay must give what the live fold gave (use event.time)"),
-        ("data.price * data.qty", "undecided-type `data.price`: nothing here decides the type of `data.price` (cast it, for example data.price::numeric)"),
+        (
+            "unit_cuont + 1",
+            "unknown-column `unit_cuont`: unknown column `unit_cuont` (did you mean `unit_count`?)",
+        ),
+        (
+            "event.tpye",
+            "unknown-name `tpye`: unknown member `event.tpye` (did you mean `event.type`?)",
+        ),
+        (
+            "units",
+            "unknown-column `units`: unknown column `units` (members of the payload are written data.units)",
+        ),
+        (
+            "now()",
+            "nondeterministic `now`: `now` reads the clock: a replay must give what the live fold gave (use event.time)",
+        ),
+        (
+            "current_timestamp",
+            "nondeterministic `current_timestamp`: an expression has no clock: a replay must give what the live fold gave (use event.time)",
+        ),
+        (
+            "data.price * data.qty",
+            "undecided-type `data.price`: nothing here decides the type of `data.price` (cast it, for example data.price::numeric)",
+        ),
         ("-data.units", "undecided-type `data.units`"),
         ("round(data.price)", "undecided-type `data.price`"),
         ("date_trunc('day', data.when)", "undecided-type `data.when`"),
-        ("lowr(name)", "unknown-function `lowr`: unknown function `lowr` (did you mean `lower`?)"),
+        (
+            "lowr(name)",
+            "unknown-function `lowr`: unknown function `lowr` (did you mean `lower`?)",
+        ),
         ("count(*)", "unsupported"),
         ("sum(qty)", "unsupported `sum`"),
         ("(select 1)", "unsupported"),
         ("1 < 2 < 3", "syntax `<`"),
-        ("qty = 'x'", "invalid-literal `'x'`: invalid input syntax for type integer: \"x\""),
+        (
+            "qty = 'x'",
+            "invalid-literal `'x'`: invalid input syntax for type integer: \"x\"",
+        ),
         ("name + 1", "type-mismatch"),
         ("qty ||", "syntax"),
         ("1 / 0", "always-fails"),
-        ("case when flag then 1 / 0 else 1 end", "always-fails `1 / 0`"),
+        (
+            "case when flag then 1 / 0 else 1 end",
+            "always-fails `1 / 0`",
+        ),
         ("name::json", "unsupported-type `json`"),
         ("seen::bigint", "type-mismatch"),
         ("name collate \"C\"", "unsupported"),
@@ -302,13 +380,22 @@ fn what_cannot_be_exact_is_refused_with_a_hint() {
         ("a.b.c + unit_cuont", "unknown-name"),
     ] {
         let got = evaluate(text, None);
-        assert!(got.as_ref().is_err_and(|got| got.starts_with(expected)), "{text}: {got:?}");
+        assert!(
+            got.as_ref().is_err_and(|got| got.starts_with(expected)),
+            "{text}: {got:?}"
+        );
     }
 }
 
 #[test]
 fn hostile_text_is_refused_without_deep_recursion() {
-    let nested = [("(", "1", ")"), ("- ", "qty", ""), ("not ", "flag", ""), ("case when true then ", "1", " end"), ("abs(", "1", ")")];
+    let nested = [
+        ("(", "1", ")"),
+        ("- ", "qty", ""),
+        ("not ", "flag", ""),
+        ("case when true then ", "1", " end"),
+        ("abs(", "1", ")"),
+    ];
     for (open, middle, close) in nested {
         let text = format!("{}{middle}{}", open.repeat(700), close.repeat(700));
         assert!(evaluate(&text, None).is_err(), "{open}");
@@ -317,7 +404,11 @@ fn hostile_text_is_refused_without_deep_recursion() {
     assert!(evaluate(&chain, None).unwrap_err().starts_with("too-deep"));
     let conditions = vec!["qty = 7"; 1000].join(" and ");
     assert_eq!(evaluate(&conditions, None), Ok(Some("true".to_owned())));
-    assert!(evaluate(&"1 ".repeat(10_000), None).unwrap_err().starts_with("too-long"));
+    assert!(
+        evaluate(&"1 ".repeat(10_000), None)
+            .unwrap_err()
+            .starts_with("too-long")
+    );
 }
 
 #[test]
@@ -327,8 +418,20 @@ fn programs_know_what_they_read() {
         ("event.key", Some("text"), vec![], false, true),
         ("event.key::text", None, vec![], false, true),
         ("event.key || ''", None, vec![], false, false),
-        ("unit_count + data.units", Some("bigint"), vec![0], false, false),
-        ("coalesce(name, code) || old.name", None, vec![5, 6], true, false),
+        (
+            "unit_count + data.units",
+            Some("bigint"),
+            vec![0],
+            false,
+            false,
+        ),
+        (
+            "coalesce(name, code) || old.name",
+            None,
+            vec![5, 6],
+            true,
+            false,
+        ),
     ] {
         let (mut data, mut headers) = (Paths::new(), Names::new());
         let mut scope = Scope {
@@ -340,7 +443,15 @@ fn programs_know_what_they_read() {
         };
         let program = compile(text, &mut scope, target.map(|t| parse_type(t).unwrap())).unwrap();
         assert_eq!(program.columns(), reads, "{text}");
-        assert_eq!((program.reads_row(), program.reads_old(), program.is_event_key()), (!reads.is_empty(), old, key), "{text}");
+        assert_eq!(
+            (
+                program.reads_row(),
+                program.reads_old(),
+                program.is_event_key()
+            ),
+            (!reads.is_empty(), old, key),
+            "{text}"
+        );
     }
 }
 
@@ -348,7 +459,10 @@ fn programs_know_what_they_read() {
 fn sets_are_split_at_their_commas() {
     let text = "unit_count = unit_count + data.units, date_incoming = greatest(a, b),\n \"Odd\" = case when x then array[1, 2] end";
     let parts = parse_assignments(text).unwrap();
-    let shown: Vec<(&str, &str)> = parts.iter().map(|p| (p.name.as_str(), &text[p.expr_span.clone()])).collect();
+    let shown: Vec<(&str, &str)> = parts
+        .iter()
+        .map(|p| (p.name.as_str(), &text[p.expr_span.clone()]))
+        .collect();
     assert_eq!(
         shown,
         [
@@ -357,9 +471,21 @@ fn sets_are_split_at_their_commas() {
             ("Odd", "case when x then array[1, 2] end"),
         ]
     );
-    for bad in ["", "a", "a = ", "a = 1,", "a == 1", "(a, b) = (1, 2)", "a = 1 b = 2,,"] {
+    for bad in [
+        "",
+        "a",
+        "a = ",
+        "a = 1,",
+        "a == 1",
+        "(a, b) = (1, 2)",
+        "a = 1 b = 2,,",
+    ] {
         let parts = parse_assignments(bad);
-        let compiles = parts.as_ref().is_ok_and(|parts| parts.iter().all(|p| super::parse::parse(&bad[p.expr_span.clone()]).is_ok()));
+        let compiles = parts.as_ref().is_ok_and(|parts| {
+            parts
+                .iter()
+                .all(|p| super::parse::parse(&bad[p.expr_span.clone()]).is_ok())
+        });
         assert!(!compiles, "{bad}: {parts:?}");
     }
 }
@@ -367,22 +493,70 @@ fn sets_are_split_at_their_commas() {
 #[test]
 fn columns_read_as_in_create_table() {
     for (text, ty, not_null, default, expression) in [
-        ("bigint not null default 0", "bigint", true, Some(("0", "0")), None),
+        (
+            "bigint not null default 0",
+            "bigint",
+            true,
+            Some(("0", "0")),
+            None,
+        ),
         ("date", "date", false, None, None),
         ("text = event.key", "text", false, None, Some("event.key")),
-        ("numeric(12,2) default 1.005 not null", "numeric(12,2)", true, Some(("1.01", "1.005")), None),
-        ("text[] default '{}'::text[]", "text[]", false, Some(("{}", "'{}'::text[]")), None),
+        (
+            "numeric(12,2) default 1.005 not null",
+            "numeric(12,2)",
+            true,
+            Some(("1.01", "1.005")),
+            None,
+        ),
+        (
+            "text[] default '{}'::text[]",
+            "text[]",
+            false,
+            Some(("{}", "'{}'::text[]")),
+            None,
+        ),
         ("timestamptz default null", "timestamptz", false, None, None),
-        ("integer default -1", "integer", false, Some(("-1", "-1")), None),
-        ("jsonb default '{\"b\":1, \"a\":2}'", "jsonb", false, Some(("{\"a\": 2, \"b\": 1}", "'{\"b\":1, \"a\":2}'")), None),
+        (
+            "integer default -1",
+            "integer",
+            false,
+            Some(("-1", "-1")),
+            None,
+        ),
+        (
+            "jsonb default '{\"b\":1, \"a\":2}'",
+            "jsonb",
+            false,
+            Some(("{\"a\": 2, \"b\": 1}", "'{\"b\":1, \"a\":2}'")),
+            None,
+        ),
     ] {
         let column = parse_column(text).unwrap_or_else(|p| panic!("{text}: {p:?}"));
         let arena = Bump::new();
-        let got = column.default.as_ref().map(|(cell, sql)| (to_text(cell.value(), &arena).unwrap_or("null"), sql.as_str()));
-        assert_eq!((column.ty.to_string().as_str(), column.not_null, got), (ty, not_null, default), "{text}");
+        let got = column.default.as_ref().map(|(cell, sql)| {
+            (
+                to_text(cell.value(), &arena).unwrap_or("null"),
+                sql.as_str(),
+            )
+        });
+        assert_eq!(
+            (column.ty.to_string().as_str(), column.not_null, got),
+            (ty, not_null, default),
+            "{text}"
+        );
         assert_eq!(column.expr_span.map(|s| &text[s]), expression, "{text}");
     }
-    for bad in ["", "bigint primary key", "bigint default now()", "bigint default 'x'", "bigint default data.x", "bigin", "text unique", "bigint not null null"] {
+    for bad in [
+        "",
+        "bigint primary key",
+        "bigint default now()",
+        "bigint default 'x'",
+        "bigint default data.x",
+        "bigin",
+        "text unique",
+        "bigint not null null",
+    ] {
         assert!(parse_column(bad).is_err(), "{bad}");
     }
 }

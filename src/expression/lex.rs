@@ -90,7 +90,11 @@ fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
     Ok(match raw {
         Raw::Word(word) if word.quote_style.is_some() => {
             if word.value.is_empty() {
-                return Err(Problem::new(span, "syntax", "a quoted name must not be empty"));
+                return Err(Problem::new(
+                    span,
+                    "syntax",
+                    "a quoted name must not be empty",
+                ));
             }
             let value = word.value.replace("\"\"", "\"");
             Tok::Word {
@@ -106,7 +110,10 @@ fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
         },
         Raw::Number(..) => number(text, span)?,
         Raw::SingleQuotedString(_) => Tok::Text(quoted_text(source, span)?),
-        Raw::EscapedStringLiteral(_) => Tok::Text(super::escape::unescape(source).map_err(|message| Problem::new(span, "syntax", message))?),
+        Raw::EscapedStringLiteral(_) => Tok::Text(
+            super::escape::unescape(source)
+                .map_err(|message| Problem::new(span, "syntax", message))?,
+        ),
         Raw::DollarQuotedString(dollar) => Tok::Text(dollar.value.clone()),
         Raw::LParen => Tok::LeftParen,
         Raw::RParen => Tok::RightParen,
@@ -116,7 +123,9 @@ fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
         Raw::Period => Tok::Dot,
         Raw::Colon => Tok::Colon,
         Raw::DoubleColon => Tok::DoubleColon,
-        _ if is_operator_byte(source.as_bytes()[0]) => Tok::Op(operator(&text[span.start..]).to_owned()),
+        _ if is_operator_byte(source.as_bytes()[0]) => {
+            Tok::Op(operator(&text[span.start..]).to_owned())
+        }
         _ => return Err(unexpected(text, span)),
     })
 }
@@ -134,9 +143,21 @@ fn number(text: &str, span: Range<usize>) -> Result<Tok, Problem> {
         let e = e.strip_prefix(['+', '-']).unwrap_or(e);
         !e.is_empty() && digits(e)
     });
-    let touches = text[span.end..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_' || !c.is_ascii());
-    if !digits(whole) || !digits(fraction) || whole.len() + fraction.len() == 0 || !exponent_fine || touches {
-        return Err(Problem::new(span, "syntax", format!("`{source}` is no number")));
+    let touches = text[span.end..]
+        .chars()
+        .next()
+        .is_some_and(|c| c.is_alphanumeric() || c == '_' || !c.is_ascii());
+    if !digits(whole)
+        || !digits(fraction)
+        || whole.len() + fraction.len() == 0
+        || !exponent_fine
+        || touches
+    {
+        return Err(Problem::new(
+            span,
+            "syntax",
+            format!("`{source}` is no number"),
+        ));
     }
     Ok(Tok::Number(source.to_owned()))
 }
@@ -212,7 +233,13 @@ mod tests {
     fn tokens(text: &str) -> Vec<String> {
         lex(text).map_or_else(
             |p| vec![p.message],
-            |tokens| tokens.iter().filter(|t| t.tok != Tok::End).map(|t| text[t.span.clone()].to_owned()).collect(),
+            |tokens| {
+                tokens
+                    .iter()
+                    .filter(|t| t.tok != Tok::End)
+                    .map(|t| text[t.span.clone()].to_owned())
+                    .collect()
+            },
         )
     }
 
@@ -231,7 +258,10 @@ mod tests {
             ("a!=b", &["a", "!=", "b"]),
             ("a+/* x */b", &["a", "+", "b"]),
             ("a<--x\nb", &["a", "<", "b"]),
-            ("data.items[0].sku::int", &["data", ".", "items", "[", "0", "]", ".", "sku", "::", "int"]),
+            (
+                "data.items[0].sku::int",
+                &["data", ".", "items", "[", "0", "]", ".", "sku", "::", "int"],
+            ),
             ("1.5e-3 + .5+5.", &["1.5e-3", "+", ".5", "+", "5."]),
             ("'it''s' || E'a\\n'", &["'it''s'", "||", "E'a\\n'"]),
             ("headers.\"x-id\"", &["headers", ".", "\"x-id\""]),
@@ -242,7 +272,9 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(tokens(text), *expected, "{text}");
         }
-        for bad in ["'abc", "1a", "0x1F", "1_000", "$1", "\"\"", "a;b", "E'\\xff'"] {
+        for bad in [
+            "'abc", "1a", "0x1F", "1_000", "$1", "\"\"", "a;b", "E'\\xff'",
+        ] {
             assert!(lex(bad).is_err(), "{bad}");
         }
     }

@@ -19,7 +19,11 @@ use super::typed::{Kind, Node, TEXT, Ty};
 use super::value::Type;
 
 /// Checks and compiles an expression. With a target its value is cast to it as an assignment to such a column casts.
-pub fn compile(text: &str, scope: &mut Scope<'_>, target: Option<Type>) -> Result<Program, Vec<Problem>> {
+pub fn compile(
+    text: &str,
+    scope: &mut Scope<'_>,
+    target: Option<Type>,
+) -> Result<Program, Vec<Problem>> {
     let expr = parse(text).map_err(|problem| vec![problem])?;
     compile_tree(text, &expr, scope, target)
 }
@@ -39,7 +43,8 @@ pub(super) fn constant(text: &str, expr: &Expr, ty: Type) -> Result<Cell, Vec<Pr
         let problem = Problem::new(expr.span.clone(), "not-constant", message);
         vec![problem.with_hint("a default is a constant, such as 0, 'new' or '{}'")]
     };
-    let reads_event = program.reads_input() || !data.as_slice().is_empty() || !headers.as_slice().is_empty();
+    let reads_event =
+        program.reads_input() || !data.as_slice().is_empty() || !headers.as_slice().is_empty();
     if reads_event {
         return Err(not_constant("a default cannot read the event"));
     }
@@ -73,22 +78,37 @@ pub(super) fn evaluate_constant(program: &Program) -> Result<Cell, super::error:
         index: 0,
         arena: &arena,
     };
-    program.evaluate(&env, &mut Machine::new()).map(Cell::from_value)
+    program
+        .evaluate(&env, &mut Machine::new())
+        .map(Cell::from_value)
 }
 
-fn compile_tree(text: &str, expr: &Expr, scope: &mut Scope<'_>, target: Option<Type>) -> Result<Program, Vec<Problem>> {
+fn compile_tree(
+    text: &str,
+    expr: &Expr,
+    scope: &mut Scope<'_>,
+    target: Option<Type>,
+) -> Result<Program, Vec<Problem>> {
     let mut checker = Checker {
         text,
         scope,
         problems: Vec::new(),
     };
-    let node = checker.check(expr).and_then(|node| place(&mut checker, node, target));
+    let node = checker
+        .check(expr)
+        .and_then(|node| place(&mut checker, node, target));
     let (Some(node), true) = (node, checker.problems.is_empty()) else {
         return Err(checker.problems);
     };
     let node = simplify(node).map_err(|problem| vec![problem])?;
     let result = target.unwrap_or_else(|| emit::result_type(&node));
-    emit::emit(&node, result).ok_or_else(|| vec![Problem::new(expr.span.clone(), "too-long", "the expression is too large")])
+    emit::emit(&node, result).ok_or_else(|| {
+        vec![Problem::new(
+            expr.span.clone(),
+            "too-long",
+            "the expression is too large",
+        )]
+    })
 }
 
 /// Settles the whole expression: by the target, or as text where a literal suggests it.
@@ -114,7 +134,9 @@ fn has_text(node: &Node) -> bool {
         Kind::Coalesce(list) | Kind::Extreme { of: list, .. } => list.iter().any(has_text),
         Kind::UntypedNullif(left, right) => has_text(left) || has_text(right),
         Kind::Case {
-            branches, otherwise, ..
+            branches,
+            otherwise,
+            ..
         } => has_text(otherwise) || branches.iter().any(|(_, then)| has_text(then)),
         _ => false,
     }

@@ -27,7 +27,11 @@ fn recycle<'b>(mut registers: Vec<Value<'_>>) -> Vec<Value<'b>> {
     registers.into_iter().map(|_| Value::Null).collect()
 }
 
-pub(super) fn run<'a>(program: &'a Program, env: &Env<'a>, machine: &mut Machine) -> Result<Value<'a>, EvalError> {
+pub(super) fn run<'a>(
+    program: &'a Program,
+    env: &Env<'a>,
+    machine: &mut Machine,
+) -> Result<Value<'a>, EvalError> {
     let mut registers = recycle(std::mem::take(&mut machine.registers));
     registers.resize(program.registers.max(1), Value::Null);
     let outcome = steps(program, env, &mut registers);
@@ -41,15 +45,26 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
     while let Some(op) = program.ops.get(next) {
         next += 1;
         match *op {
-            Op::Constant { constant, to } => r[usize::from(to)] = program.constants[usize::from(constant)].value(),
+            Op::Constant { constant, to } => {
+                r[usize::from(to)] = program.constants[usize::from(constant)].value()
+            }
             Op::Column { column, to } => r[usize::from(to)] = env.row[usize::from(column)].value(),
             Op::Old { column, to } => r[usize::from(to)] = env.old[usize::from(column)].value(),
             Op::Event { field, to } => r[usize::from(to)] = event_field(field, env),
-            Op::Header { slot, to } => r[usize::from(to)] = text(env.event.headers[usize::from(slot)]),
+            Op::Header { slot, to } => {
+                r[usize::from(to)] = text(env.event.headers[usize::from(slot)])
+            }
             Op::Index { to } => r[usize::from(to)] = Value::Int64(env.index),
-            Op::Member { slot, item, scalar, array, to } => {
+            Op::Member {
+                slot,
+                item,
+                scalar,
+                array,
+                to,
+            } => {
                 let members = if item { env.item } else { env.event.members };
-                r[usize::from(to)] = member::value(members[usize::from(slot)], scalar, array, env.arena)?;
+                r[usize::from(to)] =
+                    member::value(members[usize::from(slot)], scalar, array, env.arena)?;
             }
             Op::Copy { from, to } => r[usize::from(to)] = r[usize::from(from)],
             Op::Cast { cast, at } => {
@@ -61,7 +76,11 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                 let at = usize::from(at);
                 let arguments = &r[at..at + usize::from(count)];
                 let has_null = arguments.iter().any(|v| matches!(v, Value::Null));
-                let value = if has_null { Value::Null } else { native(arguments, env.arena)? };
+                let value = if has_null {
+                    Value::Null
+                } else {
+                    native(arguments, env.arena)?
+                };
                 r[at] = value;
             }
             Op::Call { native, at, count } => {
@@ -77,10 +96,19 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                 let at = usize::from(at);
                 r[at] = bigint(r[at], r[at + 1], i64::checked_sub)?;
             }
-            Op::AddColumnMember { column, slot, subtract, to } => {
+            Op::AddColumnMember {
+                column,
+                slot,
+                subtract,
+                to,
+            } => {
                 let left = env.row[usize::from(column)].value();
                 let right = member::bigint(env.event.members[usize::from(slot)], env.arena)?;
-                let operation = if subtract { i64::checked_sub } else { i64::checked_add };
+                let operation = if subtract {
+                    i64::checked_sub
+                } else {
+                    i64::checked_add
+                };
                 r[usize::from(to)] = bigint(left, right, operation)?;
             }
             Op::Not { at } => {
@@ -118,7 +146,11 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                 };
                 r[at] = Value::Bool(is != negated);
             }
-            Op::Distinct { native, at, negated } => {
+            Op::Distinct {
+                native,
+                at,
+                negated,
+            } => {
                 let at = usize::from(at);
                 let distinct = match (r[at], r[at + 1]) {
                     (Value::Null, Value::Null) => false,
@@ -134,7 +166,11 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                     r[at] = Value::Null;
                 }
             }
-            Op::Extreme { at, count, greatest } => {
+            Op::Extreme {
+                at,
+                count,
+                greatest,
+            } => {
                 let at = usize::from(at);
                 r[at] = extreme(&r[at..at + usize::from(count)], greatest);
             }
@@ -207,7 +243,11 @@ fn event_field<'a>(field: EventField, env: &Env<'a>) -> Value<'a> {
     }
 }
 
-fn bigint<'a>(left: Value<'a>, right: Value<'a>, operation: fn(i64, i64) -> Option<i64>) -> Result<Value<'a>, EvalError> {
+fn bigint<'a>(
+    left: Value<'a>,
+    right: Value<'a>,
+    operation: fn(i64, i64) -> Option<i64>,
+) -> Result<Value<'a>, EvalError> {
     match (left, right) {
         (Value::Int64(left), Value::Int64(right)) => match operation(left, right) {
             Some(value) => Ok(Value::Int64(value)),
@@ -235,7 +275,13 @@ fn extreme<'a>(values: &[Value<'a>], greatest: bool) -> Value<'a> {
 }
 
 /// `ExecEvalScalarArrayOp`, for operators that are null for null.
-fn quantified<'a>(native: Native, left: Value<'a>, array: Value<'a>, all: bool, env: &Env<'a>) -> Result<Value<'a>, EvalError> {
+fn quantified<'a>(
+    native: Native,
+    left: Value<'a>,
+    array: Value<'a>,
+    all: bool,
+    env: &Env<'a>,
+) -> Result<Value<'a>, EvalError> {
     let Value::Array(elements) = array else {
         return Ok(Value::Null);
     };
@@ -265,5 +311,8 @@ fn subscript<'a>(array: Value<'a>, index: Value<'a>) -> Value<'a> {
         return Value::Null;
     };
     let place = usize::try_from(i64::from(index) - 1).ok();
-    place.and_then(|place| elements.get(place)).copied().unwrap_or(Value::Null)
+    place
+        .and_then(|place| elements.get(place))
+        .copied()
+        .unwrap_or(Value::Null)
 }

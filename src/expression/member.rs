@@ -11,7 +11,12 @@ use super::json_member::json_member_to;
 use super::jsonb;
 use super::value::{Modifier, Scalar, Type, Value};
 
-pub(super) fn value<'a>(member: Member<'a>, scalar: Scalar, array: bool, arena: &'a Bump) -> Result<Value<'a>, EvalError> {
+pub(super) fn value<'a>(
+    member: Member<'a>,
+    scalar: Scalar,
+    array: bool,
+    arena: &'a Bump,
+) -> Result<Value<'a>, EvalError> {
     let ty = Type {
         scalar,
         modifier: Modifier::None,
@@ -19,7 +24,9 @@ pub(super) fn value<'a>(member: Member<'a>, scalar: Scalar, array: bool, arena: 
     };
     match member {
         Member::Missing | Member::Json("null") => Ok(Value::Null),
-        Member::Json(json) if scalar == Scalar::Jsonb && !array => Ok(Value::Jsonb(jsonb::canonical(json, arena)?)),
+        Member::Json(json) if scalar == Scalar::Jsonb && !array => {
+            Ok(Value::Jsonb(jsonb::canonical(json, arena)?))
+        }
         Member::Json(json) => json_member_to(json, &ty, arena),
         Member::Typed(value) => cast::cast(value, &ty, true, arena),
     }

@@ -97,6 +97,6 @@ pub use problem::Problem;
 pub use program::{Env, Machine, Program};
 pub use scope::{Names, Paths, Scope};
 
-mod load;
 #[cfg(test)]
 mod language_tests;
+mod load;

@@ -76,7 +76,9 @@ impl Infix {
             Infix::Or => level::OR,
             Infix::And => level::AND,
             Infix::Is | Infix::IsNull(_) => level::IS,
-            Infix::Not | Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar => level::LIKE,
+            Infix::Not | Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar => {
+                level::LIKE
+            }
             Infix::Operator(_, level) => *level,
             Infix::At => level::AT,
             Infix::Collate => level::COLLATE,
@@ -139,11 +141,20 @@ impl<'t> Parser<'t> {
             let op = op.clone();
             self.at += 1;
             let signs = matches!(op.as_str(), "+" | "-");
-            if !signs && matches!(op.as_str(), "*" | "/" | "%" | "^" | "<" | ">" | "=" | "<=" | ">=" | "<>" | "!=") {
+            if !signs
+                && matches!(
+                    op.as_str(),
+                    "*" | "/" | "%" | "^" | "<" | ">" | "=" | "<=" | ">=" | "<>" | "!="
+                )
+            {
                 self.at -= 1;
                 return Err(self.unexpected());
             }
-            let least = if signs { level::UNARY } else { level::OPERATOR + 1 };
+            let least = if signs {
+                level::UNARY
+            } else {
+                level::OPERATOR + 1
+            };
             let operand = self.expr_above(least, grammar)?;
             return Ok(signed(op, operand, start));
         }
@@ -161,7 +172,11 @@ impl<'t> Parser<'t> {
         let infix = match &self.token().tok {
             Tok::Op(op) => Infix::Operator(op.clone(), operator_level(op)),
             Tok::DoubleColon => Infix::Cast,
-            Tok::Word { folded, quoted: false, .. } => match folded.as_str() {
+            Tok::Word {
+                folded,
+                quoted: false,
+                ..
+            } => match folded.as_str() {
                 "or" => Infix::Or,
                 "and" => Infix::And,
                 "not" => Infix::Not,
@@ -192,7 +207,7 @@ impl<'t> Parser<'t> {
                 let right = self.expr_above(infix.level() + 1, grammar)?;
                 (logical(is_and, left, right), false)
             }
-            Infix::Operator(op, level) => (self.operator(left, op, level, grammar)?, false),
+            Infix::Operator(op, level) => self.operator(left, op, level, grammar)?,
             Infix::Cast => {
                 let (ty, end) = self.type_name()?;
                 let span = left.span.start..end;
@@ -202,13 +217,17 @@ impl<'t> Parser<'t> {
             Infix::Is => self.is(left, grammar)?,
             Infix::Not => {
                 let inner = match self.infix(grammar) {
-                    Some(inner @ (Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar)) => inner,
+                    Some(
+                        inner @ (Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar),
+                    ) => inner,
                     _ => return Err(self.unexpected()),
                 };
                 self.at += 1;
                 self.matching(left, inner, true)?
             }
-            Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar => self.matching(left, infix, false)?,
+            Infix::Between | Infix::In | Infix::Like(_) | Infix::Similar => {
+                self.matching(left, infix, false)?
+            }
             Infix::At => {
                 self.expect_word("time")?;
                 self.expect_word("zone")?;
@@ -223,19 +242,34 @@ impl<'t> Parser<'t> {
             }
             Infix::Collate => {
                 let message = "collations are not supported: text compares by its bytes";
-                return Err(Problem::new(self.previous().span.clone(), "unsupported", message));
+                return Err(Problem::new(
+                    self.previous().span.clone(),
+                    "unsupported",
+                    message,
+                ));
             }
         })
     }
 
-    fn operator(&mut self, left: Expr, op: String, level: u8, grammar: Grammar) -> Parsed<Expr> {
-        let quantifier = ["any", "some", "all"].into_iter().find(|word| self.is_word(word));
+    fn operator(
+        &mut self,
+        left: Expr,
+        op: String,
+        level: u8,
+        grammar: Grammar,
+    ) -> Parsed<(Expr, bool)> {
+        let quantifier = ["any", "some", "all"]
+            .into_iter()
+            .find(|word| self.is_word(word));
         let Some(quantifier) = quantifier else {
             let right = self.expr_above(level + 1, grammar)?;
-            return Ok(Expr::binary(canonical(&op), left, right));
+            return Ok((Expr::binary(canonical(&op), left, right), false));
         };
         self.at += 1;
-        self.quantified(left, canonical(&op), quantifier == "all")
+        Ok((
+            self.quantified(left, canonical(&op), quantifier == "all")?,
+            true,
+        ))
     }
 
     fn quantified(&mut self, left: Expr, op: &str, all: bool) -> Parsed<Expr> {
@@ -260,11 +294,28 @@ impl<'t> Parser<'t> {
             let right = self.expr_above(level::IS + 1, grammar)?;
             let span = left.span.start..right.span.end;
             let (left, right) = (Box::new(left), Box::new(right));
-            return Ok((Expr::new(Kind::IsDistinct { left, right, negated }, span), false));
+            return Ok((
+                Expr::new(
+                    Kind::IsDistinct {
+                        left,
+                        right,
+                        negated,
+                    },
+                    span,
+                ),
+                false,
+            ));
         }
-        for (word, value) in [("true", Some(true)), ("false", Some(false)), ("unknown", None)] {
+        for (word, value) in [
+            ("true", Some(true)),
+            ("false", Some(false)),
+            ("unknown", None),
+        ] {
             if grammar == Grammar::Full && self.take_word(word) {
-                return Ok((self.closed(left, |of| Kind::IsBool { of, value, negated }), true));
+                return Ok((
+                    self.closed(left, |of| Kind::IsBool { of, value, negated }),
+                    true,
+                ));
             }
         }
         if grammar == Grammar::Full && self.take_word("null") {
@@ -278,13 +329,20 @@ impl<'t> Parser<'t> {
     fn matching(&mut self, left: Expr, infix: Infix, negated: bool) -> Parsed<(Expr, bool)> {
         match infix {
             Infix::Between => {
-                let symmetric = self.take_word("symmetric") || (self.take_word("asymmetric") && false);
+                let symmetric =
+                    self.take_word("symmetric") || (self.take_word("asymmetric") && false);
                 let low = self.expr_above(level::ANY, Grammar::Restricted)?;
                 self.expect_word("and")?;
                 let high = self.expr_above(level::LIKE + 1, Grammar::Full)?;
                 let span = left.span.start..high.span.end;
                 let (of, low, high) = (Box::new(left), Box::new(low), Box::new(high));
-                let kind = Kind::Between { of, low, high, negated, symmetric };
+                let kind = Kind::Between {
+                    of,
+                    low,
+                    high,
+                    negated,
+                    symmetric,
+                };
                 Ok((Expr::new(kind, span), false))
             }
             Infix::In => {
@@ -293,7 +351,11 @@ impl<'t> Parser<'t> {
                 let list = self.list(&Tok::RightParen)?;
                 let span = left.span.start..self.previous().span.end;
                 if list.is_empty() {
-                    return Err(Problem::new(self.previous().span.clone(), "syntax", "`in ()` needs at least one value"));
+                    return Err(Problem::new(
+                        self.previous().span.clone(),
+                        "syntax",
+                        "`in ()` needs at least one value",
+                    ));
                 }
                 let of = Box::new(left);
                 Ok((Expr::new(Kind::In { of, list, negated }, span), true))
@@ -308,10 +370,17 @@ impl<'t> Parser<'t> {
     }
 
     fn like(&mut self, left: Expr, op: &str, negated: bool) -> Parsed<(Expr, bool)> {
-        let op = if negated { format!("!{op}") } else { op.to_owned() };
-        if let Some(quantifier) = ["any", "some", "all"].into_iter().find(|word| self.is_word(word)) {
+        let op = if negated {
+            format!("!{op}")
+        } else {
+            op.to_owned()
+        };
+        if let Some(quantifier) = ["any", "some", "all"]
+            .into_iter()
+            .find(|word| self.is_word(word))
+        {
             self.at += 1;
-            return Ok((self.quantified(left, &op, quantifier == "all")?, false));
+            return Ok((self.quantified(left, &op, quantifier == "all")?, true));
         }
         let mut pattern = self.expr_above(level::LIKE + 1, Grammar::Full)?;
         if self.take_word("escape") {
@@ -348,7 +417,11 @@ impl<'t> Parser<'t> {
     }
 
     pub fn refuse_subquery(&self) -> Parsed<()> {
-        if ["select", "with", "values", "table"].into_iter().any(|word| self.is_word(word)) && self.peek(1) != Some(&Tok::LeftParen) {
+        if ["select", "with", "values", "table"]
+            .into_iter()
+            .any(|word| self.is_word(word))
+            && self.peek(1) != Some(&Tok::LeftParen)
+        {
             let message = "subqueries are not part of the fold language: an expression sees one event and one row";
             return Err(Problem::new(self.span(), "unsupported", message));
         }
@@ -380,7 +453,11 @@ impl<'t> Parser<'t> {
 
     pub fn word_at(&self, ahead: usize) -> Option<&str> {
         match self.peek(ahead) {
-            Some(Tok::Word { folded, quoted: false, .. }) => Some(folded),
+            Some(Tok::Word {
+                folded,
+                quoted: false,
+                ..
+            }) => Some(folded),
             _ => None,
         }
     }
@@ -406,7 +483,11 @@ impl<'t> Parser<'t> {
             return Ok(());
         }
         let shown = self.shown();
-        Err(Problem::new(self.span(), "syntax", format!("expected `{word}`, found {shown}")))
+        Err(Problem::new(
+            self.span(),
+            "syntax",
+            format!("expected `{word}`, found {shown}"),
+        ))
     }
 
     /// The span of the token that was expected and taken.
@@ -424,7 +505,11 @@ impl<'t> Parser<'t> {
             _ => "a sign",
         };
         let shown = self.shown();
-        Err(Problem::new(span, "syntax", format!("expected `{sign}`, found {shown}")))
+        Err(Problem::new(
+            span,
+            "syntax",
+            format!("expected `{sign}`, found {shown}"),
+        ))
     }
 
     pub fn expect_end(&mut self) -> Parsed<()> {
@@ -491,5 +576,12 @@ fn logical(is_and: bool, left: Expr, right: Expr) -> Expr {
         _ => vec![left],
     };
     list.push(right);
-    Expr::new(if is_and { Kind::And(list) } else { Kind::Or(list) }, span)
+    Expr::new(
+        if is_and {
+            Kind::And(list)
+        } else {
+            Kind::Or(list)
+        },
+        span,
+    )
 }

@@ -69,7 +69,9 @@ impl Parser<'_> {
         self.at += 1;
         if self.token().tok != Tok::Op("=".to_owned()) {
             let problem = self.unexpected();
-            return Err(problem.with_hint(format!("after a column stands `=` and an expression: {folded} = …")));
+            return Err(problem.with_hint(format!(
+                "after a column stands `=` and an expression: {folded} = …"
+            )));
         }
         self.at += 1;
         let expr_span = self.skip_expression()?;
@@ -95,7 +97,8 @@ impl Parser<'_> {
             self.at += 1;
         }
         if self.at == first {
-            let problem = Problem::new(start..start, "syntax", "an expression is missing after `=`");
+            let problem =
+                Problem::new(start..start, "syntax", "an expression is missing after `=`");
             return Err(problem.with_hint("write null to clear a column"));
         }
         Ok(start..self.previous().span.end)
@@ -151,8 +154,14 @@ impl Parser<'_> {
         let hint = match self.word() {
             Some("primary") => "the columns under `key:` are the primary key",
             Some("unique") => "uniqueness over other columns is no function of the log",
-            Some("references" | "check" | "constraint" | "generated" | "collate") => "a read model has no constraints but `not null`: the fold decides what a row holds",
-            _ => return self.unexpected().with_hint("a column is a type, then `not null` and `default <constant>`"),
+            Some("references" | "check" | "constraint" | "generated" | "collate") => {
+                "a read model has no constraints but `not null`: the fold decides what a row holds"
+            }
+            _ => {
+                return self
+                    .unexpected()
+                    .with_hint("a column is a type, then `not null` and `default <constant>`");
+            }
         };
         let shown = &self.text[span.clone()];
         Problem::new(span, "unsupported", format!("`{shown}` is not supported")).with_hint(hint)

@@ -20,7 +20,11 @@ impl Parser<'_> {
                 Ok(Expr::new(Kind::Text(text), span))
             }
             Tok::LeftParen => self.parenthesis(),
-            Tok::Word { folded, quoted: false, .. } => self.word_primary(&folded),
+            Tok::Word {
+                folded,
+                quoted: false,
+                ..
+            } => self.word_primary(&folded),
             Tok::Word { .. } => self.name(),
             _ => Err(self.unexpected()),
         }
@@ -31,12 +35,20 @@ impl Parser<'_> {
         self.refuse_subquery()?;
         let mut inner = self.expr()?;
         if self.token().tok == Tok::Comma {
-            return Err(Problem::new(self.span(), "unsupported", "rows are not supported"));
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "rows are not supported",
+            ));
         }
         let end = self.expect(&Tok::RightParen)?.end;
         inner.span = start..end;
         if self.token().tok == Tok::Dot {
-            return Err(Problem::new(self.span(), "unsupported", "composite values have no fields here"));
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "composite values have no fields here",
+            ));
         }
         self.subscripts(inner)
     }
@@ -45,7 +57,11 @@ impl Parser<'_> {
         while self.take(&Tok::LeftBracket) {
             let index = self.expr()?;
             if self.token().tok == Tok::Colon {
-                return Err(Problem::new(self.span(), "unsupported", "array slices are not supported"));
+                return Err(Problem::new(
+                    self.span(),
+                    "unsupported",
+                    "array slices are not supported",
+                ));
             }
             let end = self.expect(&Tok::RightBracket)?.end;
             let span = base.span.start..end;
@@ -100,11 +116,18 @@ impl Parser<'_> {
                 self.at += 1;
                 let fields = ["year", "month", "day", "hour", "minute", "second"];
                 if interval && fields.into_iter().any(|field| self.is_word(field)) {
-                    let problem = Problem::new(self.span(), "unsupported", "interval fields after the literal are not supported");
+                    let problem = Problem::new(
+                        self.span(),
+                        "unsupported",
+                        "interval fields after the literal are not supported",
+                    );
                     return Err(problem.with_hint("write the unit inside: interval '1 day'"));
                 }
                 let of = Expr::new(Kind::Text(text), span.clone());
-                Ok(Some(Expr::new(Kind::Cast(Box::new(of), ty), start..span.end)))
+                Ok(Some(Expr::new(
+                    Kind::Cast(Box::new(of), ty),
+                    start..span.end,
+                )))
             }
             _ => {
                 self.at = at;
@@ -116,7 +139,11 @@ impl Parser<'_> {
     fn case(&mut self) -> Parsed<Expr> {
         let start = self.span().start;
         self.expect_word("case")?;
-        let operand = if self.is_word("when") { None } else { Some(Box::new(self.expr()?)) };
+        let operand = if self.is_word("when") {
+            None
+        } else {
+            Some(Box::new(self.expr()?))
+        };
         let mut branches = Vec::new();
         while self.take_word("when") {
             let when = self.expr()?;
@@ -127,10 +154,18 @@ impl Parser<'_> {
         if branches.is_empty() {
             return Err(self.unexpected());
         }
-        let otherwise = if self.take_word("else") { Some(Box::new(self.expr()?)) } else { None };
+        let otherwise = if self.take_word("else") {
+            Some(Box::new(self.expr()?))
+        } else {
+            None
+        };
         self.expect_word("end")?;
         let span = start..self.previous().span.end;
-        let kind = Kind::Case { operand, branches, otherwise };
+        let kind = Kind::Case {
+            operand,
+            branches,
+            otherwise,
+        };
         Ok(Expr::new(kind, span))
     }
 
@@ -138,11 +173,19 @@ impl Parser<'_> {
         let start = self.span().start;
         self.at += 1;
         if self.token().tok == Tok::LeftParen {
-            return Err(Problem::new(self.span(), "unsupported", "subqueries are not part of the fold language"));
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "subqueries are not part of the fold language",
+            ));
         }
         self.expect(&Tok::LeftBracket)?;
         if self.token().tok == Tok::LeftBracket {
-            return Err(Problem::new(self.span(), "unsupported", "arrays have one dimension"));
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "arrays have one dimension",
+            ));
         }
         let list = self.list(&Tok::RightBracket)?;
         let span = start..self.previous().span.end;
@@ -152,7 +195,8 @@ impl Parser<'_> {
     /// A dotted name with its subscripts: a column, or a path below one of our roots.
     fn name(&mut self) -> Parsed<Expr> {
         let first = self.part()?;
-        let root = matches!(first.written.as_str(), "data" | "item") || matches!(first.folded.as_str(), "data" | "item");
+        let root = matches!(first.written.as_str(), "data" | "item")
+            || matches!(first.folded.as_str(), "data" | "item");
         let start = first.span.start;
         let mut parts = vec![first];
         loop {
@@ -167,21 +211,38 @@ impl Parser<'_> {
         let span = start..self.previous().span.end;
         let name = Expr::new(Kind::Name(parts), span);
         if matches!(self.token().tok, Tok::Number(_)) && self.token().span.start == name.span.end {
-            let problem = Problem::new(self.span(), "syntax", "a member name that begins with a digit must be quoted");
-            return Err(problem.with_hint(format!("write {}.\"{}\"", &self.text[name.span], self.text[self.span()].trim_matches('.'))));
+            let problem = Problem::new(
+                self.span(),
+                "syntax",
+                "a member name that begins with a digit must be quoted",
+            );
+            return Err(problem.with_hint(format!(
+                "write {}.\"{}\"",
+                &self.text[name.span],
+                self.text[self.span()].trim_matches('.')
+            )));
         }
         self.subscripts(name)
     }
 
     fn part(&mut self) -> Parsed<Part> {
         let span = self.span();
-        let Tok::Word { folded, written, .. } = self.token().tok.clone() else {
+        let Tok::Word {
+            folded, written, ..
+        } = self.token().tok.clone()
+        else {
             if let Tok::Op(op) = &self.token().tok
                 && op == "*"
             {
-                return Err(Problem::new(span, "unsupported", "`.*` is not supported: name one member"));
+                return Err(Problem::new(
+                    span,
+                    "unsupported",
+                    "`.*` is not supported: name one member",
+                ));
             }
-            return Err(self.unexpected().with_hint("after a dot stands a name; quote it if it is no plain word"));
+            return Err(self
+                .unexpected()
+                .with_hint("after a dot stands a name; quote it if it is no plain word"));
         };
         self.at += 1;
         Ok(Part {
@@ -204,8 +265,14 @@ impl Parser<'_> {
             }
             Tok::Text(text) if !minus => text,
             _ => {
-                let problem = Problem::new(self.span(), "unsupported", "a path below data takes a whole number or a string in brackets");
-                return Err(problem.with_hint("for a computed place cast to jsonb and use ->: data.items::jsonb -> n"));
+                let problem = Problem::new(
+                    self.span(),
+                    "unsupported",
+                    "a path below data takes a whole number or a string in brackets",
+                );
+                return Err(problem.with_hint(
+                    "for a computed place cast to jsonb and use ->: data.items::jsonb -> n",
+                ));
             }
         };
         self.at += 1;
@@ -235,10 +302,22 @@ impl Parser<'_> {
         if let Some(special) = special {
             let list = self.list(&Tok::RightParen)?;
             let span = start..self.previous().span.end;
-            let fine = if special == Special::Nullif { list.len() == 2 } else { !list.is_empty() };
+            let fine = if special == Special::Nullif {
+                list.len() == 2
+            } else {
+                !list.is_empty()
+            };
             if !fine {
-                let wants = if special == Special::Nullif { "two arguments" } else { "at least one argument" };
-                return Err(Problem::new(span, "syntax", format!("{word} takes {wants}")));
+                let wants = if special == Special::Nullif {
+                    "two arguments"
+                } else {
+                    "at least one argument"
+                };
+                return Err(Problem::new(
+                    span,
+                    "syntax",
+                    format!("{word} takes {wants}"),
+                ));
             }
             return Ok(Expr::new(Kind::Special(special, list), span));
         }
@@ -254,7 +333,10 @@ impl Parser<'_> {
             "overlay" => ("overlay", self.overlay()?),
             _ => (word, self.arguments()?),
         };
-        if self.word().is_some_and(|w| matches!(w, "over" | "filter" | "within")) {
+        if self
+            .word()
+            .is_some_and(|w| matches!(w, "over" | "filter" | "within"))
+        {
             let message = "aggregates and window functions are not part of the fold language: an expression sees one event and one row";
             return Err(Problem::new(self.span(), "unsupported", message));
         }
@@ -271,7 +353,8 @@ impl Parser<'_> {
         match word {
             "exists" => Some("subqueries are not part of the fold language"),
             "row" => Some("rows are not supported"),
-            "xmlconcat" | "xmlelement" | "xmlexists" | "xmlforest" | "xmlparse" | "xmlpi" | "xmlroot" | "xmlserialize" => Some("xml is not supported"),
+            "xmlconcat" | "xmlelement" | "xmlexists" | "xmlforest" | "xmlparse" | "xmlpi"
+            | "xmlroot" | "xmlserialize" => Some("xml is not supported"),
             "grouping" | "treat" | "setof" | "normalize" => Some("this is not supported"),
             _ => None,
         }
@@ -288,8 +371,16 @@ impl Parser<'_> {
     /// Plain arguments; refuses what PostgreSQL allows there and the language does not.
     fn arguments(&mut self) -> Parsed<Vec<Expr>> {
         let refused = match &self.token().tok {
-            Tok::Op(op) if op == "*" => Some("aggregates are not part of the fold language: a table's row is the aggregate"),
-            Tok::Word { folded, quoted: false, .. } if matches!(folded.as_str(), "distinct" | "all" | "variadic") => Some("this form of call is not supported"),
+            Tok::Op(op) if op == "*" => {
+                Some("aggregates are not part of the fold language: a table's row is the aggregate")
+            }
+            Tok::Word {
+                folded,
+                quoted: false,
+                ..
+            } if matches!(folded.as_str(), "distinct" | "all" | "variadic") => {
+                Some("this form of call is not supported")
+            }
             _ => None,
         };
         if let Some(message) = refused {
@@ -297,8 +388,14 @@ impl Parser<'_> {
         }
         self.refuse_subquery()?;
         let list = self.list(&Tok::RightParen);
-        if self.token().tok == Tok::Op("=>".to_owned()) || self.token().tok == Tok::Op(":=".to_owned()) {
-            return Err(Problem::new(self.span(), "unsupported", "arguments are given by place, not by name"));
+        if self.token().tok == Tok::Op("=>".to_owned())
+            || self.token().tok == Tok::Op(":=".to_owned())
+        {
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "arguments are given by place, not by name",
+            ));
         }
         list
     }
@@ -379,7 +476,11 @@ impl Parser<'_> {
             };
             arguments.push(length);
         } else if self.is_word("similar") {
-            return Err(Problem::new(self.span(), "unsupported", "regular expressions are not supported"));
+            return Err(Problem::new(
+                self.span(),
+                "unsupported",
+                "regular expressions are not supported",
+            ));
         } else if self.take(&Tok::Comma) {
             arguments.extend(self.list(&Tok::RightParen)?);
             return Ok(arguments);
@@ -411,8 +512,13 @@ impl Parser<'_> {
 /// Words that read the clock or the session without parentheses.
 fn clock(word: &str) -> Option<&'static str> {
     match word {
-        "current_timestamp" | "current_date" | "current_time" | "localtime" | "localtimestamp" => Some("an expression has no clock: a replay must give what the live fold gave"),
-        "current_user" | "session_user" | "user" | "current_role" | "current_catalog" | "current_schema" => Some("an expression knows no session: a replay must give what the live fold gave"),
+        "current_timestamp" | "current_date" | "current_time" | "localtime" | "localtimestamp" => {
+            Some("an expression has no clock: a replay must give what the live fold gave")
+        }
+        "current_user" | "session_user" | "user" | "current_role" | "current_catalog"
+        | "current_schema" => {
+            Some("an expression knows no session: a replay must give what the live fold gave")
+        }
         _ => None,
     }
 }

@@ -51,7 +51,8 @@ const NAMES: &[(&str, Scalar)] = &[
 impl Parser<'_> {
     /// Whether a type may stand here, judged by its first word.
     pub(super) fn starts_type(&self) -> bool {
-        self.word().is_some_and(|word| NAMES.iter().any(|(name, _)| *name == word))
+        self.word()
+            .is_some_and(|word| NAMES.iter().any(|(name, _)| *name == word))
     }
 
     /// The type and the byte after it.
@@ -66,7 +67,11 @@ impl Parser<'_> {
         self.at += 1;
         let (scalar, modifier) = self.more_words(*scalar, &word)?;
         let array = self.array_suffix()?;
-        let ty = Type { scalar, modifier, array };
+        let ty = Type {
+            scalar,
+            modifier,
+            array,
+        };
         Ok((ty, self.previous().span.end))
     }
 
@@ -74,7 +79,11 @@ impl Parser<'_> {
         match word {
             "double" => self.expect_word("precision")?,
             "character" if !self.take_word("varying") => {
-                let problem = Problem::new(self.previous().span.clone(), "unsupported-type", "character(n), which pads with blanks, is not supported");
+                let problem = Problem::new(
+                    self.previous().span.clone(),
+                    "unsupported-type",
+                    "character(n), which pads with blanks, is not supported",
+                );
                 return Err(problem.with_hint("use text or varchar(n)"));
             }
             _ => {}
@@ -85,8 +94,13 @@ impl Parser<'_> {
             Scalar::Double if word == "float" => Ok((self.float_precision()?, Modifier::None)),
             Scalar::Time | Scalar::Timestamp | Scalar::TimestampTz | Scalar::Interval => {
                 if self.token().tok == Tok::LeftParen {
-                    let problem = Problem::new(self.span(), "unsupported-type", format!("{word} with a precision is not supported"));
-                    return Err(problem.with_hint("times have microseconds; use date_trunc for fewer digits"));
+                    let problem = Problem::new(
+                        self.span(),
+                        "unsupported-type",
+                        format!("{word} with a precision is not supported"),
+                    );
+                    return Err(problem
+                        .with_hint("times have microseconds; use date_trunc for fewer digits"));
                 }
                 Ok((self.time_zone(scalar)?, Modifier::None))
             }
@@ -96,7 +110,10 @@ impl Parser<'_> {
 
     fn time_zone(&mut self, scalar: Scalar) -> Parsed<Scalar> {
         let with = self.is_word("with");
-        if !(with || self.is_word("without")) || self.word_at(1) != Some("time") || !matches!(scalar, Scalar::Time | Scalar::Timestamp) {
+        if !(with || self.is_word("without"))
+            || self.word_at(1) != Some("time")
+            || !matches!(scalar, Scalar::Time | Scalar::Timestamp)
+        {
             return Ok(scalar);
         }
         self.at += 2;
@@ -104,7 +121,11 @@ impl Parser<'_> {
         match (scalar, with) {
             (Scalar::Timestamp, true) => Ok(Scalar::TimestampTz),
             (Scalar::Time, true) => {
-                let problem = Problem::new(self.previous().span.clone(), "unsupported-type", "time with time zone is not supported");
+                let problem = Problem::new(
+                    self.previous().span.clone(),
+                    "unsupported-type",
+                    "time with time zone is not supported",
+                );
                 Err(problem.with_hint("use timestamptz, or time with a column for the zone"))
             }
             _ => Ok(scalar),
@@ -144,7 +165,13 @@ impl Parser<'_> {
         let (precision, scale) = match numbers.as_slice() {
             [(precision, _)] => (*precision, 0),
             [(precision, _), (scale, _)] => (*precision, *scale),
-            _ => return Err(Problem::new(span, "unsupported-type", "numeric takes a precision and a scale")),
+            _ => {
+                return Err(Problem::new(
+                    span,
+                    "unsupported-type",
+                    "numeric takes a precision and a scale",
+                ));
+            }
         };
         if !(1..=1000).contains(&precision) || !(-1000..=1000).contains(&scale) {
             let message = "numeric takes a precision of 1 to 1000 and a scale of -1000 to 1000";
@@ -159,10 +186,16 @@ impl Parser<'_> {
     fn length_modifier(&mut self) -> Parsed<Modifier> {
         match self.integers()?.as_deref() {
             None => Ok(Modifier::None),
-            Some([(length, _)]) if (1..=10_485_760).contains(length) => Ok(Modifier::Length(*length as u32)),
+            Some([(length, _)]) if (1..=10_485_760).contains(length) => {
+                Ok(Modifier::Length(*length as u32))
+            }
             Some(_) => {
                 let message = "varchar takes one length of 1 to 10485760";
-                Err(Problem::new(self.previous().span.clone(), "unsupported-type", message))
+                Err(Problem::new(
+                    self.previous().span.clone(),
+                    "unsupported-type",
+                    message,
+                ))
             }
         }
     }
@@ -172,7 +205,11 @@ impl Parser<'_> {
             None => Ok(Scalar::Double),
             Some([(1..=24, _)]) => Ok(Scalar::Real),
             Some([(25..=53, _)]) => Ok(Scalar::Double),
-            Some(_) => Err(Problem::new(self.previous().span.clone(), "unsupported-type", "float takes a precision of 1 to 53")),
+            Some(_) => Err(Problem::new(
+                self.previous().span.clone(),
+                "unsupported-type",
+                "float takes a precision of 1 to 53",
+            )),
         }
     }
 
@@ -183,7 +220,11 @@ impl Parser<'_> {
         let mut array = false;
         while self.token().tok == Tok::LeftBracket {
             if array {
-                return Err(Problem::new(self.span(), "unsupported-type", "arrays have one dimension"));
+                return Err(Problem::new(
+                    self.span(),
+                    "unsupported-type",
+                    "arrays have one dimension",
+                ));
             }
             self.at += 1;
             if matches!(self.token().tok, Tok::Number(_)) {
@@ -199,14 +240,23 @@ impl Parser<'_> {
 fn unknown_type(word: &str, span: std::ops::Range<usize>) -> Problem {
     let hint = match word {
         "json" => Some("use jsonb".to_owned()),
-        "char" | "bpchar" | "nchar" | "string" | "name" | "citext" => Some("use text or varchar(n)".to_owned()),
-        "serial" | "bigserial" | "serial8" => Some("a replay must give what the live fold gave: use a key from the event".to_owned()),
+        "char" | "bpchar" | "nchar" | "string" | "name" | "citext" => {
+            Some("use text or varchar(n)".to_owned())
+        }
+        "serial" | "bigserial" | "serial8" => {
+            Some("a replay must give what the live fold gave: use a key from the event".to_owned())
+        }
         "timetz" => Some("use timestamptz".to_owned()),
         "money" => Some("use numeric(12,2)".to_owned()),
         "datetime" => Some("use timestamptz".to_owned()),
-        _ => closest(word, NAMES.iter().map(|(name, _)| *name)).map(|name| format!("did you mean `{name}`?")),
+        _ => closest(word, NAMES.iter().map(|(name, _)| *name))
+            .map(|name| format!("did you mean `{name}`?")),
     };
-    let problem = Problem::new(span, "unsupported-type", format!("the type `{word}` is not supported"));
+    let problem = Problem::new(
+        span,
+        "unsupported-type",
+        format!("the type `{word}` is not supported"),
+    );
     match hint {
         Some(hint) => problem.with_hint(hint),
         None => problem,

@@ -15,7 +15,11 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(span: Range<usize>, code: &'static str, message: impl Into<String>) -> Problem {
+    pub(super) fn new(
+        span: Range<usize>,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Problem {
         Problem {
             span,
             code,
@@ -31,7 +35,10 @@ impl Problem {
 }
 
 /// `, did you mean …?` material: the candidate closest to what was written, if it is close at all.
-pub(super) fn closest<'c>(written: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+pub(super) fn closest<'c>(
+    written: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+) -> Option<&'c str> {
     let most = (written.chars().count() / 3).max(1);
     candidates
         .into_iter()

@@ -44,7 +44,11 @@ pub struct Program {
 
 impl Program {
     /// The value for one event and row, in exactly the type of [`Program::result`], or PostgreSQL's error.
-    pub fn evaluate<'a>(&'a self, env: &Env<'a>, machine: &mut Machine) -> Result<Value<'a>, EvalError> {
+    pub fn evaluate<'a>(
+        &'a self,
+        env: &Env<'a>,
+        machine: &mut Machine,
+    ) -> Result<Value<'a>, EvalError> {
         machine::run(self, env, machine)
     }
 
@@ -68,8 +72,16 @@ impl Program {
 
     /// Whether anything but constants is read.
     pub(super) fn reads_input(&self) -> bool {
-        self.ops.iter().any(|op| matches!(op, Op::Event { .. } | Op::Header { .. } | Op::Index { .. } | Op::Member { .. } | Op::AddColumnMember { .. }))
-            || self.reads_row()
+        self.ops.iter().any(|op| {
+            matches!(
+                op,
+                Op::Event { .. }
+                    | Op::Header { .. }
+                    | Op::Index { .. }
+                    | Op::Member { .. }
+                    | Op::AddColumnMember { .. }
+            )
+        }) || self.reads_row()
             || self.reads_old
     }
 
@@ -92,38 +104,134 @@ pub(super) struct CastTo {
 /// One instruction. Operands of a call stand in neighbouring registers from `at` on, and the result replaces the first.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    Constant { constant: u16, to: Register },
-    Column { column: u16, to: Register },
-    Old { column: u16, to: Register },
-    Event { field: EventField, to: Register },
-    Header { slot: u16, to: Register },
-    Index { to: Register },
-    Member { slot: u16, item: bool, scalar: Scalar, array: bool, to: Register },
-    Copy { from: Register, to: Register },
-    Cast { cast: u16, at: Register },
+    Constant {
+        constant: u16,
+        to: Register,
+    },
+    Column {
+        column: u16,
+        to: Register,
+    },
+    Old {
+        column: u16,
+        to: Register,
+    },
+    Event {
+        field: EventField,
+        to: Register,
+    },
+    Header {
+        slot: u16,
+        to: Register,
+    },
+    Index {
+        to: Register,
+    },
+    Member {
+        slot: u16,
+        item: bool,
+        scalar: Scalar,
+        array: bool,
+        to: Register,
+    },
+    Copy {
+        from: Register,
+        to: Register,
+    },
+    Cast {
+        cast: u16,
+        at: Register,
+    },
     /// Null if one of the arguments is null, without a call.
-    CallStrict { native: Native, at: Register, count: u16 },
-    Call { native: Native, at: Register, count: u16 },
+    CallStrict {
+        native: Native,
+        at: Register,
+        count: u16,
+    },
+    Call {
+        native: Native,
+        at: Register,
+        count: u16,
+    },
     /// `bigint + bigint`, and so on: the arithmetic of counters without a call.
-    AddBigInt { at: Register },
-    SubtractBigInt { at: Register },
+    AddBigInt {
+        at: Register,
+    },
+    SubtractBigInt {
+        at: Register,
+    },
     /// `column + data.member`, of bigint.
-    AddColumnMember { column: u16, slot: u16, subtract: bool, to: Register },
-    Not { at: Register },
-    And { at: Register },
-    Or { at: Register },
-    IsNull { at: Register, negated: bool },
-    IsBool { at: Register, value: Option<bool>, negated: bool },
-    Distinct { native: Native, at: Register, negated: bool },
-    Nullif { native: Native, at: Register },
-    Extreme { at: Register, count: u16, greatest: bool },
-    Array { at: Register, count: u16 },
-    Quantified { native: Native, at: Register, all: bool },
-    Subscript { at: Register },
-    Jump { target: u32 },
-    JumpIfFalse { at: Register, target: u32 },
-    JumpIfTrue { at: Register, target: u32 },
-    JumpUnlessTrue { at: Register, target: u32 },
-    JumpIfPresent { at: Register, target: u32 },
-    JumpIfNull { at: Register, target: u32 },
+    AddColumnMember {
+        column: u16,
+        slot: u16,
+        subtract: bool,
+        to: Register,
+    },
+    Not {
+        at: Register,
+    },
+    And {
+        at: Register,
+    },
+    Or {
+        at: Register,
+    },
+    IsNull {
+        at: Register,
+        negated: bool,
+    },
+    IsBool {
+        at: Register,
+        value: Option<bool>,
+        negated: bool,
+    },
+    Distinct {
+        native: Native,
+        at: Register,
+        negated: bool,
+    },
+    Nullif {
+        native: Native,
+        at: Register,
+    },
+    Extreme {
+        at: Register,
+        count: u16,
+        greatest: bool,
+    },
+    Array {
+        at: Register,
+        count: u16,
+    },
+    Quantified {
+        native: Native,
+        at: Register,
+        all: bool,
+    },
+    Subscript {
+        at: Register,
+    },
+    Jump {
+        target: u32,
+    },
+    JumpIfFalse {
+        at: Register,
+        target: u32,
+    },
+    JumpIfTrue {
+        at: Register,
+        target: u32,
+    },
+    JumpUnlessTrue {
+        at: Register,
+        target: u32,
+    },
+    JumpIfPresent {
+        at: Register,
+        target: u32,
+    },
+    JumpIfNull {
+        at: Register,
+        target: u32,
+    },
 }

@@ -68,7 +68,10 @@ pub(super) fn function(name: &str, types: &[Name]) -> Result<Resolved, Unresolve
 
 /// The types that stand at each place among all candidates that take as many arguments.
 pub(super) fn parameter_types(name: &str, count: usize, place: usize) -> Vec<Name> {
-    let spread = catalog().functions(name).iter().filter_map(|entry| spread(entry, count));
+    let spread = catalog()
+        .functions(name)
+        .iter()
+        .filter_map(|entry| spread(entry, count));
     let mut types: Vec<Name> = spread.map(|candidate| candidate.arguments[place]).collect();
     types.sort_unstable();
     types.dedup();
@@ -83,7 +86,11 @@ fn spread(entry: &'static Entry, count: usize) -> Option<Candidate> {
             return None;
         }
         let last = arguments.pop()?;
-        let repeated = if last == "any" { "any" } else { element_of(last)? };
+        let repeated = if last == "any" {
+            "any"
+        } else {
+            element_of(last)?
+        };
         arguments.resize(count, repeated);
     } else {
         if count > declared || count + entry.defaults < declared {
@@ -95,7 +102,10 @@ fn spread(entry: &'static Entry, count: usize) -> Option<Candidate> {
 }
 
 fn choose(candidates: Vec<Candidate>, types: &[Name]) -> Result<Resolved, Unresolved> {
-    let mut possible: Vec<Candidate> = candidates.into_iter().filter(|c| accepts(&c.arguments, types)).collect();
+    let mut possible: Vec<Candidate> = candidates
+        .into_iter()
+        .filter(|c| accepts(&c.arguments, types))
+        .collect();
     match possible.len() {
         0 => Err(Unresolved::Missing),
         1 => finish(&possible[0], types),
@@ -176,7 +186,11 @@ fn generics_agree(declared: &[Name], actual: &[Name]) -> bool {
 fn select(possible: &mut Vec<Candidate>, types: &[Name]) -> Option<usize> {
     let known = |place: usize| types[place] != UNKNOWN;
     let places = || 0..types.len();
-    keep_best(possible, |c| places().filter(|i| known(*i) && c.arguments[*i] == types[*i]).count());
+    keep_best(possible, |c| {
+        places()
+            .filter(|i| known(*i) && c.arguments[*i] == types[*i])
+            .count()
+    });
     if possible.len() == 1 {
         return Some(0);
     }
@@ -263,7 +277,12 @@ fn assume_same(possible: &[Candidate], types: &[Name]) -> Option<usize> {
 fn finish(candidate: &Candidate, types: &[Name]) -> Result<Resolved, Unresolved> {
     let mut element = None;
     let mut compatible = Vec::new();
-    for (declared, actual) in candidate.arguments.iter().zip(types).filter(|(_, a)| **a != UNKNOWN) {
+    for (declared, actual) in candidate
+        .arguments
+        .iter()
+        .zip(types)
+        .filter(|(_, a)| **a != UNKNOWN)
+    {
         match *declared {
             "anyelement" | "anynonarray" => element = Some(*actual),
             "anyarray" => element = element_of(actual),
@@ -272,7 +291,11 @@ fn finish(candidate: &Candidate, types: &[Name]) -> Result<Resolved, Unresolved>
             _ => {}
         }
     }
-    let common = if compatible.is_empty() { Some("text") } else { common_type(&compatible) };
+    let common = if compatible.is_empty() {
+        Some("text")
+    } else {
+        common_type(&compatible)
+    };
     let concrete = |declared: Name| match declared {
         "anyelement" | "anynonarray" => element,
         "anyarray" => element.and_then(array_of),
@@ -280,7 +303,11 @@ fn finish(candidate: &Candidate, types: &[Name]) -> Result<Resolved, Unresolved>
         "anycompatiblearray" => common.and_then(array_of),
         other => Some(other),
     };
-    let arguments: Option<Vec<Name>> = candidate.arguments.iter().map(|declared| concrete(declared)).collect();
+    let arguments: Option<Vec<Name>> = candidate
+        .arguments
+        .iter()
+        .map(|declared| concrete(declared))
+        .collect();
     match (arguments, concrete(candidate.entry.result)) {
         (Some(arguments), Some(result)) => Ok(Resolved {
             entry: candidate.entry,
@@ -332,12 +359,20 @@ mod tests {
             ("+", &["date", UNKNOWN], Err(Unresolved::Ambiguous)),
             ("+", &[UNKNOWN, UNKNOWN], Err(Unresolved::Ambiguous)),
             ("-", &["timestamptz", UNKNOWN], Ok("timestamp_mi")),
-            ("+", &["timestamptz", UNKNOWN], Ok("timestamptz_pl_interval")),
+            (
+                "+",
+                &["timestamptz", UNKNOWN],
+                Ok("timestamptz_pl_interval"),
+            ),
             ("=", &["date", "timestamptz"], Ok("date_eq_timestamptz")),
             ("=", &[UNKNOWN, UNKNOWN], Ok("texteq")),
             ("=", &["varchar", "text"], Ok("texteq")),
             ("=", &["text", "int4"], Err(Unresolved::Missing)),
-            ("||", &["text", "int4"], Ok("textanycat/sql/text_anynonarray")),
+            (
+                "||",
+                &["text", "int4"],
+                Ok("textanycat/sql/text_anynonarray"),
+            ),
             ("||", &[UNKNOWN, UNKNOWN], Ok("textcat")),
             ("||", &["_text", "text"], Ok("array_append")),
             ("||", &["_text", UNKNOWN], Ok("array_cat")),
@@ -372,11 +407,19 @@ mod tests {
             ("array_append", &["_int4", "int8"], Ok("array_append")),
             ("concat", &["int4", UNKNOWN, "date"], Ok("text_concat")),
             ("lower", &["int4"], Err(Unresolved::Missing)),
-            ("timezone", &[UNKNOWN, "timestamptz"], Ok("timestamptz_zone")),
+            (
+                "timezone",
+                &[UNKNOWN, "timestamptz"],
+                Ok("timestamptz_zone"),
+            ),
         ];
         for (name, types, expected) in cases {
             let got = function(name, types).map(|r| r.entry.code);
-            assert_eq!(got.as_ref().ok(), expected.as_ref().ok(), "{name} {types:?} {got:?}");
+            assert_eq!(
+                got.as_ref().ok(),
+                expected.as_ref().ok(),
+                "{name} {types:?} {got:?}"
+            );
         }
     }
 }

@@ -27,13 +27,26 @@ pub(super) fn simplify(node: Node) -> Simplified {
         | Kind::Index
         | Kind::Member { .. }
         | Kind::Operand => Ok(with(kind)),
-        Kind::Cast { of, from, to, explicit } => {
+        Kind::Cast {
+            of,
+            from,
+            to,
+            explicit,
+        } => {
             let of = one(of)?;
             if of.constant().is_some_and(Cell::is_null) {
                 return Ok(with(Kind::Constant(Cell::NULL)));
             }
             let known = of.constant().is_some() && is_immutable_cast(from, to);
-            compute_if(known, with(Kind::Cast { of, from, to, explicit }))
+            compute_if(
+                known,
+                with(Kind::Cast {
+                    of,
+                    from,
+                    to,
+                    explicit,
+                }),
+            )
         }
         Kind::Call(code, list) => {
             let list = all(list)?;
@@ -47,8 +60,15 @@ pub(super) fn simplify(node: Node) -> Simplified {
         Kind::Not(of) => whole(with(Kind::Not(one(of)?))),
         Kind::And(list) => logic(list, true, &with),
         Kind::Or(list) => logic(list, false, &with),
-        Kind::IsNull { of, negated } => whole(with(Kind::IsNull { of: one(of)?, negated })),
-        Kind::IsBool { of, value, negated } => whole(with(Kind::IsBool { of: one(of)?, value, negated })),
+        Kind::IsNull { of, negated } => whole(with(Kind::IsNull {
+            of: one(of)?,
+            negated,
+        })),
+        Kind::IsBool { of, value, negated } => whole(with(Kind::IsBool {
+            of: one(of)?,
+            value,
+            negated,
+        })),
         Kind::Distinct {
             equal,
             left,
@@ -56,7 +76,12 @@ pub(super) fn simplify(node: Node) -> Simplified {
             negated,
         } => {
             let (left, right) = (one(left)?, one(right)?);
-            whole(with(Kind::Distinct { equal, left, right, negated }))
+            whole(with(Kind::Distinct {
+                equal,
+                left,
+                right,
+                negated,
+            }))
         }
         Kind::Nullif { equal, left, right } => {
             let (left, right) = (one(left)?, one(right)?);
@@ -69,16 +94,29 @@ pub(super) fn simplify(node: Node) -> Simplified {
         }
         Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
         Kind::Coalesce(list) => coalesce(list, &with),
-        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme { greatest, of: all(of)? })),
+        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme {
+            greatest,
+            of: all(of)?,
+        })),
         Kind::Case {
             operand,
             branches,
             otherwise,
         } => case(operand, branches, otherwise, &with),
         Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
-        Kind::Quantified { code, left, array, all } => {
+        Kind::Quantified {
+            code,
+            left,
+            array,
+            all,
+        } => {
             let (left, array) = (one(left)?, one(array)?);
-            whole(with(Kind::Quantified { code, left, array, all }))
+            whole(with(Kind::Quantified {
+                code,
+                left,
+                array,
+                all,
+            }))
         }
         Kind::Subscript(left, right) => whole(with(Kind::Subscript(one(left)?, one(right)?))),
     }
@@ -93,7 +131,9 @@ fn whole(node: Node) -> Simplified {
     let is = |node: &Node| node.constant().is_some() || matches!(node.kind, Kind::Literal(_));
     let known = match &node.kind {
         Kind::Not(of) | Kind::IsNull { of, .. } | Kind::IsBool { of, .. } => is(of),
-        Kind::Distinct { left, right, .. } | Kind::Nullif { left, right, .. } | Kind::Subscript(left, right) => is(left) && is(right),
+        Kind::Distinct { left, right, .. }
+        | Kind::Nullif { left, right, .. }
+        | Kind::Subscript(left, right) => is(left) && is(right),
         Kind::Quantified { left, array, .. } => is(left) && is(array),
         Kind::Array(list) | Kind::Extreme { of: list, .. } => list.iter().all(is),
         _ => false,
@@ -110,15 +150,27 @@ fn compute_if(known: bool, node: Node) -> Simplified {
     };
     match evaluate_constant(&program) {
         Ok(cell) => Ok(Node::new(Kind::Constant(cell), node.ty, node.span)),
-        Err(error) if error.sqlstate() == "0A000" => Err(Problem::new(node.span, "unsupported", error.message())),
-        Err(error) => Err(Problem::new(node.span, "always-fails", error.message()).with_hint("this part is constant, and its value is an error")),
+        Err(error) if error.sqlstate() == "0A000" => {
+            Err(Problem::new(node.span, "unsupported", error.message()))
+        }
+        Err(error) => Err(Problem::new(node.span, "always-fails", error.message())
+            .with_hint("this part is constant, and its value is an error")),
     }
 }
 
 /// Casts that PostgreSQL computes at plan time; the others wait for the row, also with their errors.
 fn is_immutable_cast(from: Type, to: Type) -> bool {
     let is_text = |ty: Type| matches!(ty.scalar, Scalar::Text | Scalar::Varchar);
-    let of_clock = |ty: Type| matches!(ty.scalar, Scalar::Date | Scalar::Time | Scalar::Timestamp | Scalar::TimestampTz | Scalar::Interval);
+    let of_clock = |ty: Type| {
+        matches!(
+            ty.scalar,
+            Scalar::Date
+                | Scalar::Time
+                | Scalar::Timestamp
+                | Scalar::TimestampTz
+                | Scalar::Interval
+        )
+    };
     let with_zone = |ty: Type| ty.scalar == Scalar::TimestampTz;
     let over_text = is_text(from) != is_text(to) || from.array != to.array;
     match () {
@@ -135,19 +187,29 @@ fn logic(list: Vec<Node>, is_and: bool, with: &dyn Fn(Kind) -> Node) -> Simplifi
     for node in list {
         let node = simplify(node)?;
         match node.constant().map(Cell::value) {
-            Some(Value::Bool(value)) if value != is_and => return Ok(constant(Value::Bool(!is_and))),
+            Some(Value::Bool(value)) if value != is_and => {
+                return Ok(constant(Value::Bool(!is_and)));
+            }
             Some(Value::Bool(_)) => {}
             Some(_) => null = Some(Node::null(BOOLEAN, node.span)),
             None => kept.push(node),
         }
     }
     if kept.is_empty() {
-        return Ok(constant(if null.is_some() { Value::Null } else { Value::Bool(is_and) }));
+        return Ok(constant(if null.is_some() {
+            Value::Null
+        } else {
+            Value::Bool(is_and)
+        }));
     }
     kept.extend(null);
     match kept.len() {
         1 => Ok(kept.remove(0)),
-        _ => Ok(with(if is_and { Kind::And(kept) } else { Kind::Or(kept) })),
+        _ => Ok(with(if is_and {
+            Kind::And(kept)
+        } else {
+            Kind::Or(kept)
+        })),
     }
 }
 
@@ -172,7 +234,12 @@ fn coalesce(list: Vec<Node>, with: &dyn Fn(Kind) -> Node) -> Simplified {
 }
 
 /// Branches whose condition is constant go or end the list; what they would have given is not looked at.
-fn case(operand: Option<Box<Node>>, branches: Vec<(Node, Node)>, otherwise: Box<Node>, with: &dyn Fn(Kind) -> Node) -> Simplified {
+fn case(
+    operand: Option<Box<Node>>,
+    branches: Vec<(Node, Node)>,
+    otherwise: Box<Node>,
+    with: &dyn Fn(Kind) -> Node,
+) -> Simplified {
     let operand = operand.map(|o| simplify(*o)).transpose()?;
     let known = operand.as_ref().filter(|o| o.constant().is_some());
     let mut kept = Vec::new();
@@ -209,8 +276,18 @@ fn case(operand: Option<Box<Node>>, branches: Vec<(Node, Node)>, otherwise: Box<
 fn put_operand(node: Node, known: &Node) -> Node {
     let Node { kind, ty, span } = node;
     let kind = match kind {
-        Kind::Operand => return Node { span, ..known.clone() },
-        Kind::Cast { of, from, to, explicit } => Kind::Cast {
+        Kind::Operand => {
+            return Node {
+                span,
+                ..known.clone()
+            };
+        }
+        Kind::Cast {
+            of,
+            from,
+            to,
+            explicit,
+        } => Kind::Cast {
             of: Box::new(put_operand(*of, known)),
             from,
             to,

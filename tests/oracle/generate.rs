@@ -31,6 +31,8 @@ pub const TYPES: &[(&str, &str)] = &[
 pub struct Pair {
     pub ours: String,
     pub theirs: String,
+    /// Stem and type of the column that it is stored in.
+    pub target: Option<(&'static str, &'static str)>,
 }
 
 impl Pair {
@@ -39,6 +41,7 @@ impl Pair {
         Pair {
             ours: text.clone(),
             theirs: text,
+            target: None,
         }
     }
 
@@ -61,6 +64,7 @@ impl Pair {
         Pair {
             ours: fill(|p| &p.ours),
             theirs: fill(|p| &p.theirs),
+            target: None,
         }
     }
 }
@@ -101,7 +105,16 @@ impl Generator {
     pub fn expression(&mut self) -> Pair {
         let stem = self.any_stem();
         let depth = 1 + self.below(4);
-        self.of_type(stem, depth)
+        let mut pair = self.of_type(stem, depth);
+        if self.chance(25) {
+            let wanted = if self.chance(60) {
+                stem
+            } else {
+                self.any_stem()
+            };
+            pair.target = TYPES.iter().find(|(name, _)| *name == wanted).copied();
+        }
+        pair
     }
 
     fn any_stem(&mut self) -> &'static str {
@@ -218,11 +231,13 @@ impl Generator {
             return Pair {
                 ours: format!("case when {column} {op} {ours} then {column} end"),
                 theirs: format!("case when {column} {op} {theirs}{cast} then {column} end"),
+                target: None,
             };
         }
         Pair {
             ours: format!("{ours}::{ty}"),
             theirs: format!("{theirs}{cast}"),
+            target: None,
         }
     }
 

@@ -47,6 +47,11 @@ impl Oracle {
             .iter()
             .map(|(pair, row)| {
                 let expression = &pair.theirs;
+                if let Some((stem, _)) = pair.target {
+                    return format!(
+                        "insert into target_{stem}1 select {expression} from world, event, headers where world.row_number = {row} returning pg_typeof(c)::text, c::text"
+                    );
+                }
                 format!("select pg_typeof({expression})::text, ({expression})::text from world, event, headers where world.row_number = {row}")
             })
             .collect();

@@ -75,6 +75,7 @@ impl World {
             "create temp table event (type text, id text, key text, time timestamptz, version bigint, partition int, \"offset\" bigint)".to_owned(),
             "insert into event values ('Sold', 'e-1', 'XYZ-1', '2022-03-02 09:00:00.25+00', 5, 2, 41)".to_owned(),
             format!("create temp table headers (\"x-id\" text, none text); insert into headers values ('{HEADER}', null)"),
+            columns().iter().map(|(name, ty)| format!("create temp table target_{name} (c {ty});")).collect(),
             "create type pg_temp.answer as (state text, ty text, value text)".to_owned(),
             "create function pg_temp.try(q text) returns pg_temp.answer language plpgsql as $$
              declare a pg_temp.answer; begin execute q into a.ty, a.value; return a;
@@ -131,7 +132,11 @@ impl World {
         match program.evaluate(&env, &mut Machine::new()) {
             Ok(value) => Answer::Value {
                 // PostgreSQL's `pg_typeof` shows no modifier.
-                ty: Type { modifier: Modifier::None, ..program.result() }.to_string(),
+                ty: Type {
+                    modifier: Modifier::None,
+                    ..program.result()
+                }
+                .to_string(),
                 text: to_text(value, &arena).map(str::to_owned),
             },
             Err(error) => Answer::Error {
