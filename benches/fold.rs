@@ -163,7 +163,9 @@ impl Phases {
 
 fn main() {
     let number = |n: usize, default: usize| {
-        let numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+        let numbers = std::env::args()
+            .skip(1)
+            .filter_map(|argument| argument.parse().ok());
         numbers.take(n + 1).nth(n).unwrap_or(default)
     };
     let (events, keys, batch) = (number(0, 1_000_000), number(1, 300_000), number(2, 50_000));
@@ -174,7 +176,10 @@ fn main() {
         "{events} events of {} bytes, {keys} keys, batches of {batch}; ns an event",
         log.bytes.len() / log.len()
     );
-    println!("from_utf8    {:7.0}", fastest(&log, |value| std::str::from_utf8(value).is_ok()));
+    println!(
+        "from_utf8    {:7.0}",
+        fastest(&log, |value| std::str::from_utf8(value).is_ok())
+    );
     println!("syntax       {:7.0}", fastest(&log, is_json));
     println!("serde typed  {:7.0}", fastest(&log, is_typed));
     let decoder = Decoder::new(&projection, 0);
@@ -226,7 +231,11 @@ fn fold(log: &Log, decoder: &Decoder, folder: &mut Folder, batch: usize) -> Phas
         let numbers = from..(from + batch).min(log.len());
         let mut events = Vec::with_capacity(numbers.len());
         for n in numbers {
-            events.push(decoder.decode(&log.record(n), &arena).expect("a sound event"));
+            events.push(
+                decoder
+                    .decode(&log.record(n), &arena)
+                    .expect("a sound event"),
+            );
         }
         times.push(now());
         let planned = folder.plan(&events, &|_, partition| partition, &arena);

@@ -45,7 +45,11 @@ fn a_stock_card_passes_through_its_known_states() {
         space.wait_applied("inventory", &[&topic], IN_TIME);
         let columns = "unit_count, date_incoming, date_outgoing";
         let select = format!("select {columns} from read_model.inventory where sku = 'XYZ-1'");
-        let row: Vec<String> = space.database.query(&select)[0].iter().flatten().cloned().collect();
+        let row: Vec<String> = space.database.query(&select)[0]
+            .iter()
+            .flatten()
+            .cloned()
+            .collect();
         assert_eq!(row, state);
     }
     assert!(worker.terminate(IN_TIME).success());

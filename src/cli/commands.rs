@@ -24,11 +24,17 @@ pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
 }
 
 pub fn lint(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::lint(paths, format(json))))
+    Ok(Outcome::of_status(definition::commands::lint(
+        paths,
+        format(json),
+    )))
 }
 
 pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::test(paths, format(json))))
+    Ok(Outcome::of_status(definition::commands::test(
+        paths,
+        format(json),
+    )))
 }
 
 fn format(json: bool) -> Format {

@@ -16,13 +16,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-
+pub use crate::source::KafkaSettings;
 use layers::Layer;
 pub use layers::Sources;
 pub use memory::MemoryPlan;
 pub use quantity::{format_bytes, format_duration, parse_bytes, parse_duration};
 use reader::Reader;
-pub use crate::source::KafkaSettings;
 pub use secret::Secret;
 pub use show::{Footprint, show_json, show_yaml};
 

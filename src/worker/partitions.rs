@@ -70,7 +70,10 @@ impl Partitions {
 
     /// The slot of an owned partition.
     pub fn slot(&self, at: TopicPartition) -> Option<i32> {
-        self.owned.iter().find(|owned| owned.at == at).map(|owned| owned.slot)
+        self.owned
+            .iter()
+            .find(|owned| owned.at == at)
+            .map(|owned| owned.slot)
     }
 
     fn get_mut(&mut self, at: TopicPartition) -> Option<&mut Partition> {
@@ -99,7 +102,10 @@ impl Partitions {
     /// The event at `offset`, and everything before it, has been folded.
     pub fn folded(&mut self, at: TopicPartition, offset: i64, event_time: i64) {
         if let Some(owned) = self.get_mut(at) {
-            assert!(offset >= owned.folded_offset, "events are folded in the order of their offsets");
+            assert!(
+                offset >= owned.folded_offset,
+                "events are folded in the order of their offsets"
+            );
             owned.folded_offset = offset + 1;
             owned.as_of = Some(event_time);
             owned.events += 1;
@@ -118,7 +124,9 @@ impl Partitions {
     }
 
     pub fn has_unsealed(&self) -> bool {
-        self.owned.iter().any(|owned| owned.folded_offset > owned.sealed_offset)
+        self.owned
+            .iter()
+            .any(|owned| owned.folded_offset > owned.sealed_offset)
     }
 
     /// The claims of the next batch: every owned partition that moved, from what is committed to what is folded.
@@ -187,11 +195,21 @@ impl Partition {
 mod tests {
     use super::*;
 
-    const AT: TopicPartition = TopicPartition { topic: 0, partition: 3 };
+    const AT: TopicPartition = TopicPartition {
+        topic: 0,
+        partition: 3,
+    };
 
     fn started_at(next_offset: i64) -> Partitions {
         let mut partitions = Partitions::default();
-        let checkpoint = Checkpoint { topic: "t".into(), partition: 3, slot: 7, begin_offset: 0, next_offset, epoch: 2 };
+        let checkpoint = Checkpoint {
+            topic: "t".into(),
+            partition: 3,
+            slot: 7,
+            begin_offset: 0,
+            next_offset,
+            epoch: 2,
+        };
         partitions.restart(AT, &checkpoint);
         partitions
     }
@@ -203,7 +221,13 @@ mod tests {
         assert!(partitions.accept(AT, 10));
         assert!(!partitions.accept(AT, 10));
         assert!(partitions.accept(AT, 15), "offsets have holes");
-        assert!(!partitions.accept(TopicPartition { topic: 1, partition: 3 }, 16));
+        assert!(!partitions.accept(
+            TopicPartition {
+                topic: 1,
+                partition: 3
+            },
+            16
+        ));
     }
 
     #[test]
@@ -212,7 +236,15 @@ mod tests {
         partitions.accept(AT, 12);
         partitions.folded(AT, 12, 99);
         let claims = partitions.seal(|_| Some(20));
-        let expected = Claim { slot: 7, expected: 10, next: 13, epoch: 2, end_offset: Some(20), as_of: Some(99), events: 1 };
+        let expected = Claim {
+            slot: 7,
+            expected: 10,
+            next: 13,
+            epoch: 2,
+            end_offset: Some(20),
+            as_of: Some(99),
+            events: 1,
+        };
         assert_eq!(claims, [expected]);
         partitions.committed();
         assert!(!partitions.has_unsealed());
@@ -224,7 +256,10 @@ mod tests {
         let mut partitions = started_at(10);
         partitions.accept(AT, 10);
         partitions.passed(AT, 12);
-        assert!(!partitions.has_unsealed(), "the accepted record is not folded yet");
+        assert!(
+            !partitions.has_unsealed(),
+            "the accepted record is not folded yet"
+        );
         partitions.folded(AT, 10, 0);
         partitions.passed(AT, 12);
         assert_eq!(partitions.seal(|_| None)[0].next, 12);

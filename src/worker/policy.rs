@@ -28,7 +28,10 @@ pub struct Answer {
 /// The table.
 pub fn answer(kind: ErrorKind) -> Answer {
     let (action, hint) = match kind {
-        ErrorKind::Contention => (Action::StartAgain, "others were in the way; tried again by itself"),
+        ErrorKind::Contention => (
+            Action::StartAgain,
+            "others were in the way; tried again by itself",
+        ),
         ErrorKind::Fenced => (
             Action::StartAgain,
             "another worker took partitions over; this one starts again from the stored checkpoints",
@@ -37,21 +40,46 @@ pub fn answer(kind: ErrorKind) -> Answer {
             Action::GiveUpOwnership { table },
             "one key was met in two partitions: the table's rows are locked one by one from now on, which is slower",
         ),
-        ErrorKind::StatementGone | ErrorKind::Disconnected | ErrorKind::CommitUnknown => {
-            (Action::Reconnect, "connecting again; the checkpoints tell what was committed")
-        }
-        ErrorKind::EventFault => (Action::FindEvent, "looking for the event whose values PostgreSQL refuses"),
-        ErrorKind::OutOfResources => (Action::Wait, "give the server room (disk, memory, connections); it goes on by itself"),
-        ErrorKind::ServerFault => (Action::Wait, "see the server's own log; it goes on by itself"),
-        ErrorKind::Permission => (Action::Wait, "give the worker's role its rights back; it goes on by itself"),
+        ErrorKind::StatementGone | ErrorKind::Disconnected | ErrorKind::CommitUnknown => (
+            Action::Reconnect,
+            "connecting again; the checkpoints tell what was committed",
+        ),
+        ErrorKind::EventFault => (
+            Action::FindEvent,
+            "looking for the event whose values PostgreSQL refuses",
+        ),
+        ErrorKind::OutOfResources => (
+            Action::Wait,
+            "give the server room (disk, memory, connections); it goes on by itself",
+        ),
+        ErrorKind::ServerFault => (
+            Action::Wait,
+            "see the server's own log; it goes on by itself",
+        ),
+        ErrorKind::Permission => (
+            Action::Wait,
+            "give the worker's role its rights back; it goes on by itself",
+        ),
         ErrorKind::SchemaDiffers => (
             Action::Wait,
             "somebody changed or dropped a table of ours: put it back, or rebuild the projection; it goes on by itself",
         ),
-        ErrorKind::Authentication => (Action::Wait, "put the password or pg_hba.conf right; it goes on by itself"),
-        ErrorKind::NoDatabase => (Action::Wait, "the database is gone; it goes on by itself when it is back"),
-        ErrorKind::Refused => (Action::Wait, "put right what the message names; it goes on by itself"),
-        ErrorKind::Unexpected => (Action::Wait, "no event is blamed for this; it tries again by itself"),
+        ErrorKind::Authentication => (
+            Action::Wait,
+            "put the password or pg_hba.conf right; it goes on by itself",
+        ),
+        ErrorKind::NoDatabase => (
+            Action::Wait,
+            "the database is gone; it goes on by itself when it is back",
+        ),
+        ErrorKind::Refused => (
+            Action::Wait,
+            "put right what the message names; it goes on by itself",
+        ),
+        ErrorKind::Unexpected => (
+            Action::Wait,
+            "no event is blamed for this; it tries again by itself",
+        ),
     };
     Answer { action, hint }
 }
@@ -59,7 +87,9 @@ pub fn answer(kind: ErrorKind) -> Answer {
 /// How long to wait before try number `attempt` (from 0): from 50 ms doubling to 10 s, of which up to a half is taken off
 /// by `jitter` (0 to 1), so that lanes that met do not meet again.
 pub fn backoff(attempt: u32, jitter: f64) -> Duration {
-    let full = Duration::from_millis(50).saturating_mul(1 << attempt.min(8)).min(Duration::from_secs(10));
+    let full = Duration::from_millis(50)
+        .saturating_mul(1 << attempt.min(8))
+        .min(Duration::from_secs(10));
     full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
 }
 
@@ -77,7 +107,11 @@ mod tests {
     #[test]
     fn only_values_that_a_table_refuses_are_an_events_fault() {
         assert_eq!(answer(ErrorKind::EventFault).action, Action::FindEvent);
-        for systemic in [ErrorKind::OutOfResources, ErrorKind::SchemaDiffers, ErrorKind::Unexpected] {
+        for systemic in [
+            ErrorKind::OutOfResources,
+            ErrorKind::SchemaDiffers,
+            ErrorKind::Unexpected,
+        ] {
             assert_eq!(answer(systemic).action, Action::Wait);
         }
     }

@@ -24,7 +24,8 @@ const TOPICS_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Every error of every file; the folder cannot be read.
 pub(super) fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failure> {
-    let files = definition::commands::load_files(std::slice::from_ref(&settings.projections)).map_err(Failure::new)?;
+    let files = definition::commands::load_files(std::slice::from_ref(&settings.projections))
+        .map_err(Failure::new)?;
     let mut projections = Vec::new();
     let mut problems = Vec::new();
     for file in files {
@@ -41,14 +42,20 @@ pub(super) fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failur
     }
     let count = problems.len();
     let plural = if count == 1 { "" } else { "s" };
-    Err(Failure::new(format!("{count} problem{plural} in the definitions\n{}", problems.join("\n"))))
+    Err(Failure::new(format!(
+        "{count} problem{plural} in the definitions\n{}",
+        problems.join("\n")
+    )))
 }
 
 /// Connects, waiting for a server that is not there yet; `None` if asked to end meanwhile.
 ///
 /// # Errors
 /// What waiting does not mend: the URL, the password, the database's name, missing rights.
-pub(super) async fn connect(settings: &Settings, shutdown: &Shutdown) -> Result<Option<Store>, Failure> {
+pub(super) async fn connect(
+    settings: &Settings,
+    shutdown: &Shutdown,
+) -> Result<Option<Store>, Failure> {
     let connect = ConnectSettings {
         url: settings.postgres.url.expose().to_owned(),
         max_connections: settings.postgres.max_connections,
@@ -76,17 +83,26 @@ pub(super) async fn connect(settings: &Settings, shutdown: &Shutdown) -> Result<
 ///
 /// # Errors
 /// A name that is taken, a type that PostgreSQL refuses, a missing role, another deployment on the same schema.
-pub(super) async fn prepare(settings: &Settings, store: &Store, projections: &[Projection]) -> Result<(), Failure> {
+pub(super) async fn prepare(
+    settings: &Settings,
+    store: &Store,
+    projections: &[Projection],
+) -> Result<(), Failure> {
     let failed = |error: StoreError| Failure::new(error.to_string());
-    store.claim_deployment(&settings.kafka.group).await.map_err(failed)?;
+    store
+        .claim_deployment(&settings.kafka.group)
+        .await
+        .map_err(failed)?;
     let read = ReadSettings {
         schema: settings.postgres.read_schema.clone(),
         readers: settings.postgres.readers.clone(),
     };
     for projection in projections {
         let fingerprint = &projection.fold_fingerprint;
-        let generation =
-            store.ensure_generation(projection, fingerprint, &settings.kafka.group, &read).await.map_err(failed)?;
+        let generation = store
+            .ensure_generation(projection, fingerprint, &settings.kafka.group, &read)
+            .await
+            .map_err(failed)?;
         if generation.definition == projection.text {
             info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
         } else {
@@ -99,17 +115,25 @@ pub(super) async fn prepare(settings: &Settings, store: &Store, projections: &[P
 
 /// Says which topics are missing; the lanes wait for them.
 pub(super) fn check_topics(settings: &Settings, projections: &[Projection]) {
-    let mut topics: Vec<String> = projections.iter().flat_map(|p| &p.topics).map(|topic| topic.name.clone()).collect();
+    let mut topics: Vec<String> = projections
+        .iter()
+        .flat_map(|p| &p.topics)
+        .map(|topic| topic.name.clone())
+        .collect();
     topics.sort();
     topics.dedup();
-    let described = Cluster::connect(&settings.kafka).and_then(|cluster| cluster.check_topics(&topics, TOPICS_TIMEOUT));
+    let described = Cluster::connect(&settings.kafka)
+        .and_then(|cluster| cluster.check_topics(&topics, TOPICS_TIMEOUT));
     match described {
         Ok(described) => {
             for error in described.into_iter().filter_map(Result::err) {
                 error!("{error}; waiting for it");
             }
         }
-        Err(error) => warn!("Kafka at {}: {error}; waiting for it", settings.kafka.brokers),
+        Err(error) => warn!(
+            "Kafka at {}: {error}; waiting for it",
+            settings.kafka.brokers
+        ),
     }
 }
 
@@ -127,12 +151,25 @@ pub(super) fn work(
     let name = format!("generation {} of {}", generation.id, generation.projection);
     let loaded = definition::load(&name, &generation.definition);
     let Some(projection) = loaded.projection else {
-        let problems: Vec<String> = loaded.diagnostics.iter().map(|diagnostic| diagnostic.render(false)).collect();
-        return Err(format!("its stored definition does not load in this version:\n{}", problems.join("\n")));
+        let problems: Vec<String> = loaded
+            .diagnostics
+            .iter()
+            .map(|diagnostic| diagnostic.render(false))
+            .collect();
+        return Err(format!(
+            "its stored definition does not load in this version:\n{}",
+            problems.join("\n")
+        ));
     };
-    let tables: Vec<&str> = projection.tables.iter().map(|table| table.name.as_str()).collect();
+    let tables: Vec<&str> = projection
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .collect();
     Ok(Work {
-        decoders: (0..projection.topics.len()).map(|topic| Decoder::new(&projection, topic)).collect(),
+        decoders: (0..projection.topics.len())
+            .map(|topic| Decoder::new(&projection, topic))
+            .collect(),
         counters: metrics.projection(&projection.name, &tables),
         generation: generation.id,
         group: generation.kafka_group.clone(),
@@ -145,7 +182,10 @@ pub(super) fn work(
 }
 
 fn lane_limits(settings: &Settings, generations: usize) -> LaneLimits {
-    let plan = MemoryPlan::new(settings.worker.memory_limit, settings.worker.lanes * generations.max(1));
+    let plan = MemoryPlan::new(
+        settings.worker.memory_limit,
+        settings.worker.lanes * generations.max(1),
+    );
     let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     LaneLimits {
         batch_events: settings.worker.batch_events,
@@ -169,7 +209,10 @@ pub(super) fn worker_name() -> String {
 /// A server that is starting, restarting or full; not one that says no.
 fn mends_itself(error: &StoreError) -> bool {
     match error.kind {
-        ErrorKind::Disconnected | ErrorKind::CommitUnknown | ErrorKind::Contention | ErrorKind::OutOfResources => true,
+        ErrorKind::Disconnected
+        | ErrorKind::CommitUnknown
+        | ErrorKind::Contention
+        | ErrorKind::OutOfResources => true,
         ErrorKind::OwnershipConflict { .. }
         | ErrorKind::Fenced
         | ErrorKind::StatementGone
@@ -183,4 +226,3 @@ fn mends_itself(error: &StoreError) -> bool {
         | ErrorKind::Unexpected => false,
     }
 }
-

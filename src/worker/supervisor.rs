@@ -36,7 +36,13 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     let checking = settings.clone();
     tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));
 
-    let mut supervisor = Supervisor { settings, health, store, worker_name: start::worker_name(), crews: BTreeMap::new() };
+    let mut supervisor = Supervisor {
+        settings,
+        health,
+        store,
+        worker_name: start::worker_name(),
+        crews: BTreeMap::new(),
+    };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
         supervisor.look().await;
@@ -96,7 +102,10 @@ impl Supervisor<'_> {
         }
         let count = generations.len();
         for generation in generations {
-            let idle = self.crews.get(&generation.id).is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
+            let idle = self
+                .crews
+                .get(&generation.id)
+                .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
             if idle {
                 self.start(&generation, count);
             }
@@ -106,16 +115,24 @@ impl Supervisor<'_> {
 
     /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
     fn reap(&mut self, id: i64) {
-        let Some(crew) = self.crews.get_mut(&id) else { return };
-        let (ended, running) = std::mem::take(&mut crew.lanes).into_iter().partition(|lane| lane.thread.is_finished());
+        let Some(crew) = self.crews.get_mut(&id) else {
+            return;
+        };
+        let (ended, running) = std::mem::take(&mut crew.lanes)
+            .into_iter()
+            .partition(|lane| lane.thread.is_finished());
         crew.lanes = running;
         let ended: Vec<RunningLane> = ended;
         for lane in ended {
             let name = &crew.work.projection.name;
             match lane.thread.join() {
                 Ok(LaneExit::Asked | LaneExit::Stopped) => {}
-                Ok(LaneExit::Failed(reason)) => error!(projection = %name, generation = id, "a lane ended: {reason}; starting again"),
-                Err(_panic) => error!(projection = %name, generation = id, "a lane panicked; starting again"),
+                Ok(LaneExit::Failed(reason)) => {
+                    error!(projection = %name, generation = id, "a lane ended: {reason}; starting again")
+                }
+                Err(_panic) => {
+                    error!(projection = %name, generation = id, "a lane panicked; starting again")
+                }
             }
             crew.restart_at = Instant::now() + RESTART_AFTER;
             crew.ask_to_end();
@@ -134,7 +151,11 @@ impl Supervisor<'_> {
                 return;
             }
         };
-        let mut crew = Crew { work, lanes: Vec::new(), restart_at: Instant::now() + RESTART_AFTER };
+        let mut crew = Crew {
+            work,
+            lanes: Vec::new(),
+            restart_at: Instant::now() + RESTART_AFTER,
+        };
         for number in 0..self.settings.worker.lanes {
             match self.start_lane(&crew.work, number) {
                 Ok(lane) => crew.lanes.push(lane),
@@ -152,7 +173,10 @@ impl Supervisor<'_> {
     fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
         let control = Arc::new(LaneControl::default());
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
-        let heartbeat = self.health.liveness.register(format!("lane {name}"), SILENCE_MAX);
+        let heartbeat = self
+            .health
+            .liveness
+            .register(format!("lane {name}"), SILENCE_MAX);
         let lane = Lane::new(work.clone(), name, control.clone(), heartbeat)?;
         let thread = std::thread::Builder::new()
             .name(format!("lane-{number}"))
@@ -163,7 +187,10 @@ impl Supervisor<'_> {
 
     fn report(&self) {
         let lanes = || self.crews.values().flat_map(|crew| &crew.lanes);
-        self.health.readiness.lanes_joined(lanes().filter(|lane| lane.control.has_joined()).count(), lanes().count());
+        self.health.readiness.lanes_joined(
+            lanes().filter(|lane| lane.control.has_joined()).count(),
+            lanes().count(),
+        );
     }
 
     /// Asks every lane first, then waits for each.

@@ -204,7 +204,11 @@ impl Space {
         logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
         logs.sort();
         for log in logs {
-            eprintln!("--- end of {} ---\n{}", log.display(), tail(&log, LINES_SHOWN));
+            eprintln!(
+                "--- end of {} ---\n{}",
+                log.display(),
+                tail(&log, LINES_SHOWN)
+            );
         }
     }
 

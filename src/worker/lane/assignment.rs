@@ -20,13 +20,31 @@ impl Lane {
                 SourceEvent::Assigned(partitions) => self.take_up(partitions)?,
                 SourceEvent::Revoked(partitions) => self.hand_back(partitions)?,
                 SourceEvent::Lost(partitions) => self.let_go(partitions)?,
-                SourceEvent::EndOfPartition { at, next_offset } => self.at_the_end(*at, *next_offset),
-                SourceEvent::OutOfRange { at, offset, message } => {
-                    return Err(Trouble::Stop(Box::new(self.report.out_of_range(*at, *offset, message))));
+                SourceEvent::EndOfPartition { at, next_offset } => {
+                    self.at_the_end(*at, *next_offset)
                 }
-                SourceEvent::PartitionError { at, message, .. } => self.report.kafka_trouble(Some(*at), message),
-                SourceEvent::Error { message, fatal: true, .. } => return Err(Trouble::Broken(message.clone())),
-                SourceEvent::Error { message, fatal: false, .. } => self.report.kafka_trouble(None, message),
+                SourceEvent::OutOfRange {
+                    at,
+                    offset,
+                    message,
+                } => {
+                    return Err(Trouble::Stop(Box::new(
+                        self.report.out_of_range(*at, *offset, message),
+                    )));
+                }
+                SourceEvent::PartitionError { at, message, .. } => {
+                    self.report.kafka_trouble(Some(*at), message)
+                }
+                SourceEvent::Error {
+                    message,
+                    fatal: true,
+                    ..
+                } => return Err(Trouble::Broken(message.clone())),
+                SourceEvent::Error {
+                    message,
+                    fatal: false,
+                    ..
+                } => self.report.kafka_trouble(None, message),
             }
             self.noted.remove(0);
         }
@@ -44,7 +62,10 @@ impl Lane {
     }
 
     /// Raises the epochs, and starts the lane's own record of each partition anew from its checkpoint.
-    pub(super) fn take_over(&mut self, partitions: &[TopicPartition]) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
+    pub(super) fn take_over(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
         let starts = self.starts(partitions)?;
         let generation = self.work.generation;
         let taken = self.on_store(async |store| store.take_over(generation, &starts).await)?;
@@ -52,7 +73,8 @@ impl Lane {
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
             let of_checkpoint = |at: &&TopicPartition| {
-                at.partition == checkpoint.partition && self.work.projection.topics[at.topic].name == checkpoint.topic
+                at.partition == checkpoint.partition
+                    && self.work.projection.topics[at.topic].name == checkpoint.topic
             };
             if let Some(at) = partitions.iter().find(of_checkpoint) {
                 self.partitions.restart(*at, checkpoint);
@@ -69,9 +91,19 @@ impl Lane {
         let mut starts = Vec::with_capacity(partitions.len());
         for at in partitions {
             let topic = self.work.projection.topics[at.topic].name.clone();
-            let is_known = known.iter().any(|(name, partition)| *name == topic && *partition == at.partition);
-            let begin_offset = if is_known { 0 } else { self.beginning(&topic, at.partition)? };
-            starts.push(Partition { topic, partition: at.partition, begin_offset });
+            let is_known = known
+                .iter()
+                .any(|(name, partition)| *name == topic && *partition == at.partition);
+            let begin_offset = if is_known {
+                0
+            } else {
+                self.beginning(&topic, at.partition)?
+            };
+            starts.push(Partition {
+                topic,
+                partition: at.partition,
+                begin_offset,
+            });
         }
         Ok(starts)
     }
@@ -83,17 +115,25 @@ impl Lane {
         // The call blocks: elsewhere, so that the membership is kept meanwhile.
         let asked = tokio::task::spawn_blocking;
         let _inside = self.runtime.enter();
-        let asking = asked(move || Cluster::connect(&kafka)?.ends(&topic, partitions, ENDS_TIMEOUT));
-        let ends = self.wait(asking).map_err(|error| Trouble::Broken(error.to_string()))??;
+        let asking =
+            asked(move || Cluster::connect(&kafka)?.ends(&topic, partitions, ENDS_TIMEOUT));
+        let ends = self
+            .wait(asking)
+            .map_err(|error| Trouble::Broken(error.to_string()))??;
         let ours = ends.iter().find(|ends| ends.partition == partition);
-        ours.map(|ends| ends.begin_offset).ok_or_else(|| Trouble::Broken("Kafka left a partition out".to_owned()))
+        ours.map(|ends| ends.begin_offset)
+            .ok_or_else(|| Trouble::Broken("Kafka left a partition out".to_owned()))
     }
 
     /// Tables may have gone over to the locked way since; rows in memory belong to the way before.
     fn adopt_layout(&mut self, shared_tables: &[String]) -> Result<(), Trouble> {
         let layout = Layout::new(&self.work.projection, self.work.generation, shared_tables)?;
         if layout.shared() != self.layout.shared() {
-            self.folder = Folder::new(self.work.projection.clone(), &layout.shared(), self.work.limits.cache_bytes_max);
+            self.folder = Folder::new(
+                self.work.projection.clone(),
+                &layout.shared(),
+                self.work.limits.cache_bytes_max,
+            );
             self.report.new_folder();
             self.layout = Arc::new(layout);
         }

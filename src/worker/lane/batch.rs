@@ -18,7 +18,11 @@ const BATCH_AGE_MAX: Duration = Duration::from_secs(2);
 
 impl Lane {
     /// Decodes and folds `records`; with a shared table, commits them too.
-    pub(super) fn fold_records(&mut self, records: &RecordBatch, arena: &Bump) -> Result<(), Trouble> {
+    pub(super) fn fold_records(
+        &mut self,
+        records: &RecordBatch,
+        arena: &Bump,
+    ) -> Result<(), Trouble> {
         if records.is_empty() {
             return Ok(());
         }
@@ -47,7 +51,10 @@ impl Lane {
         let mut events = Vec::with_capacity(records.len());
         let mut undecodable = None;
         for record in records.records() {
-            let at = TopicPartition { topic: record.topic, partition: record.partition };
+            let at = TopicPartition {
+                topic: record.topic,
+                partition: record.partition,
+            };
             if !self.partitions.accept(at, record.offset) {
                 continue;
             }
@@ -66,7 +73,11 @@ impl Lane {
     /// comes with the commit; until then nobody but this lane knows.
     fn fold_ahead<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<(), Trouble> {
         let partitions = &self.partitions;
-        let batch = self.folder.plan(events, &|topic, partition| slot(partitions, topic, partition), arena);
+        let batch = self.folder.plan(
+            events,
+            &|topic, partition| slot(partitions, topic, partition),
+            arena,
+        );
         self.load_ahead()?;
         let started = Instant::now();
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
@@ -88,8 +99,10 @@ impl Lane {
             started.get_or_insert_with(Instant::now);
             let keys = handover::keys(&self.layout, table, &needs);
             let layout = self.layout.clone();
-            let mut rows = self.on_store(async |store| store.load_ahead(&layout, table, &keys).await)?;
-            handover::supply(&mut self.folder, table, &mut rows).map_err(|conflict| conflicting(&layout, conflict))?;
+            let mut rows =
+                self.on_store(async |store| store.load_ahead(&layout, table, &keys).await)?;
+            handover::supply(&mut self.folder, table, &mut rows)
+                .map_err(|conflict| conflicting(&layout, conflict))?;
         }
         self.folder.supply_missing_as_absent();
         if let Some(started) = started {
@@ -100,7 +113,11 @@ impl Lane {
 
     /// Some table is shared: one transaction from the claim over the locked rows to the commit. The events before one
     /// that cannot be applied are committed by themselves.
-    fn apply_locked<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<(), Trouble> {
+    fn apply_locked<'b>(
+        &mut self,
+        events: &'b [Event<'b>],
+        arena: &'b Bump,
+    ) -> Result<(), Trouble> {
         self.flush()?;
         let Some(failure) = self.try_locked(events, arena)? else {
             return Ok(());
@@ -113,18 +130,43 @@ impl Lane {
     }
 
     /// Begin to commit, on one screen. If an event fails nothing is committed, and the failure is returned.
-    fn try_locked<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<Option<EventFailure>, Trouble> {
+    fn try_locked<'b>(
+        &mut self,
+        events: &'b [Event<'b>],
+        arena: &'b Bump,
+    ) -> Result<Option<EventFailure>, Trouble> {
         if events.is_empty() {
             return Ok(None);
         }
         self.note_folded(events);
         let claims = self.seal();
         let partitions = &self.partitions;
-        let batch = self.folder.plan(events, &|topic, partition| slot(partitions, topic, partition), arena);
+        let batch = self.folder.plan(
+            events,
+            &|topic, partition| slot(partitions, topic, partition),
+            arena,
+        );
         self.ensure_store()?;
 
-        let Lane { runtime, consumer, noted, heartbeat, store, folder, layout, work, partitions, report, .. } = self;
-        let mut wait = Waiter { runtime, consumer, noted, heartbeat };
+        let Lane {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+            store,
+            folder,
+            layout,
+            work,
+            partitions,
+            report,
+            ..
+        } = self;
+        let mut wait = Waiter {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+        };
         let store = store.as_mut().expect("a connection was just made sure of");
         let started = Instant::now();
         let mut transaction = wait.on(store.begin(layout, &claims))?;
@@ -138,7 +180,8 @@ impl Lane {
                 true => wait.on(transaction.lock_shared(table, keys))?,
                 false => wait.on(transaction.load_owned(table, &keys))?,
             };
-            handover::supply(folder, table, &mut rows).map_err(|conflict| conflicting(layout, conflict))?;
+            handover::supply(folder, table, &mut rows)
+                .map_err(|conflict| conflicting(layout, conflict))?;
         }
         folder.supply_missing_as_absent();
         work.counters.phase(Phase::Load, started.elapsed());
@@ -174,9 +217,11 @@ impl Lane {
         }
         let limits = &self.work.limits;
         let near_the_end = received < self.chunk_records;
-        let lingers = self.sealed_at.elapsed() < limits.batch_linger && self.pending_events < limits.batch_events;
+        let lingers = self.sealed_at.elapsed() < limits.batch_linger
+            && self.pending_events < limits.batch_events;
         let full = self.folder.memory_bytes() >= limits.cache_bytes_max;
-        let gathers = self.pending_events < self.batch_events_wanted() && self.pending_since.elapsed() < BATCH_AGE_MAX;
+        let gathers = self.pending_events < self.batch_events_wanted()
+            && self.pending_since.elapsed() < BATCH_AGE_MAX;
         let due = if self.is_searching() || full {
             true
         } else if near_the_end {
@@ -190,9 +235,19 @@ impl Lane {
 
     /// A quarter of the gap: the further behind, the more events share the write of one row.
     fn batch_events_wanted(&self) -> usize {
-        let behind = |at, accepted: i64| self.consumer.end_offset(at).map_or(0, |end| (end - accepted).max(0));
-        let gap: i64 = self.partitions.iter().map(|owned| behind(owned.at, owned.accepted_offset)).sum();
-        usize::try_from(gap / 4).unwrap_or(usize::MAX).max(self.work.limits.batch_events)
+        let behind = |at, accepted: i64| {
+            self.consumer
+                .end_offset(at)
+                .map_or(0, |end| (end - accepted).max(0))
+        };
+        let gap: i64 = self
+            .partitions
+            .iter()
+            .map(|owned| behind(owned.at, owned.accepted_offset))
+            .sum();
+        usize::try_from(gap / 4)
+            .unwrap_or(usize::MAX)
+            .max(self.work.limits.batch_events)
     }
 
     /// Commits everything folded, and waits for it.
@@ -213,21 +268,32 @@ impl Lane {
         // From here on the rows in memory are ahead of the database by exactly this batch.
         self.folder.committed();
         self.report.written(&changes, &self.folder);
-        let mut store = self.store.take().expect("a connection was just made sure of");
+        let mut store = self
+            .store
+            .take()
+            .expect("a connection was just made sure of");
         let (work, layout) = (self.work.clone(), self.layout.clone());
         self.in_flight = Some(self.runtime.spawn(async move {
             let outcome = commit_batch(&mut store, &work, &layout, &claims, &changes).await;
             (store, outcome)
         }));
         // A search wants to know about this very batch.
-        if self.is_searching() { self.settle() } else { Ok(()) }
+        if self.is_searching() {
+            self.settle()
+        } else {
+            Ok(())
+        }
     }
 
     /// The claims of everything folded since the last batch.
     fn seal(&mut self) -> Vec<Claim> {
         self.sealed_at = Instant::now();
         self.sealed_events = std::mem::take(&mut self.pending_events);
-        let Lane { partitions, consumer, .. } = self;
+        let Lane {
+            partitions,
+            consumer,
+            ..
+        } = self;
         partitions.seal(|at| consumer.end_offset(at))
     }
 
@@ -237,7 +303,9 @@ impl Lane {
             return Ok(());
         };
         let ended = self.wait(commit);
-        let (store, outcome) = ended.map_err(|error| Trouble::Broken(format!("a commit ended without an answer: {error}")))?;
+        let (store, outcome) = ended.map_err(|error| {
+            Trouble::Broken(format!("a commit ended without an answer: {error}"))
+        })?;
         self.store = Some(store);
         outcome?;
         self.went_through();
@@ -257,7 +325,10 @@ impl Lane {
         }
         self.pending_events += events.len();
         for event in events {
-            let at = TopicPartition { topic: event.topic, partition: event.partition };
+            let at = TopicPartition {
+                topic: event.topic,
+                partition: event.partition,
+            };
             self.partitions.folded(at, event.offset, event.time);
         }
         if self.is_searching()
@@ -271,7 +342,8 @@ impl Lane {
     fn went_through(&mut self) {
         self.partitions.committed();
         let events = std::mem::take(&mut self.sealed_events);
-        self.report.committed(events, &self.partitions, |at| self.consumer.end_offset(at));
+        self.report
+            .committed(events, &self.partitions, |at| self.consumer.end_offset(at));
         self.widen();
     }
 
@@ -281,8 +353,11 @@ impl Lane {
             return Ok(());
         }
         self.measured_at = Instant::now();
-        let applied: Vec<(TopicPartition, i64)> =
-            self.partitions.iter().map(|owned| (owned.at, owned.committed_offset)).collect();
+        let applied: Vec<(TopicPartition, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.at, owned.committed_offset))
+            .collect();
         self.consumer.mirror(&applied);
         if self.in_flight.is_some() || self.partitions.has_unsealed() {
             return Ok(());
@@ -290,11 +365,15 @@ impl Lane {
         self.ensure_store()?;
         let claims = self.partitions.measure(|at| self.consumer.end_offset(at));
         let (work, layout) = (self.work.clone(), self.layout.clone());
-        self.on_store(async |store| commit_batch(store, &work, &layout, &claims, &EncodedChanges::default()).await)
+        self.on_store(async |store| {
+            commit_batch(store, &work, &layout, &claims, &EncodedChanges::default()).await
+        })
     }
 
     fn stopped_by(&self, events: &[Event<'_>], failure: &EventFailure) -> Trouble {
-        Trouble::Stop(Box::new(self.report.failed(&events[failure.event()], failure)))
+        Trouble::Stop(Box::new(
+            self.report.failed(&events[failure.event()], failure),
+        ))
     }
 }
 
@@ -318,7 +397,9 @@ async fn commit_batch(
 
 /// Events are only planned of partitions that are owned: [`super::Partitions::accept`] saw to it.
 fn slot(partitions: &super::Partitions, topic: usize, partition: i32) -> i32 {
-    partitions.slot(TopicPartition { topic, partition }).expect("an accepted event is of an owned partition")
+    partitions
+        .slot(TopicPartition { topic, partition })
+        .expect("an accepted event is of an owned partition")
 }
 
 fn conflicting(layout: &Layout, conflict: OwnershipConflict) -> StoreError {

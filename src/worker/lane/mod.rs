@@ -9,8 +9,8 @@ mod report;
 
 use super::Work;
 use super::control::{LaneControl, LaneExit};
-use crate::admin::http::Heartbeat;
 use super::partitions::Partitions;
+use crate::admin::http::Heartbeat;
 use crate::fold::Folder;
 use crate::metrics::Phase;
 use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, SourceEvent};
@@ -94,11 +94,25 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Joins the generation's consumer group. Runs on the calling thread's tokio runtime later on.
-    pub(super) fn new(work: Arc<Work>, name: String, control: Arc<LaneControl>, heartbeat: Heartbeat) -> Result<Lane, String> {
-        let topics: Vec<String> = work.projection.topics.iter().map(|topic| topic.name.clone()).collect();
-        let limits = Limits { queue_bytes: work.limits.queue_bytes_max };
-        let consumer = LaneConsumer::join(&work.kafka, &work.group, &topics, limits).map_err(|error| error.to_string())?;
-        let layout = Layout::new(&work.projection, work.generation, &[]).map_err(|error| error.to_string())?;
+    pub(super) fn new(
+        work: Arc<Work>,
+        name: String,
+        control: Arc<LaneControl>,
+        heartbeat: Heartbeat,
+    ) -> Result<Lane, String> {
+        let topics: Vec<String> = work
+            .projection
+            .topics
+            .iter()
+            .map(|topic| topic.name.clone())
+            .collect();
+        let limits = Limits {
+            queue_bytes: work.limits.queue_bytes_max,
+        };
+        let consumer = LaneConsumer::join(&work.kafka, &work.group, &topics, limits)
+            .map_err(|error| error.to_string())?;
+        let layout = Layout::new(&work.projection, work.generation, &[])
+            .map_err(|error| error.to_string())?;
         let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
         records.set_bytes_max(work.limits.batch_bytes_max);
         let now = Instant::now();
@@ -109,7 +123,11 @@ impl Lane {
             runtime: Handle::current(),
             consumer,
             noted: Vec::new(),
-            folder: Folder::new(work.projection.clone(), &layout.shared(), work.limits.cache_bytes_max),
+            folder: Folder::new(
+                work.projection.clone(),
+                &layout.shared(),
+                work.limits.cache_bytes_max,
+            ),
             layout: Arc::new(layout),
             partitions: Partitions::default(),
             store: None,
@@ -161,7 +179,9 @@ impl Lane {
         let started = Instant::now();
         let mut records = std::mem::take(&mut self.records);
         let mut arena = std::mem::take(&mut self.arena);
-        let noted = self.consumer.poll(self.receive_wait(), self.chunk_records, &mut records);
+        let noted = self
+            .consumer
+            .poll(self.receive_wait(), self.chunk_records, &mut records);
         let received = records.len();
         if received > 0 {
             self.work.counters.phase(Phase::Receive, started.elapsed());
@@ -179,7 +199,11 @@ impl Lane {
     /// Until the lingering batch is due; otherwise one slice.
     fn receive_wait(&self) -> Duration {
         if self.partitions.has_unsealed() {
-            self.work.limits.batch_linger.saturating_sub(self.sealed_at.elapsed()).min(RECEIVE_SLICE)
+            self.work
+                .limits
+                .batch_linger
+                .saturating_sub(self.sealed_at.elapsed())
+                .min(RECEIVE_SLICE)
         } else {
             RECEIVE_SLICE
         }
@@ -188,14 +212,30 @@ impl Lane {
     /// Runs a future of the store to its end, the Kafka client being served all the while, so that the membership in
     /// the group outlives a slow database (F4, F28).
     fn wait<T>(&mut self, future: impl Future<Output = T>) -> T {
-        let Lane { runtime, consumer, noted, heartbeat, .. } = self;
-        Waiter { runtime, consumer, noted, heartbeat }.on(future)
+        let Lane {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+            ..
+        } = self;
+        Waiter {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+        }
+        .on(future)
     }
 
     /// Ends: what is open is rolled back, then the membership is given up.
     fn leave(mut self) {
         self.abandon();
-        let held: Vec<(i32, i64)> = self.partitions.iter().map(|owned| (owned.slot, owned.epoch)).collect();
+        let held: Vec<(i32, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.slot, owned.epoch))
+            .collect();
         if let Some(mut store) = self.store.take() {
             let generation = self.work.generation;
             let given_up = self.wait(async { store.release(generation, &held).await });

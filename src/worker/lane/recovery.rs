@@ -77,7 +77,8 @@ impl Lane {
         }
         let offsets = self.take_over(&held)?;
         // Ends that were noted before belong to what is forgotten.
-        self.noted.retain(|event| !matches!(event, SourceEvent::EndOfPartition { .. }));
+        self.noted
+            .retain(|event| !matches!(event, SourceEvent::EndOfPartition { .. }));
         for (at, next_offset) in offsets {
             self.consumer.seek(at, next_offset)?;
         }
@@ -115,7 +116,9 @@ impl Lane {
             if self.control.is_asked() {
                 return Err(Trouble::Asked);
             }
-            let pause = until.saturating_duration_since(Instant::now()).min(Duration::from_millis(100));
+            let pause = until
+                .saturating_duration_since(Instant::now())
+                .min(Duration::from_millis(100));
             self.wait(async { tokio::time::sleep(pause).await });
         }
         Ok(())
@@ -126,7 +129,8 @@ impl Lane {
         self.settle()?;
         if self.store.is_none() {
             let (store, name) = (self.work.store.clone(), self.name.clone());
-            let lane_store = self.wait(async { LaneStore::connect(&store, &name, RIVAL_WAIT).await })?;
+            let lane_store =
+                self.wait(async { LaneStore::connect(&store, &name, RIVAL_WAIT).await })?;
             self.store = Some(lane_store);
         }
         Ok(())
@@ -138,7 +142,10 @@ impl Lane {
         call: impl AsyncFnOnce(&mut LaneStore) -> Result<T, StoreError>,
     ) -> Result<T, Trouble> {
         self.ensure_store()?;
-        let mut store = self.store.take().expect("a connection was just made sure of");
+        let mut store = self
+            .store
+            .take()
+            .expect("a connection was just made sure of");
         let outcome = self.wait(call(&mut store));
         self.store = Some(store);
         Ok(outcome?)

@@ -40,7 +40,12 @@ impl Report {
 
 impl Report {
     /// The sealed batch is durable: `events` were applied.
-    pub(super) fn committed(&mut self, events: usize, partitions: &Partitions, ends: impl Fn(TopicPartition) -> Option<i64>) {
+    pub(super) fn committed(
+        &mut self,
+        events: usize,
+        partitions: &Partitions,
+        ends: impl Fn(TopicPartition) -> Option<i64>,
+    ) {
         let counters = &self.work.counters;
         counters.batches.inc();
         counters.events.inc_by(events as u64);
@@ -53,10 +58,19 @@ impl Report {
     fn gap(&mut self, at: TopicPartition, gap: i64, as_of: Option<i64>) {
         let metrics = self.by_partition.entry(at).or_insert_with(|| {
             let topic = &self.work.projection.topics[at.topic].name;
-            self.work.metrics.partition(&self.work.projection.name, self.work.generation, topic, at.partition)
+            self.work.metrics.partition(
+                &self.work.projection.name,
+                self.work.generation,
+                topic,
+                at.partition,
+            )
         });
         metrics.gap(gap);
-        let behind = if gap <= 0 { 0.0 } else { as_of.map_or(0.0, |as_of| seconds_since(as_of)) };
+        let behind = if gap <= 0 {
+            0.0
+        } else {
+            as_of.map_or(0.0, |as_of| seconds_since(as_of))
+        };
         metrics.lag_seconds(behind);
     }
 
@@ -66,17 +80,27 @@ impl Report {
             self.work.counters.rows_written[change.table].inc_by(change.rows() as u64);
         }
         let counts = folder.cache_counts();
-        self.work.counters.cache_hits.inc_by(counts.hits - self.cache_counted.hits);
-        self.work.counters.cache_misses.inc_by(counts.misses - self.cache_counted.misses);
+        self.work
+            .counters
+            .cache_hits
+            .inc_by(counts.hits - self.cache_counted.hits);
+        self.work
+            .counters
+            .cache_misses
+            .inc_by(counts.misses - self.cache_counted.misses);
         self.cache_counted = counts;
         let unheard: u64 = folder.unheard().values().sum();
-        self.work.counters.skipped(SkipReason::Unknown, unheard - self.unheard_counted);
+        self.work
+            .counters
+            .skipped(SkipReason::Unknown, unheard - self.unheard_counted);
         self.unheard_counted = unheard;
         self.cache_bytes(folder.memory_bytes() as i64);
     }
 
     fn cache_bytes(&mut self, bytes: i64) {
-        self.work.counters.memory_change(MemoryKind::Cache, bytes - self.cache_bytes);
+        self.work
+            .counters
+            .memory_change(MemoryKind::Cache, bytes - self.cache_bytes);
         self.cache_bytes = bytes;
     }
 
@@ -99,7 +123,10 @@ impl Report {
 
     /// The client tries again by itself; people hear of it now and then.
     pub(super) fn kafka_trouble(&mut self, at: Option<TopicPartition>, message: &str) {
-        if self.complained_at.is_some_and(|at| at.elapsed() < COMPLAIN_EVERY) {
+        if self
+            .complained_at
+            .is_some_and(|at| at.elapsed() < COMPLAIN_EVERY)
+        {
             return;
         }
         self.complained_at = Some(Instant::now());
@@ -116,7 +143,10 @@ impl Report {
     /// `topic/partition@offset`, for logs.
     pub(super) fn offsets(&self, offsets: &[(TopicPartition, i64)]) -> String {
         let one = |(at, offset): &(TopicPartition, i64)| {
-            format!("{}/{}@{offset}", self.work.projection.topics[at.topic].name, at.partition)
+            format!(
+                "{}/{}@{offset}",
+                self.work.projection.topics[at.topic].name, at.partition
+            )
         };
         offsets.iter().map(one).collect::<Vec<_>>().join(" ")
     }
@@ -124,9 +154,17 @@ impl Report {
     /// A record that is no event of its topic's envelope.
     pub(super) fn undecodable(&self, record: &Record<'_>, error: &DecodeError) -> Stop {
         Stop {
-            key: record.key.map(|key| String::from_utf8_lossy(key).into_owned()),
+            key: record
+                .key
+                .map(|key| String::from_utf8_lossy(key).into_owned()),
             reason: format!("the record cannot be decoded: {error}"),
-            ..self.stop_at(TopicPartition { topic: record.topic, partition: record.partition }, Some(record.offset))
+            ..self.stop_at(
+                TopicPartition {
+                    topic: record.topic,
+                    partition: record.partition,
+                },
+                Some(record.offset),
+            )
         }
     }
 
@@ -146,11 +184,22 @@ impl Report {
         Stop {
             key: event.key.map(str::to_owned),
             event_type: Some(event.event_type.to_owned()),
-            ..self.stop_at(TopicPartition { topic: event.topic, partition: event.partition }, Some(event.offset))
+            ..self.stop_at(
+                TopicPartition {
+                    topic: event.topic,
+                    partition: event.partition,
+                },
+                Some(event.offset),
+            )
         }
     }
 
-    pub(super) fn out_of_range(&self, at: TopicPartition, offset: Option<i64>, message: &str) -> Stop {
+    pub(super) fn out_of_range(
+        &self,
+        at: TopicPartition,
+        offset: Option<i64>,
+        message: &str,
+    ) -> Stop {
         Stop {
             reason: format!("Kafka does not hold the next offset to apply: {message}"),
             hint: Some(
