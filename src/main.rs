@@ -13,6 +13,8 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(status) => return ExitCode::from(status),
     };
+    // What FAILPOINTS asks for, in a build with fail points.
+    let _fail_points = fail::FailScenario::setup();
     match cli::dispatch(arguments) {
         Ok(outcome) => outcome.into(),
         Err(failure) => cli::output::fail(&failure),

@@ -1,18 +1,15 @@
 //! PostgreSQL as the oracle of the fold language: generated expressions, as text that is not fully parenthesised, are
 //! evaluated here and there and compared, value or error, with their types.
 //!
-//! `CONSOLIDATOR_TEST_POSTGRES` gives the server (a UTF8 database of locale C.UTF-8); without it the test is skipped.
 //! `CONSOLIDATOR_TEST_EXPRESSIONS` says how many, `CONSOLIDATOR_TEST_SEED` repeats a run.
 
-#[path = "oracle/generate.rs"]
 mod generate;
-#[path = "oracle/postgres.rs"]
 mod postgres;
-#[path = "oracle/world.rs"]
 mod world;
 
 use consolidator::expression::{Names, Paths, Scope, compile, parse_type};
 
+use crate::support::space::Space;
 use generate::{Generator, Pair};
 use world::World;
 
@@ -39,17 +36,14 @@ enum Answer {
 
 #[test]
 fn generated_expressions_give_what_postgresql_gives() {
-    let Ok(url) = std::env::var("CONSOLIDATOR_TEST_POSTGRES") else {
-        eprintln!("skipped: CONSOLIDATOR_TEST_POSTGRES is not set");
-        return;
-    };
     let setting = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let count = setting("CONSOLIDATOR_TEST_EXPRESSIONS").unwrap_or(20_000) as usize;
     let seed = setting("CONSOLIDATOR_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     eprintln!("seed {seed}, {count} expressions");
     let mut generator = Generator::new(seed);
     let world = World::new(&mut generator);
-    let mut oracle = postgres::Oracle::connect(&url, &world);
+    let space = Space::new("expressions");
+    let mut oracle = postgres::Oracle::connect(space.database.url(), &world);
     let mut tally = Tally::default();
     let mut done = 0;
     while done < count {

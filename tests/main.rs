@@ -6,8 +6,10 @@
 mod support;
 
 mod bad_input;
+mod definitions;
 mod demo_servers;
 mod exactness;
+mod expressions;
 mod inventory;
 mod readers;
 mod servers;
