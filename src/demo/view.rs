@@ -13,6 +13,9 @@ use crate::admin::status::{Looks, Status, seen, state_cell, to_text};
 use crate::admin::text::{Cell, Side, Tone, columns, count, counted, seconds};
 use crate::store::GenerationStatus;
 
+/// How often a line is written where nothing can be replaced.
+const LINE_EVERY: Duration = Duration::from_secs(5);
+
 /// What is counted beside the status.
 #[derive(Clone, Debug)]
 pub struct Counts {
@@ -50,29 +53,29 @@ impl View {
         }
     }
 
-    /// The text is replaced in place.
-    pub fn is_live(&self) -> bool {
-        self.screen.is_live()
-    }
-
     /// How it goes.
     ///
     /// # Errors
     /// Standard output is gone or full.
     pub fn show(&mut self, status: &Status, counts: &Counts) -> io::Result<()> {
         // With the first projection there is something to look at.
-        if !self.introduced && !status.projections.is_empty() {
+        if !self.introduced {
+            if status.projections.is_empty() {
+                return Ok(());
+            }
             self.introduced = true;
             self.screen.say(&self.introduction(status))?;
         }
-        self.looks.count(status);
-        let now = Instant::now();
         let (before, sent) = self.sent_before;
-        let elapsed = now.duration_since(before).as_secs_f64();
-        self.sent_before = (now, counts.sent.acknowledged);
+        let elapsed = before.elapsed();
+        if !self.screen.is_live() && elapsed < LINE_EVERY {
+            return Ok(());
+        }
+        self.sent_before = (Instant::now(), counts.sent.acknowledged);
+        self.looks.count(status);
         let sent = counts.sent.acknowledged.saturating_sub(sent) as f64;
-        let rate = if elapsed > 0.0 { sent / elapsed } else { 0.0 };
-        let text = match self.is_live() {
+        let rate = sent / elapsed.as_secs_f64().max(0.001);
+        let text = match self.screen.is_live() {
             true => self.live(status, counts, rate),
             false => self.line(status, counts, rate),
         };
@@ -88,7 +91,7 @@ impl View {
         status: &Status,
         counts: &Counts,
         fed_for: Duration,
-        caught_up: bool,
+        all_applied: bool,
     ) -> io::Result<()> {
         self.screen.clear();
         let mut text = format!(
@@ -105,9 +108,9 @@ impl View {
             text.push_str(&to_text(status, &self.looks));
             text.push('\n');
         }
-        text.push_str(match caught_up {
-            true => "Every event that was sent is in the tables, each exactly once.\n",
-            false => "Not every event that was sent has come to the tables.\n",
+        text.push_str(match all_applied {
+            true => "Every event that was sent has been applied, exactly once.\n",
+            false => "Not every event that was sent has been applied exactly once.\n",
         });
         self.screen.say(&text)
     }
