@@ -32,5 +32,8 @@ pub use layout::{Layout, TableLayout};
 pub use readers::ReadSettings;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
-pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
+pub use status::{
+    BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
+    TableStatus,
+};
 pub use stop::Stop;
