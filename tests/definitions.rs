@@ -58,7 +58,7 @@ fn assert_in_order(name: &str, text: &str) {
     assert!(said.is_empty(), "{said}");
     let projection = Arc::new(loaded.projection.unwrap());
     for case in &loaded.tests {
-        for failure in testing::run(&projection, case).failures {
+        if let Some(failure) = testing::run(&projection, case).failures.first() {
             panic!(
                 "{name}:{}: {}: {}\n{}",
                 failure.line, case.name, failure.message, failure.detail
