@@ -329,8 +329,10 @@ impl<'t> Parser<'t> {
     fn matching(&mut self, left: Expr, infix: Infix, negated: bool) -> Parsed<(Expr, bool)> {
         match infix {
             Infix::Between => {
-                let symmetric =
-                    self.take_word("symmetric") || (self.take_word("asymmetric") && false);
+                let symmetric = self.take_word("symmetric");
+                if !symmetric {
+                    self.take_word("asymmetric");
+                }
                 let low = self.expr_above(level::ANY, Grammar::Restricted)?;
                 self.expect_word("and")?;
                 let high = self.expr_above(level::LIKE + 1, Grammar::Full)?;

@@ -5,6 +5,9 @@ use super::parse::{Parsed, Parser};
 use super::problem::{Problem, closest};
 use super::value::{Modifier, Scalar, Type};
 
+/// A whole number and where it stands in the text.
+type Placed = (i64, std::ops::Range<usize>);
+
 /// Reads a type as it stands in a column definition or a cast.
 pub fn parse_type(text: &str) -> Result<Type, Vec<Problem>> {
     let parse = || {
@@ -133,7 +136,7 @@ impl Parser<'_> {
     }
 
     /// `(a)` or `(a, b)` behind a type name.
-    fn integers(&mut self) -> Parsed<Option<Vec<(i64, std::ops::Range<usize>)>>> {
+    fn integers(&mut self) -> Parsed<Option<Vec<Placed>>> {
         if !self.take(&Tok::LeftParen) {
             return Ok(None);
         }

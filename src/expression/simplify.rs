@@ -102,7 +102,7 @@ pub(super) fn simplify(node: Node) -> Simplified {
             operand,
             branches,
             otherwise,
-        } => case(operand, branches, otherwise, &with),
+        } => case(operand, branches, *otherwise, &with),
         Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
         Kind::Quantified {
             code,
@@ -237,7 +237,7 @@ fn coalesce(list: Vec<Node>, with: &dyn Fn(Kind) -> Node) -> Simplified {
 fn case(
     operand: Option<Box<Node>>,
     branches: Vec<(Node, Node)>,
-    otherwise: Box<Node>,
+    otherwise: Node,
     with: &dyn Fn(Kind) -> Node,
 ) -> Simplified {
     let operand = operand.map(|o| simplify(*o)).transpose()?;
@@ -260,7 +260,7 @@ fn case(
     }
     let otherwise = match last {
         Some(last) => last,
-        None => simplify(*otherwise)?,
+        None => simplify(otherwise)?,
     };
     if kept.is_empty() {
         return Ok(otherwise);

@@ -337,7 +337,7 @@ fn touch(
     for (column, value) in key.iter().enumerate() {
         state.cache.replace(row, column, Cell::from_value(*value));
     }
-    if !(bulk && !state.cache.evicted) {
+    if !bulk || state.cache.evicted {
         state.cache.head_mut(row).marks |= mark::NEEDED;
     }
     state.cache.head_mut(row).marks |= mark::REFERENCED;

@@ -150,44 +150,12 @@ impl Statements {
         } else {
             format!(" and t.{owner} = u.{owner}")
         };
-        let assign_owner = if shared {
-            format!("{owner} = {SHARED}")
-        } else {
-            format!("{owner} = u.{owner}")
-        };
-        let assign = join(
-            rest.iter()
-                .map(|name| format!("{0} = u.{0}", identifier(name)))
-                .chain([assign_owner]),
-            ", ",
-        );
-
+        let assign = assignments(rest, shared);
         let loaded = join(
             names.iter().map(|name| format!("t.{}", identifier(name))),
             ", ",
         );
-        let required: Vec<(&str, String)> = table.columns[key.len()..]
-            .iter()
-            .filter(|column| column.not_null)
-            .map(|column| (column.name.as_str(), zero(column.column_type)))
-            .collect();
-        let claimed = identifiers(
-            key.iter()
-                .copied()
-                .chain(required.iter().map(|(name, _)| *name))
-                .chain([OWNER]),
-        );
-        let claims = join(
-            key.iter()
-                .map(|name| format!("u.{}", identifier(name)))
-                .chain(required.iter().map(|(_, zero)| zero.clone()))
-                .chain([PLACEHOLDER.to_string()]),
-            ", ",
-        );
-        let claim = format!(
-            "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
-             on conflict ({key_columns})"
-        );
+        let claim = claim(&place, table, &from_keys);
         // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
         let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
 
@@ -224,6 +192,40 @@ impl Statements {
             ),
         }
     }
+}
+
+/// What an update takes from the written row `u`.
+fn assignments(columns: &[&str], shared: bool) -> String {
+    let owner = identifier(OWNER);
+    let owner = match shared {
+        true => format!("{owner} = {SHARED}"),
+        false => format!("{owner} = u.{owner}"),
+    };
+    let columns = columns
+        .iter()
+        .map(|name| format!("{0} = u.{0}", identifier(name)));
+    join(columns.chain([owner]), ", ")
+}
+
+/// An insert of placeholders for the keys in `from_keys`, as far as the action on conflict, which is missing.
+fn claim(place: &str, table: &Table, from_keys: &str) -> String {
+    let (key, rest) = table.columns.split_at(table.key_len);
+    let required = || rest.iter().filter(|column| column.not_null);
+    let names = || key.iter().map(|column| column.name.as_str());
+    let filled = required().map(|column| column.name.as_str());
+    let columns = identifiers(names().chain(filled).chain([OWNER]));
+    let values = join(
+        names()
+            .map(|name| format!("u.{}", identifier(name)))
+            .chain(required().map(|column| zero(column.column_type)))
+            .chain([PLACEHOLDER.to_string()]),
+        ", ",
+    );
+    let key_columns = identifiers(names());
+    format!(
+        "insert into {place} as t ({columns}) select {values} from {from_keys} as u ({key_columns}) \
+         on conflict ({key_columns})"
+    )
 }
 
 /// `unnest($1::text[], $2::bigint[], …)`: one parameter per column.
