@@ -160,6 +160,12 @@ fn arithmetic_code(code: &str) -> Option<Native> {
         | "timestamptz_mi_interval"
         | "time_mi_time"
         | "time_mi_interval" => code!(|a, arena| arithmetic::subtract(a[0], a[1], arena)),
+        _ => product_code(code),
+    }
+}
+
+fn product_code(code: &str) -> Option<Native> {
+    match code {
         "int2mul" | "int4mul" | "int8mul" | "int24mul" | "int28mul" | "int42mul" | "int48mul"
         | "int82mul" | "int84mul" | "float4mul" | "float8mul" | "float48mul" | "float84mul"
         | "numeric_mul" | "interval_mul" | "mul_d_interval" => {

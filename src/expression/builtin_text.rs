@@ -46,6 +46,14 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "like_escape" => code!(|a, arena| Ok(Value::Text(
             arena.alloc_str(&like::with_backslash(text(a[0]), text(a[1]))?)
         ))),
+        _ => position(code)
+            .or_else(|| trimming(code))
+            .or_else(|| other(code)),
+    }
+}
+
+fn position(code: &str) -> Option<Native> {
+    match code {
         "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
         "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
         "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
@@ -82,6 +90,12 @@ pub(super) fn native(code: &str) -> Option<Native> {
             text(a[1]),
             integer(a[2])
         )?))),
+        _ => None,
+    }
+}
+
+fn trimming(code: &str) -> Option<Native> {
+    match code {
         "btrim1" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), " ")))),
         "btrim" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), text(a[1]))))),
         "ltrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), " ")))),
@@ -118,8 +132,14 @@ pub(super) fn native(code: &str) -> Option<Native> {
             " ",
             arena
         )?))),
+        _ => None,
+    }
+}
+
+fn other(code: &str) -> Option<Native> {
+    match code {
         "md5_text" => code!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
-        "md5_bytes" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
+        "md5_bytea" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
         "lower" => code!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
         "upper" => code!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
         "booltext" => code!(

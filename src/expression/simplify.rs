@@ -15,7 +15,6 @@ type Simplified = Result<Node, Problem>;
 pub(super) fn simplify(node: Node) -> Simplified {
     let Node { kind, ty, span } = node;
     let with = |kind: Kind| Node::new(kind, ty, span.clone());
-    let one = |node: Box<Node>| simplify(*node).map(Box::new);
     match kind {
         Kind::Constant(_)
         | Kind::Number(_)
@@ -27,27 +26,7 @@ pub(super) fn simplify(node: Node) -> Simplified {
         | Kind::Index
         | Kind::Member { .. }
         | Kind::Operand => Ok(with(kind)),
-        Kind::Cast {
-            of,
-            from,
-            to,
-            explicit,
-        } => {
-            let of = one(of)?;
-            if of.constant().is_some_and(Cell::is_null) {
-                return Ok(with(Kind::Constant(Cell::NULL)));
-            }
-            let known = of.constant().is_some() && is_immutable_cast(from, to);
-            compute_if(
-                known,
-                with(Kind::Cast {
-                    of,
-                    from,
-                    to,
-                    explicit,
-                }),
-            )
-        }
+        Kind::Cast { .. } => cast(Node { kind, ty, span }),
         Kind::Call(code, list) => {
             let list = all(list)?;
             let has_null = list.iter().any(|n| n.constant().is_some_and(Cell::is_null));
@@ -69,6 +48,64 @@ pub(super) fn simplify(node: Node) -> Simplified {
             value,
             negated,
         })),
+        Kind::Distinct { .. }
+        | Kind::Nullif { .. }
+        | Kind::Quantified { .. }
+        | Kind::Subscript(..) => pair(Node { kind, ty, span }),
+        Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
+        Kind::Coalesce(list) => coalesce(list, &with),
+        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme {
+            greatest,
+            of: all(of)?,
+        })),
+        Kind::Case {
+            operand,
+            branches,
+            otherwise,
+        } => case(operand, branches, *otherwise, &with),
+        Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
+    }
+}
+
+#[expect(clippy::boxed_local, reason = "nodes stand in boxes")]
+fn one(node: Box<Node>) -> Result<Box<Node>, Problem> {
+    simplify(*node).map(Box::new)
+}
+
+fn cast(node: Node) -> Simplified {
+    let Node { kind, ty, span } = node;
+    let with = |kind: Kind| Node::new(kind, ty, span.clone());
+    match kind {
+        Kind::Cast {
+            of,
+            from,
+            to,
+            explicit,
+        } => {
+            let of = one(of)?;
+            if of.constant().is_some_and(Cell::is_null) {
+                return Ok(with(Kind::Constant(Cell::NULL)));
+            }
+            let known = of.constant().is_some() && is_immutable_cast(from, to);
+            compute_if(
+                known,
+                with(Kind::Cast {
+                    of,
+                    from,
+                    to,
+                    explicit,
+                }),
+            )
+        }
+        other => Ok(with(other)),
+    }
+}
+
+/// What compares, or takes an element.
+fn pair(node: Node) -> Simplified {
+    let Node { kind, ty, span } = node;
+    let with = |kind: Kind| Node::new(kind, ty, span.clone());
+    match kind {
         Kind::Distinct {
             equal,
             left,
@@ -92,18 +129,6 @@ pub(super) fn simplify(node: Node) -> Simplified {
             }
             whole(with(Kind::Nullif { equal, left, right }))
         }
-        Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
-        Kind::Coalesce(list) => coalesce(list, &with),
-        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme {
-            greatest,
-            of: all(of)?,
-        })),
-        Kind::Case {
-            operand,
-            branches,
-            otherwise,
-        } => case(operand, branches, otherwise, &with),
-        Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
         Kind::Quantified {
             code,
             left,
@@ -119,6 +144,7 @@ pub(super) fn simplify(node: Node) -> Simplified {
             }))
         }
         Kind::Subscript(left, right) => whole(with(Kind::Subscript(one(left)?, one(right)?))),
+        other => Ok(with(other)),
     }
 }
 
@@ -237,7 +263,7 @@ fn coalesce(list: Vec<Node>, with: &dyn Fn(Kind) -> Node) -> Simplified {
 fn case(
     operand: Option<Box<Node>>,
     branches: Vec<(Node, Node)>,
-    otherwise: Box<Node>,
+    otherwise: Node,
     with: &dyn Fn(Kind) -> Node,
 ) -> Simplified {
     let operand = operand.map(|o| simplify(*o)).transpose()?;
@@ -260,7 +286,7 @@ fn case(
     }
     let otherwise = match last {
         Some(last) => last,
-        None => simplify(*otherwise)?,
+        None => simplify(otherwise)?,
     };
     if kept.is_empty() {
         return Ok(otherwise);
