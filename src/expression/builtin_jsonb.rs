@@ -5,6 +5,7 @@ use super::builtin_array::elements;
 use super::jsonb_access as access;
 use super::jsonb_build as build;
 use super::jsonb_edit as edit;
+use super::jsonb_shape as shape;
 use super::typed::Native;
 use super::value::Value;
 
@@ -77,6 +78,28 @@ fn changing(code: &str) -> Option<Native> {
         )?))),
         "jsonb_delete_path" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_path(
             text(a[0]),
+            elements(a[1]),
+            arena
+        )?))),
+        "jsonb_insert" => code!(|a, arena| {
+            let after = matches!(a.get(3), Some(Value::Bool(true)));
+            Ok(Value::Jsonb(edit::insert(
+                text(a[0]),
+                elements(a[1]),
+                text(a[2]),
+                after,
+                arena,
+            )?))
+        }),
+        "jsonb_strip_nulls" => {
+            code!(|a, arena| Ok(Value::Jsonb(shape::strip_nulls(text(a[0]), arena))))
+        }
+        "jsonb_pretty" => code!(|a, arena| Ok(Value::Text(shape::pretty(text(a[0]), arena)))),
+        "jsonb_object" => {
+            code!(|a, arena| Ok(Value::Jsonb(shape::object(elements(a[0]), arena)?)))
+        }
+        "jsonb_object_two_arg" => code!(|a, arena| Ok(Value::Jsonb(shape::object_of_two(
+            elements(a[0]),
             elements(a[1]),
             arena
         )?))),

@@ -56,13 +56,6 @@ fn position(code: &str) -> Option<Native> {
     match code {
         "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
         "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
-        "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
-        "byteacat" => code!(|a, arena| {
-            let mut both =
-                bumpalo::collections::Vec::from_iter_in(bytes(a[0]).iter().copied(), arena);
-            both.extend_from_slice(bytes(a[1]));
-            Ok(Value::Bytea(both.into_bump_slice()))
-        }),
         "text_substr" => code!(|a, arena| Ok(Value::Text(texts::substring(
             text(a[0]),
             integer(a[1]),
@@ -139,7 +132,6 @@ fn trimming(code: &str) -> Option<Native> {
 fn other(code: &str) -> Option<Native> {
     match code {
         "md5_text" => code!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
-        "md5_bytea" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
         "lower" => code!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
         "upper" => code!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
         "booltext" => code!(
@@ -152,21 +144,21 @@ fn other(code: &str) -> Option<Native> {
         "textoverlay" => code!(|a, arena| overlay(a, integer(a[3]), arena)),
         "textoverlay_no_len" => code!(|a, arena| overlay(a, texts::length(text(a[1])), arena)),
         "translate" => code!(|a, arena| Ok(translate(text(a[0]), text(a[1]), text(a[2]), arena))),
+        "bit_length/sql/text" => {
+            code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0])) * 8)))
+        }
         "ascii" => code!(|a, arena| Ok(Value::Int32(
             text(a[0]).chars().next().map_or(0, |c| c as i32)
         ))),
         "chr" => code!(|a, arena| chr(integer(a[0]), arena)),
+        "to_hex64" => code!(|a, arena| Ok(match a[0] {
+            Value::Int64(value) => Value::Text(arena.alloc_str(&format!("{value:x}"))),
+            _ => Value::Null,
+        })),
         "to_hex32" => code!(|a, arena| Ok(Value::Text(
             arena.alloc_str(&format!("{:x}", integer(a[0])))
         ))),
         _ => None,
-    }
-}
-
-fn bytes<'a>(value: Value<'a>) -> &'a [u8] {
-    match value {
-        Value::Bytea(bytes) => bytes,
-        _ => &[],
     }
 }
 

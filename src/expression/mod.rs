@@ -32,6 +32,7 @@ pub mod calendar;
 pub mod datetime;
 pub mod datetime_extract;
 mod datetime_fields;
+mod datetime_make;
 mod datetime_parse;
 mod datetime_text;
 mod datetime_tokens;
@@ -47,6 +48,7 @@ pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
 pub mod jsonb_edit;
+mod jsonb_shape;
 pub mod jsonb_walk;
 
 pub mod array;
@@ -71,7 +73,9 @@ mod scope;
 
 mod builtin;
 mod builtin_array;
+mod builtin_bytes;
 mod builtin_jsonb;
+mod builtin_number;
 mod builtin_text;
 mod builtin_time;
 mod check;
