@@ -68,6 +68,7 @@ mod parse_type;
 
 mod catalog;
 mod problem;
+pub mod reference;
 mod resolve;
 mod scope;
 
