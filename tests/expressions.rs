@@ -69,10 +69,9 @@ fn fresh_database() -> String {
 }
 
 fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
-    let columns = world.columns();
     let (mut data, mut headers) = (Paths::new(), Names::new());
     let mut scope = Scope {
-        columns: &columns,
+        columns: world.columns(),
         old: false,
         item: None,
         data: &mut data,

@@ -93,7 +93,9 @@ pub(super) fn elements<'a>(value: Value<'a>) -> &'a [Value<'a>] {
 
 /// `array_position(array, element, start)`.
 fn position_from<'a>(array: &[Value<'_>], element: Value<'_>, start: Value<'_>) -> Outcome<'a> {
-    if array.is_empty() {
+    // Without nulls none needs to be looked for, whatever the start.
+    let is_null = |value: &Value<'_>| matches!(value, Value::Null);
+    if array.is_empty() || (is_null(&element) && !array.iter().any(is_null)) {
         return Ok(Value::Null);
     }
     let Value::Int32(start) = start else {

@@ -21,9 +21,11 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "jsonb_array_element_text" => {
             code!(|a, arena| Ok(shown(access::element(text(a[0]), integer(a[1])), arena)))
         }
-        "jsonb_extract_path" => code!(|a, arena| Ok(json(access::at_path(text(a[0]), path(a))))),
+        "jsonb_extract_path" => {
+            code!(|a, arena| Ok(json(access::at_path(text(a[0]), elements(a[1])))))
+        }
         "jsonb_extract_path_text" => {
-            code!(|a, arena| Ok(shown(access::at_path(text(a[0]), path(a)), arena)))
+            code!(|a, arena| Ok(shown(access::at_path(text(a[0]), elements(a[1])), arena)))
         }
         "jsonb_contains" => {
             code!(|a, arena| Ok(Value::Bool(access::contains(text(a[0]), text(a[1])))))
@@ -127,14 +129,6 @@ fn shown<'a>(found: Option<&'a str>, arena: &'a bumpalo::Bump) -> Value<'a> {
     found
         .and_then(|json| access::as_text(json, arena))
         .map_or(Value::Null, Value::Text)
-}
-
-/// The steps of `#>` stand in an array, those of `jsonb_extract_path` one by one.
-fn path<'s, 'a>(a: &'s [Value<'a>]) -> &'s [Value<'a>] {
-    match a.get(1) {
-        Some(Value::Array(steps)) => steps,
-        _ => &a[1..],
-    }
 }
 
 fn keys<'s, 'a: 's>(a: &'s [Value<'a>]) -> impl Iterator<Item = &'a str> + 's {

@@ -193,10 +193,10 @@ fn translate<'a>(whole: &str, from: &str, to: &str, arena: &'a Bump) -> Value<'a
 }
 
 fn chr<'a>(code: i32, arena: &'a Bump) -> Outcome<'a> {
-    let message = match code {
-        0 => "null character not permitted",
-        ..0 => "character number must be positive",
-        _ => "requested character not valid for encoding",
+    let (sqlstate, message) = match code {
+        0 => ("54000", "null character not permitted"),
+        ..0 => ("22023", "character number must be positive"),
+        _ => ("54000", "requested character not valid for encoding"),
     };
     match u32::try_from(code)
         .ok()
@@ -204,6 +204,6 @@ fn chr<'a>(code: i32, arena: &'a Bump) -> Outcome<'a> {
         .and_then(char::from_u32)
     {
         Some(c) => Ok(Value::Text(arena.alloc_str(c.encode_utf8(&mut [0; 4])))),
-        None => Err(EvalError::new("54000", message)),
+        None => Err(EvalError::new(sqlstate, message)),
     }
 }

@@ -255,6 +255,15 @@ impl Checker<'_, '_> {
         for (argument, wanted) in arguments.into_iter().zip(&resolved.arguments) {
             cast.push(self.argument(argument, wanted)?);
         }
+        // PostgreSQL makes an array of arguments that repeat, which is not null even if they are.
+        let entry = resolved.entry;
+        if let (true, Some(array)) = (
+            entry.variadic,
+            entry.arguments.last().and_then(|name| type_of(name)),
+        ) {
+            let repeated = cast.split_off(entry.arguments.len() - 1);
+            cast.push(Node::typed(Kind::Array(repeated), array, span.clone()));
+        }
         Some(Node::typed(Kind::Call(code, cast), result, span))
     }
 

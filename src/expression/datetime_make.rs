@@ -11,12 +11,14 @@ use super::value::Interval;
 /// `make_time(hour, minute, second)`: up to 24:00:00.
 pub fn make_time(hour: i32, minute: i32, second: f64) -> Result<i64, EvalError> {
     let micros = (second * MICROS_PER_SECOND as f64).round_ties_even();
-    let fits = (0..=24).contains(&hour)
+    if (0..=24).contains(&hour)
         && (0..60).contains(&minute)
-        && (0.0..=MICROS_PER_MINUTE as f64).contains(&micros);
-    let time = (i64::from(hour) * 60 + i64::from(minute)) * MICROS_PER_MINUTE + micros as i64;
-    if fits && time <= MICROS_PER_DAY {
-        return Ok(time);
+        && (0.0..=MICROS_PER_MINUTE as f64).contains(&micros)
+    {
+        let time = i64::from(hour * 60 + minute) * MICROS_PER_MINUTE + micros as i64;
+        if time <= MICROS_PER_DAY {
+            return Ok(time);
+        }
     }
     Err(EvalError::new(
         "22008",

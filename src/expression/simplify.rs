@@ -83,7 +83,9 @@ fn cast(node: Node) -> Simplified {
             explicit,
         } => {
             let of = one(of)?;
-            if of.constant().is_some_and(Cell::is_null) {
+            // Of an array whose elements are cast PostgreSQL does not look whether it is null.
+            let by_element = from.array && to.array && !is_immutable_cast(from, to);
+            if !by_element && of.constant().is_some_and(Cell::is_null) {
                 return Ok(with(Kind::Constant(Cell::NULL)));
             }
             let known = of.constant().is_some() && is_immutable_cast(from, to);
@@ -199,8 +201,10 @@ fn is_immutable_cast(from: Type, to: Type) -> bool {
     };
     let with_zone = |ty: Type| ty.scalar == Scalar::TimestampTz;
     let over_text = is_text(from) != is_text(to) || from.array != to.array;
+    // An array's own text is not computed at plan time.
+    let through_text = from.array != to.array;
     match () {
-        () if over_text => !of_clock(from) && !of_clock(to) && !from.array && !to.array,
+        () if over_text => !of_clock(from) && !of_clock(to) && !through_text,
         () => with_zone(from) == with_zone(to),
     }
 }

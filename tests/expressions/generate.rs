@@ -117,7 +117,7 @@ pub const ZONES: &[&str] = &[
     "CEST",
     "Australia/Lord_Howe",
     "America/Sao_Paulo",
-    "Africa/Casablanca",
+    "Africa/Cairo",
     "Asia/Tehran",
     "Pacific/Kiritimati",
     "GMT",

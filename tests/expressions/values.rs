@@ -558,17 +558,9 @@ fn moment(random: &mut Random, zone: &str) -> String {
 }
 
 fn interval(random: &mut Random) -> String {
-    let units = [
-        "years",
-        "mons",
-        "weeks",
-        "days",
-        "hours",
-        "minutes",
-        "seconds",
-        "milliseconds",
-        "microseconds",
-    ];
+    // Two units below a second do not stand together.
+    let small = random.pick(&["seconds", "milliseconds", "microseconds"]);
+    let units = ["years", "mons", "weeks", "days", "hours", "minutes", small];
     let count = 1 + random.below(4);
     let start = random.below(units.len());
     let mut parts = Vec::new();

@@ -15,34 +15,41 @@ const ROWS: usize = 40;
 const HEADER: &str = "h-1";
 
 pub struct World {
+    columns: Vec<(String, Type)>,
     /// By row and column: the value's text, or null.
     rows: Vec<Vec<Option<String>>>,
+    /// The same as we hold them.
+    cells: Vec<Vec<Cell>>,
     payloads: Vec<String>,
 }
 
 impl World {
     pub fn new(generator: &mut Generator) -> World {
-        let rows = (0..ROWS)
+        let types: Vec<(String, Type)> = columns()
+            .into_iter()
+            .map(|(name, ty)| (name, parse_type(ty).expect("a type")))
+            .collect();
+        let rows: Vec<Vec<Option<String>>> = (0..ROWS)
             .map(|_| {
-                columns()
-                    .iter()
-                    .map(|(_, ty)| generator.column_value(ty))
-                    .collect()
+                let values = columns().into_iter();
+                values.map(|(_, ty)| generator.column_value(ty)).collect()
             })
             .collect();
-        let payloads = (0..ROWS).map(|_| generator.payload()).collect();
-        World { rows, payloads }
+        let cells = rows.iter().map(|row| cells(row, &types)).collect();
+        World {
+            payloads: (0..ROWS).map(|_| generator.payload()).collect(),
+            columns: types,
+            rows,
+            cells,
+        }
     }
 
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    pub fn columns(&self) -> Vec<(String, Type)> {
-        columns()
-            .into_iter()
-            .map(|(name, ty)| (name, parse_type(ty).expect("a type")))
-            .collect()
+    pub fn columns(&self) -> &[(String, Type)] {
+        &self.columns
     }
 
     pub fn statements(&self) -> Vec<String> {
@@ -90,15 +97,6 @@ impl World {
 
     pub fn evaluate(&self, program: &Program, row: usize, data: &Paths, headers: &Names) -> Answer {
         let arena = Bump::new();
-        let cells: Vec<Cell> = self.rows[row]
-            .iter()
-            .zip(self.columns())
-            .map(|(text, (_, ty))| {
-                text.as_ref().map_or(Cell::NULL, |t| {
-                    Cell::from_value(parse_text(t, &ty, &arena).expect("a stored value"))
-                })
-            })
-            .collect();
         let mut found = vec![Member::Missing; data.as_slice().len()];
         let plan = json::Plan::new(data.as_slice());
         json::extract(&self.payloads[row], &plan, &mut found).expect("the payload is JSON");
@@ -124,7 +122,7 @@ impl World {
             members: &found,
         };
         let env = Env {
-            row: &cells,
+            row: &self.cells[row],
             old: &[],
             event: &event,
             item: &[],
@@ -147,6 +145,16 @@ impl World {
             },
         }
     }
+}
+
+fn cells(row: &[Option<String>], columns: &[(String, Type)]) -> Vec<Cell> {
+    let cell = |(text, (_, ty)): (&Option<String>, &(String, Type))| {
+        let arena = Bump::new();
+        text.as_ref().map_or(Cell::NULL, |text| {
+            Cell::from_value(parse_text(text, ty, &arena).expect("a value's text"))
+        })
+    };
+    row.iter().zip(columns).map(cell).collect()
 }
 
 /// Two columns of every type: a name says its type and number.
