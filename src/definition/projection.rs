@@ -1,6 +1,8 @@
 //! A projection as meant: checked, typed, compiled. After this nothing optional is required and nobody checks again.
 //! Knows nothing of YAML.
 
+use std::collections::BTreeSet;
+
 use crate::event::Path;
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
@@ -82,13 +84,23 @@ pub struct Table {
     pub key_len: usize,
     /// In the file's order.
     pub rules: Vec<Rule>,
-    /// Every rule's key contains `event.key` as it stands: a row belongs to one partition at a time.
+    /// Every rule's key contains `event.key` as it stands (within the shortest prefix that a rule reaches rows by): a row
+    /// belongs to one partition at a time.
     pub owned: bool,
     pub indexes: Vec<Index>,
     pub history: bool,
     pub version: Option<Program>,
     /// The program of `version` is null-checked and compared in this type.
     pub version_type: Option<Type>,
+}
+
+impl Table {
+    /// Numbers of first key columns by which some rule reaches all rows that have them in common; rising, each once.
+    pub fn prefix_lens(&self) -> Vec<usize> {
+        let lens = self.rules.iter().map(|rule| rule.key.len());
+        let lens: BTreeSet<usize> = lens.filter(|len| *len < self.key_len).collect();
+        lens.into_iter().collect()
+    }
 }
 
 #[derive(Debug)]
@@ -113,7 +125,8 @@ pub struct Rule {
     /// Index into `Projection::topics`; `None`: any.
     pub topic: Option<usize>,
     pub when: Option<Program>,
-    /// One per key column. Never reads the row, so that rows can be loaded before the fold.
+    /// One per key column; fewer, but at least one, of a rule that reaches every row with the same first key columns. Never
+    /// reads the row, so that rows can be loaded before the fold.
     pub key: Vec<Program>,
     pub each: Option<Each>,
     pub action: Action,

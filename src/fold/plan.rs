@@ -29,10 +29,11 @@ pub struct Batch<'b> {
     pub(super) unheard: Vec<u32>,
 }
 
-/// One rule on one row.
+/// One rule on one row, or on all rows with a prefix.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Touch {
     pub(super) event: u32,
+    /// Of a rule that reaches all rows with a prefix: the number of their group.
     pub(super) row: u32,
     /// Index into [`Batch::elements`], or [`NO_ELEMENT`].
     pub(super) element: u32,
@@ -251,6 +252,11 @@ impl<'b> Planner<'_, 'b> {
             return Err(self.failure(step, RulePart::Key, Some(column), reason));
         }
         let state = &mut self.tables[usize::from(step.rule.table)];
+        if let Some(prefix) = state.rules[usize::from(step.rule.rule)].prefix {
+            let slot = state.slot(step.slot);
+            let complete = self.bulk && !state.cache.evicted;
+            return Ok(state.cache.reach(prefix, slot, self.key, complete));
+        }
         Ok(touch(
             state,
             self.hasher,
@@ -322,7 +328,7 @@ fn touch(
     packed: &[u8],
     key: &[Value<'_>],
 ) -> u32 {
-    let slot = if state.shared { SHARED_SLOT } else { slot };
+    let slot = state.slot(slot);
     let hash = hash_of(hasher, slot, packed);
     if let Some(row) = state.cache.find(hash, slot, packed) {
         let head = state.cache.head_mut(row);
@@ -333,12 +339,10 @@ fn touch(
         return row;
     }
     state.misses += 1;
-    let row = state.cache.insert(hash, slot, packed);
+    let known = bulk && !state.cache.evicted;
+    let row = state.cache.insert_needed(hash, slot, packed, known);
     for (column, value) in key.iter().enumerate() {
         state.cache.replace(row, column, Cell::from_value(*value));
-    }
-    if !(bulk && !state.cache.evicted) {
-        state.cache.head_mut(row).marks |= mark::NEEDED;
     }
     state.cache.head_mut(row).marks |= mark::REFERENCED;
     row

@@ -78,7 +78,7 @@ impl Lane {
             };
             handover::supply(&mut self.folder, table, &mut rows).unwrap();
         }
-        self.folder.supply_missing_as_absent();
+        self.folder.supply_missing_as_absent().unwrap();
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         tx.write(&handover::changes(&self.layout, &self.folder.changes()))

@@ -56,7 +56,15 @@ pub fn rule(
         compiler.compile(report, text, reads, Some(BOOLEAN))
     });
     let action = action(report, compiler, layout, file, item.as_mut());
-    let if_missing = if_missing(report, file, matches!(action, Some(Action::Delete)));
+    let of_prefix = key.as_ref().is_some_and(|key| key.len() < layout.key.len());
+    let creates_nothing = match action {
+        Some(Action::Delete) => Some("a rule that deletes creates no row"),
+        _ if of_prefix => {
+            Some("a rule that reaches every row with the first key columns creates no row")
+        }
+        _ => None,
+    };
+    let if_missing = if_missing(report, file, creates_nothing);
     let (when, action, key) = (flip(when)?, action?, key?);
     let each = match (flip(array)?, item) {
         (Some(array), Some(paths)) => Some(Each {
@@ -124,7 +132,8 @@ fn topic_index(report: &mut Report<'_>, layout: &Layout<'_>, topic: &Text) -> Op
     index
 }
 
-/// One program per key column: the rule's own expression, else the table's.
+/// One program per key column: the rule's own expression, else the table's. Fewer than there are key columns if the rule's own
+/// key gives only the first of them: then it reaches every row with that prefix.
 fn key(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
@@ -141,16 +150,10 @@ fn key(
         .map(|(name, _)| own.iter().any(|(column, _)| column.text == *name))
         .collect();
     let leading = given.iter().take_while(|given| **given).count();
-    if !own.is_empty() && leading == own.len() && leading < given.len() {
-        not_supported_yet(
-            report,
-            own[0].0.span.clone(),
-            "a rule that reaches every row with the first key columns",
-        );
-        return None;
-    }
+    let of_prefix = !own.is_empty() && leading == own.len() && leading < given.len();
+    let reached = if of_prefix { leading } else { given.len() };
     let mut programs = Vec::new();
-    for ((name, column_type), default) in layout.columns.iter().zip(&layout.key) {
+    for ((name, column_type), default) in layout.columns.iter().zip(&layout.key).take(reached) {
         let of_rule = own
             .iter()
             .find(|(column, _)| column.text == *name)
@@ -174,7 +177,34 @@ fn key(
         };
         programs.push(compiler.compile(report, expression, reads, Some(*column_type)));
     }
-    programs.into_iter().collect()
+    let programs: Vec<Program> = programs.into_iter().collect::<Option<_>>()?;
+    if of_prefix && !programs.iter().any(Program::is_event_key) {
+        prefix_without_event_key(report, layout, &own);
+        return None;
+    }
+    Some(programs)
+}
+
+fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &[(Text, Text)]) {
+    let key = &layout.columns[..layout.key.len()];
+    let names = |columns: &[(String, Type)]| {
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    };
+    let (given, left_out) = key.split_at(own.len());
+    report
+        .error(
+            own[0].1.span.clone(),
+            "prefix-without-event-key",
+            format!(
+                "this key reaches every row with the same {}, which takes `event.key` among its columns",
+                names(given)
+            ),
+        )
+        .hint(format!(
+            "to reach one row, give {} too; to reach all of an order's lines, let the order's events have its key",
+            names(left_out)
+        ));
 }
 
 fn own_key(
@@ -333,28 +363,28 @@ fn assigned_column(report: &mut Report<'_>, layout: &Layout<'_>, name: &Text) ->
     }
 }
 
-fn if_missing(report: &mut Report<'_>, file: &RuleFile, deletes: bool) -> IfMissing {
+/// `creates_nothing` says why a rule has no row to create.
+fn if_missing(
+    report: &mut Report<'_>,
+    file: &RuleFile,
+    creates_nothing: Option<&str>,
+) -> IfMissing {
     const WORDS: &[(&str, IfMissing)] = &[
         ("create", IfMissing::Create),
         ("skip", IfMissing::Skip),
         ("fail", IfMissing::Fail),
     ];
-    let default = if deletes {
-        IfMissing::Skip
-    } else {
-        IfMissing::Create
+    let default = match creates_nothing {
+        Some(_) => IfMissing::Skip,
+        None => IfMissing::Create,
     };
     let Some(text) = &file.if_missing else {
         return default;
     };
     let meaning = one_of(report, text, "value of `if_missing`", WORDS);
-    if deletes && meaning == Some(IfMissing::Create) {
+    if let (Some(why), Some(IfMissing::Create)) = (creates_nothing, meaning) {
         report
-            .error(
-                text.span.clone(),
-                "wrong-value",
-                "a rule that deletes creates no row",
-            )
+            .error(text.span.clone(), "wrong-value", why)
             .hint("`skip` (the default) or `fail`");
     }
     meaning.unwrap_or(default)

@@ -6,7 +6,7 @@ use super::compile::{Compiler, Reads, report_problems};
 use super::{names, not_supported_yet, one_of, query, rule};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
-use crate::definition::projection::{Column, Index, Table};
+use crate::definition::projection::{Column, Index, Rule, Table};
 use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
@@ -71,9 +71,7 @@ pub fn table(
         name: file.name.text.clone(),
         comment: file.comment.clone(),
         key_len: file.key.len(),
-        owned: rules
-            .iter()
-            .all(|rule| rule.key.iter().any(|program| program.is_event_key())),
+        owned: is_owned(&rules),
         version_type: version.as_ref().map(|program| program.result()),
         version,
         history: history(report, file.history.as_ref()),
@@ -85,6 +83,17 @@ pub fn table(
         columns,
         rules,
     })
+}
+
+/// Rows belong to one partition at a time if every rule's key contains `event.key`; where rules reach all rows with a prefix,
+/// within that prefix: those rows are reached together.
+fn is_owned(rules: &[Rule]) -> bool {
+    let prefix = rules.iter().map(|rule| rule.key.len()).min();
+    let has_event_key = |rule: &Rule| {
+        let key = rule.key.iter().take(prefix.unwrap_or(0));
+        key.into_iter().any(Program::is_event_key)
+    };
+    rules.iter().all(has_event_key)
 }
 
 fn version(

@@ -104,7 +104,9 @@ impl Lane {
             handover::supply(&mut self.folder, table, &mut rows)
                 .map_err(|conflict| conflicting(&layout, conflict))?;
         }
-        self.folder.supply_missing_as_absent();
+        let layout = &self.layout;
+        let supplied = self.folder.supply_missing_as_absent();
+        supplied.map_err(|conflict| conflicting(layout, conflict))?;
         if let Some(started) = started {
             self.work.counters.phase(Phase::Load, started.elapsed());
         }
@@ -183,7 +185,8 @@ impl Lane {
             handover::supply(folder, table, &mut rows)
                 .map_err(|conflict| conflicting(layout, conflict))?;
         }
-        folder.supply_missing_as_absent();
+        let supplied = folder.supply_missing_as_absent();
+        supplied.map_err(|conflict| conflicting(layout, conflict))?;
         work.counters.phase(Phase::Load, started.elapsed());
 
         let started = Instant::now();
