@@ -11,6 +11,7 @@ mod demo_servers;
 mod exactness;
 mod expressions;
 mod inventory;
+mod reach;
 mod readers;
 mod servers;
 mod shared_keys;

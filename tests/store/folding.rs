@@ -69,14 +69,11 @@ impl Lane {
 
         let moves = claim(&self.checkpoint, records.len() as i64);
         let mut tx = self.store.begin(&self.layout, &[moves]).await.unwrap();
-        for table in 0..self.layout.tables.len() {
+        for table in self.layout.loading_order() {
             let needs = self.folder.needs(table);
-            let keys = handover::keys(&self.layout, table, &needs);
-            let mut rows = match needs.lock {
-                true => tx.lock_shared(table, keys).await.unwrap(),
-                false => tx.load_owned(table, &keys).await.unwrap(),
-            };
-            handover::supply(&mut self.folder, table, &mut rows).unwrap();
+            let wanted = handover::wanted(&self.layout, table, &needs);
+            let mut loaded = tx.load(table, wanted).await.unwrap();
+            handover::supply(&mut self.folder, table, &mut loaded).unwrap();
         }
         self.folder.supply_missing_as_absent().unwrap();
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
