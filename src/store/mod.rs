@@ -27,7 +27,7 @@ mod stop;
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
-pub use generation::{Generation, Orders, State};
+pub use generation::{BuildProgress, Generation, Orders, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
 pub use load::{Loaded, Wanted};
