@@ -65,6 +65,7 @@ fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
     let mut scope = Scope {
         columns: &columns,
         old: false,
+        lookups: &[],
         item: None,
         data: &mut data,
         headers: &mut headers,

@@ -13,6 +13,8 @@ use crate::support::topic::{Producer, Record, dump};
 const IN_TIME: Duration = Duration::from_secs(180);
 const EVENTS: usize = 30_000;
 const ORDERS: usize = 400;
+const SKUS: usize = 20;
+const PARTITIONS: i32 = 6;
 
 const LINES: &str = "
 projection: orders
@@ -57,7 +59,7 @@ const REPLAY: &str = "
         when 'Placed' then
             for item in select * from jsonb_array_elements(e.data->'lines') loop
                 insert into lines (order_id, line) values (e.key, (item->>'line')::integer) on conflict do nothing;
-                update lines set n = n + (item->>'n')::bigint, state = 'placed', chain = md5(chain || e.id)
+                update lines set n = n + (item->>'n')::bigint + coalesce((e.data->>'price')::bigint, 0), state = 'placed', chain = md5(chain || e.id)
                 where order_id = e.key and line = (item->>'line')::integer;
             end loop;
         when 'Shipped' then
@@ -71,6 +73,10 @@ const REPLAY: &str = "
                 (select (i->>'line')::integer from jsonb_array_elements(e.data->'lines') i);
         when 'Cancelled' then
             delete from lines where order_id = e.key;
+        when 'Counted' then
+            insert into lines (order_id, line) values (e.key, (e.data->>'line')::integer) on conflict do nothing;
+            update lines set n = n + (e.data->>'by')::bigint, chain = md5(chain || e.id)
+            where order_id = e.key and line = (e.data->>'line')::integer;
         end case;
     end $$;
 ";
@@ -86,7 +92,7 @@ const EVENT: &str = "
 fn an_order_s_events_reach_all_its_lines() {
     let mut space = Space::new("prefix");
     space.settings.worker = vec!["lanes: 2".to_owned(), "batch_events: 300".to_owned()];
-    let topic = space.topic("orders", 6);
+    let topic = space.topic("orders", PARTITIONS);
     space.definition("orders", &LINES.replace("TOPIC", &topic));
     run(&space, "orders", &topic, |_, event| event);
     space.database.execute(EVENT);
@@ -101,6 +107,242 @@ fn an_order_s_events_reach_all_its_lines() {
         .database
         .query("select count(*) from consolidator.generation where shared_tables <> '{}'");
     assert_eq!(shared[0][0].as_deref(), Some("0"), "the table stays owned");
+}
+
+/// Without a shared table events are folded ahead of their commits. Within a phase the order of events does not matter, so
+/// that what must come out is known although keys are spread over partitions.
+#[test]
+fn an_order_s_events_reach_all_its_lines_from_any_partition() {
+    let mut space = Space::new("prefix_spread");
+    space.settings.worker = vec!["lanes: 2".to_owned(), "batch_events: 300".to_owned()];
+    let topic = space.topic("orders", PARTITIONS);
+    space.definition("orders", &LINES.replace("TOPIC", &topic));
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let producer = Producer::new(space.kafka);
+    let workers = [
+        space.start_worker("worker-0"),
+        space.start_worker("worker-1"),
+    ];
+    let mut phase = |kind: &str, data: &dyn Fn(&mut StdRng, usize) -> String, numbers: usize| {
+        let numbers: Vec<usize> = (0..numbers).collect();
+        for chunk in numbers.chunks(700) {
+            let records = chunk.iter().map(|number| {
+                let data = data(&mut random, *number);
+                let value = format!(r#"{{"type":"{kind}","id":"","data":{data}}}"#);
+                let partition = random.random_range(0..PARTITIONS);
+                Record::new(&format!("o{}", number % ORDERS), value).in_partition(partition)
+            });
+            producer.write(&topic, &records.collect::<Vec<_>>());
+        }
+        space.wait_applied("orders", &[&topic], IN_TIME);
+    };
+    let line = |_: &mut StdRng, number: usize| {
+        format!(r#"{{"lines":[{{"line":{},"n":1}}]}}"#, number / ORDERS)
+    };
+    phase("Placed", &line, ORDERS * 9);
+    phase("Raised", &|_, _| r#"{"by":0}"#.to_owned(), ORDERS * 3);
+    phase("Cancelled", &|_, _| "{}".to_owned(), ORDERS / 2);
+    assert_same(
+        &space.database,
+        "lines",
+        "select order_id, line, n, state from read_model.lines",
+        "select 'o' || o, line, 343::bigint, 'placed' from generate_series(200, 399) o, generate_series(0, 8) line",
+    );
+    drop(workers);
+}
+
+/// Every event counts its order's clock, and the log keeps where the clock stood before it: in which order the events of an
+/// order were folded, whatever the partitions they came from. Prices are numbered, and the log keeps which one was seen.
+const WITNESSED: &str = "
+projection: orders
+from: [TOPIC]
+tables:
+  clock:
+    key: { order_id: text = event.key }
+    columns:
+      n: bigint not null default 0
+    rules:
+      Placed, Shipped, Raised, Returned, Cancelled:
+        set: n = n + 1
+      Counted:
+        key: order_id = data.order
+        set: n = n + 1
+  prices:
+    key: { sku: text = event.key }
+    columns:
+      number: bigint not null default 0
+      price: bigint not null default 0
+    rules:
+      Priced:
+        set: number = number + 1, price = data.price
+  log:
+    key: { event_id: text = event.id }
+    columns:
+      clock: bigint
+      number: bigint
+      price: bigint
+    rules:
+      '*':
+        lookup:
+          c: { table: clock, key: { order_id: 'coalesce(data.order, event.key)' } }
+          p: { table: prices, key: { sku: 'coalesce(data.sku, event.key)' } }
+        set: clock = coalesce(c.n, 0), number = coalesce(p.number, 0), price = coalesce(p.price, 0)
+  lines:
+    key:
+      order_id: text = event.key
+      line: integer = item.line
+    columns:
+      n: bigint not null default 0
+      state: text
+      was: text
+      chain: text not null default ''
+    rules:
+      Placed:
+        each: data.lines
+        lookup: { p: { table: prices, key: { sku: data.sku } } }
+        set: n = n + item.n + coalesce(p.price, 0), state = 'placed', chain = md5(chain || event.id)
+      Shipped:
+        key: order_id = event.key
+        when: n % 3 <> 0
+        set: state = 'shipped', was = old.state, chain = md5(chain || event.id)
+      Raised:
+        key: order_id = event.key
+        set: n = (n * 7 + data.by) % 1000003, chain = md5(chain || event.id)
+      Returned:
+        each: data.lines
+        delete: true
+      Cancelled:
+        key: order_id = event.key
+        delete: true
+";
+
+/// Lines that are also reached under other keys than their order's.
+const COUNTED: &str = "
+      Counted:
+        key: order_id = data.order, line = data.line
+        set: n = n + data.by, chain = md5(chain || event.id)
+";
+
+/// The log tells the order in which the events of each order are replayed, once it is found to be one.
+const WITNESS: &str = "
+    create table witnessed as
+    select e.*, coalesce(e.data->>'order', e.key) as order_id, coalesce(e.data->>'sku', e.key) as sku,
+           l.clock, l.number, l.price
+    from event e join read_model.log l on l.event_id = e.id;
+    create index on witnessed (order_id, clock);
+    analyze witnessed;
+";
+
+/// Rows that say what is wrong with the log; there are none.
+const UNSOUND: &str = "
+    select 'an event is not in the log', e.id from event e left join witnessed w using (id) where w.id is null
+    union all
+    select 'the clock does not count', order_id from witnessed where type <> 'Priced'
+    group by order_id having min(clock) <> 0 or max(clock) <> count(*) - 1 or count(distinct clock) <> count(*)
+    union all
+    select 'prices are not counted', sku from witnessed where type = 'Priced'
+    group by sku having min(number) <> 0 or max(number) <> count(*) - 1 or count(distinct number) <> count(*)
+    union all
+    select 'a partition is out of order', id from (select id, clock,
+        lag(clock) over (partition by partition, order_id order by \"offset\") as before
+        from witnessed where type <> 'Priced') o where clock <= before
+    union all
+    select 'prices are out of order', id from (select id, number,
+        lag(number) over (partition by partition, sku order by \"offset\") as before
+        from witnessed where type = 'Priced') o where number <= before
+    union all
+    select 'a price goes back', id from (select id, number,
+        max(number) over (partition by order_id, sku order by clock rows unbounded preceding) as highest
+        from witnessed where type = 'Placed') o where number < highest
+    union all
+    select 'a price is not that of its number', w.id from witnessed w
+    left join witnessed p on p.type = 'Priced' and p.sku = w.sku and p.number = w.number - 1
+    where w.type = 'Placed' and w.price <> coalesce((p.data->>'price')::bigint, 0)
+";
+
+#[test]
+fn lines_and_prices_are_exact_although_keys_are_spread_over_partitions() {
+    witnessed("spread_reach", "", |random, event| {
+        event.in_partition(random.random_range(0..PARTITIONS))
+    });
+}
+
+#[test]
+fn lines_that_several_keys_reach_are_exact() {
+    witnessed("shared_reach", COUNTED, |_, event| event);
+}
+
+fn witnessed(name: &str, more: &str, place: impl Fn(&mut StdRng, Record) -> Record) {
+    let mut space = Space::new(name);
+    space.settings.worker = vec!["lanes: 2".to_owned(), "batch_events: 300".to_owned()];
+    let topic = space.topic("orders", PARTITIONS);
+    let definition = WITNESSED.replace("TOPIC", &topic) + more;
+    space.definition("orders", &definition);
+    run(&space, "orders", &topic, |random, event| {
+        let event = match random.random_range(0..10) {
+            0 => priced(random, event),
+            1 if !more.is_empty() => counted(random, event),
+            _ => event,
+        };
+        place(random, event)
+    });
+    space.database.execute(EVENT);
+    space.database.execute(REPLAY);
+    space.database.execute(WITNESS);
+    let unsound = space.database.query(UNSOUND);
+    assert!(
+        unsound.is_empty(),
+        "{} rows, as {:?}",
+        unsound.len(),
+        unsound[0]
+    );
+    space.database.execute(
+        "do $$ declare w witnessed; begin
+            for w in select * from witnessed where type <> 'Priced' order by order_id, clock loop
+                perform apply((w.partition, w.\"offset\", w.order_id, w.type, w.id,
+                    w.data || jsonb_build_object('price', w.price))::event);
+            end loop;
+        end $$",
+    );
+    assert_lines(&space);
+    assert_same(
+        &space.database,
+        "prices",
+        "select sku, number, price from read_model.prices",
+        "select distinct on (sku) sku, number + 1, (data->>'price')::bigint from witnessed
+         where type = 'Priced' order by sku, number desc",
+    );
+    let left = space.database.query(
+        "select count(*) from consolidator_g1.\"lines$prefix\" g
+         where not exists (select from consolidator_g1.lines l where l.order_id = g.order_id)",
+    );
+    assert_eq!(left[0][0].as_deref(), Some("0"), "guards without lines");
+}
+
+/// The same place in the log for a change of a price.
+fn priced(random: &mut StdRng, event: Record) -> Record {
+    let sku = random.random_range(0..SKUS);
+    let price = random.random_range(0..1000);
+    let data = format!(r#"{{"price":{price}}}"#);
+    Record::new(&format!("s{sku}"), renamed(&event, "Priced", &data))
+}
+
+/// The same place in the log for a count in a warehouse.
+fn counted(random: &mut StdRng, event: Record) -> Record {
+    let (order, line) = (random.random_range(0..ORDERS), random.random_range(0..8));
+    let by = random.random_range(0..100);
+    let data = format!(r#"{{"order":"o{order}","line":{line},"by":{by}}}"#);
+    let warehouse = random.random_range(0..40);
+    Record::new(&format!("w{warehouse}"), renamed(&event, "Counted", &data))
+}
+
+fn renamed(event: &Record, kind: &str, data: &str) -> String {
+    let value = event.value.as_deref().unwrap_or_default();
+    let value: serde_json::Value = serde_json::from_slice(value).unwrap();
+    let id = value["id"].as_str().unwrap();
+    format!(r#"{{"type":"{kind}","id":"{id}","data":{data}}}"#)
 }
 
 fn assert_lines(space: &Space) {
@@ -165,5 +407,6 @@ fn lines(random: &mut StdRng) -> String {
         format!(r#"{{"line":{line},"n":{n}}}"#)
     };
     let lines: Vec<String> = (0..count).map(line).collect();
-    format!(r#"{{"lines":[{}]}}"#, lines.join(","))
+    let sku = random.random_range(0..SKUS);
+    format!(r#"{{"sku":"s{sku}","lines":[{}]}}"#, lines.join(","))
 }

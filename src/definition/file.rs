@@ -67,8 +67,16 @@ pub struct RuleFile {
     pub delete: Option<Text>,
     pub if_missing: Option<Text>,
     pub version: Option<Text>,
-    /// Where a `lookup` stands.
-    pub lookup: Option<Range<usize>>,
+    pub lookups: Vec<LookupFile>,
+}
+
+/// A row of another table that a rule reads.
+#[derive(Debug)]
+pub struct LookupFile {
+    /// What expressions call it.
+    pub name: Text,
+    pub table: Text,
+    pub key: Option<Assignments>,
 }
 
 /// Column = expression, several times: as SQL text or as a map.

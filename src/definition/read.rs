@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::diagnostic::Report;
 use super::file::{
-    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, IndexFile, ProjectionFile, RuleFile,
-    TableFile, TopicFile, ViewFile,
+    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, IndexFile, LookupFile, ProjectionFile,
+    RuleFile, TableFile, TopicFile, ViewFile,
 };
 use super::shape::{self, Fields};
 use super::source::Text;
@@ -234,7 +234,31 @@ fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> 
         delete: optional_text(report, &fields, "delete"),
         if_missing: optional_text(report, &fields, "if_missing"),
         version: optional_sql(report, &fields, "version"),
-        lookup: fields.key_span("lookup"),
+        lookups: optional(&fields, "lookup")
+            .and_then(|(node, span)| shape::map(report, node, &span, "`lookup`"))
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| lookup(report, entry))
+            .collect(),
+    })
+}
+
+/// `sub: { table: subscriptions, key: { id: data.subscription } }`.
+fn lookup(report: &mut Report<'_>, entry: &Entry) -> Option<LookupFile> {
+    let name = entry.key.text.clone();
+    let fields = shape::fields(
+        report,
+        &entry.value,
+        &name.span,
+        "a lookup",
+        &["table", "key"],
+    )?;
+    let (table, span) = required(report, &fields, "table", "a lookup")?;
+    Some(LookupFile {
+        name,
+        table: shape::text(report, table, &span, "`table`")?,
+        key: optional(&fields, "key")
+            .and_then(|(node, span)| assignments(report, node, &span, "`key`")),
     })
 }
 

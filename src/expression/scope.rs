@@ -10,10 +10,20 @@ pub struct Scope<'s> {
     pub columns: &'s [(String, Type)],
     /// Whether `old.<column>` may be read.
     pub old: bool,
+    /// Rows of other tables, each under its own name.
+    pub lookups: &'s [Lookup],
     /// Below `each`: where `item.<path>` gets its slots; then `index` may be read too.
     pub item: Option<&'s mut Paths>,
     pub data: &'s mut Paths,
     pub headers: &'s mut Names,
+}
+
+/// A row of another table, as expressions name it.
+#[derive(Debug)]
+pub struct Lookup {
+    pub name: String,
+    /// In the order of its cells.
+    pub columns: Vec<(String, Type)>,
 }
 
 /// Member paths, each once; its place is its slot.

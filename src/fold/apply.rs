@@ -2,7 +2,7 @@
 
 use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
-use super::plan::{Batch, Element, Touch};
+use super::plan::{Batch, Element, NO_ROW, Touch};
 use super::table::{RuleState, TableState};
 use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
 use crate::event::Event;
@@ -234,7 +234,7 @@ impl<'f> Applier<'f> {
     fn remember(&mut self, step: Step<'_>, present: bool) {
         let touch = step.touch;
         let state = &self.tables[usize::from(touch.table)];
-        if step.only || !state.reads_old {
+        if step.only || !(state.reads_old || state.looked_up) {
             return;
         }
         let before = self.log.before.entry((touch.table, touch.row));
@@ -261,6 +261,7 @@ impl<'f> Applier<'f> {
         let env = Env {
             row,
             old,
+            lookups: looked_up(self.tables, self.log, self.scratch, step),
             event: step.event,
             item: step.element.members,
             index: step.element.index,
@@ -343,6 +344,32 @@ impl<'f> Applier<'f> {
         };
         EventFailure::new(self.projection, step.event_index, at, reason)
     }
+}
+
+/// The rows that the rule looks up, as they were before the event.
+fn looked_up<'s>(
+    tables: &'s [TableState],
+    log: &'s EventLog,
+    scratch: &'s Bump,
+    step: Step<'s>,
+) -> &'s [Option<&'s [Cell]>] {
+    let found = step.element.lookups;
+    if found.is_empty() {
+        return &[];
+    }
+    let row_of = |at: usize| {
+        let (table, row) = (step.rule.lookups[at].table, found[at]);
+        if row == NO_ROW {
+            return None;
+        }
+        if let Some(before) = log.before.get(&(table as u16, row)) {
+            return before.as_deref();
+        }
+        let cache = &tables[table].cache;
+        let present = cache.head(row).has(mark::PRESENT);
+        present.then(|| cache.cells(row))
+    };
+    scratch.alloc_slice_fill_with(found.len(), row_of)
 }
 
 impl EventLog {

@@ -128,11 +128,17 @@ impl Folder {
     /// between batches.
     pub fn new(projection: Arc<Projection>, shared: &[bool], cache_bytes_max: usize) -> Folder {
         let tables = projection.tables.iter().zip(shared);
+        let mut tables: Vec<TableState> = tables
+            .map(|(table, shared)| TableState::new(table, *shared))
+            .collect();
+        for rule in projection.tables.iter().flat_map(|table| &table.rules) {
+            for lookup in &rule.lookups {
+                tables[lookup.table].looked_up = true;
+            }
+        }
         Folder {
             dispatch: Dispatch::new(&projection),
-            tables: tables
-                .map(|(table, shared)| TableState::new(table, *shared))
-                .collect(),
+            tables,
             projection,
             cache_bytes_max,
             bulk: false,

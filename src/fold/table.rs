@@ -17,6 +17,8 @@ pub(super) struct TableState {
     pub(super) null_by_default: bool,
     /// Some rule reads `old.`.
     pub(super) reads_old: bool,
+    /// Rules of other tables look up rows of this one.
+    pub(super) looked_up: bool,
     pub(super) hits: u64,
     pub(super) misses: u64,
 }
@@ -45,6 +47,7 @@ impl TableState {
                 .iter()
                 .any(|column| column.not_null && column.default.is_null()),
             reads_old: table.rules.iter().any(|rule| rule.reads_old),
+            looked_up: false,
             hits: 0,
             misses: 0,
         }
@@ -77,7 +80,8 @@ impl RuleState {
     fn new(rule: &Rule, prefix_lens: &[usize]) -> RuleState {
         let when = rule.when.as_ref();
         RuleState {
-            when_reads_row: when.is_some_and(|when| when.reads_row() || when.reads_old()),
+            when_reads_row: when
+                .is_some_and(|when| when.reads_row() || when.reads_old() || when.reads_lookup()),
             prefix: prefix_lens.iter().position(|len| *len == rule.key.len()),
             item_plan: match &rule.each {
                 Some(each) => Plan::new(&each.paths),

@@ -7,7 +7,7 @@ use crate::definition::source::Text;
 use crate::event::Path;
 use crate::expression::program::Program;
 use crate::expression::value::{Type, Value};
-use crate::expression::{self, Names, Paths, Problem, Scope};
+use crate::expression::{self, Lookup, Names, Paths, Problem, Scope};
 
 /// Compiles expressions and gathers the slots that all of a projection share.
 #[derive(Default)]
@@ -21,6 +21,7 @@ pub struct Reads<'s> {
     /// The row's columns; empty where there is no row yet.
     pub columns: &'s [(String, Type)],
     pub old: bool,
+    pub lookups: &'s [Lookup],
     pub item: Option<&'s mut Paths>,
 }
 
@@ -29,6 +30,7 @@ impl Reads<'_> {
     pub const EVENT: Reads<'static> = Reads {
         columns: &[],
         old: false,
+        lookups: &[],
         item: None,
     };
 }
@@ -45,6 +47,7 @@ impl Compiler {
         let mut scope = Scope {
             columns: reads.columns,
             old: reads.old,
+            lookups: reads.lookups,
             item: reads.item,
             data: &mut self.paths,
             headers: &mut self.headers,

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::compile::{Compiler, Reads, pairs, report_problems};
-use super::table::Layout;
+use super::lookup::lookups;
+use super::table::{Draft, Layout};
 use super::{not_supported_yet, one_of};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
@@ -11,7 +12,7 @@ use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, T
 use crate::definition::source::Text;
 use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type};
-use crate::expression::{Paths, Problem};
+use crate::expression::{Lookup, Paths, Problem};
 
 const BOOLEAN: Type = Type {
     scalar: Scalar::Boolean,
@@ -28,11 +29,9 @@ pub fn rule(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    all: &[Option<Draft<'_>>],
     file: &RuleFile,
 ) -> Option<Rule> {
-    if let Some(span) = &file.lookup {
-        not_supported_yet(report, span.clone(), "`lookup`");
-    }
     if let Some(version) = &file.version {
         not_supported_yet(report, version.span.clone(), "`version` of a rule");
     }
@@ -47,15 +46,18 @@ pub fn rule(
         .map(|text| compiler.compile(report, text, Reads::EVENT, Some(JSONB)));
     let mut item = file.each.as_ref().map(|_| Paths::default());
     let key = key(report, compiler, layout, file, item.as_mut());
+    // Expressions cannot be judged without knowing every name.
+    let (lookups, scope) = lookups(report, compiler, layout, all, file, item.as_mut())?;
     let when = file.when.as_ref().map(|text| {
         let reads = Reads {
             columns: &layout.columns,
             old: true,
+            lookups: &scope,
             item: item.as_mut(),
         };
         compiler.compile(report, text, reads, Some(BOOLEAN))
     });
-    let action = action(report, compiler, layout, file, item.as_mut());
+    let action = action(report, compiler, layout, &scope, file, item.as_mut());
     let of_prefix = key.as_ref().is_some_and(|key| key.len() < layout.key.len());
     let creates_nothing = match action {
         Some(Action::Delete) => Some("a rule that deletes creates no row"),
@@ -83,6 +85,7 @@ pub fn rule(
         when,
         key,
         each,
+        lookups,
         action,
         if_missing,
         reads_old,
@@ -171,9 +174,8 @@ fn key(
             return None;
         }
         let reads = Reads {
-            columns: &[],
-            old: false,
             item: item.as_deref_mut(),
+            ..Reads::EVENT
         };
         programs.push(compiler.compile(report, expression, reads, Some(*column_type)));
     }
@@ -207,7 +209,7 @@ fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &
         ));
 }
 
-fn own_key(
+pub fn own_key(
     report: &mut Report<'_>,
     layout: &Layout<'_>,
     file: &Assignments,
@@ -241,7 +243,7 @@ fn own_key(
 }
 
 /// The row's column that an expression consists of, or begins with.
-fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> {
+pub fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> {
     let text = expression.as_str();
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -255,6 +257,7 @@ fn action(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    lookups: &[Lookup],
     file: &RuleFile,
     item: Option<&mut Paths>,
 ) -> Option<Action> {
@@ -279,7 +282,7 @@ fn action(
         (None, true) => Some(Action::Delete),
         (None, false) => Some(Action::Set(Vec::new())),
         (Some(assignments), false) => {
-            set(report, compiler, layout, assignments, item).map(Action::Set)
+            set(report, compiler, layout, lookups, assignments, item).map(Action::Set)
         }
     }
 }
@@ -288,6 +291,7 @@ fn set(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    lookups: &[Lookup],
     file: &Assignments,
     mut item: Option<&mut Paths>,
 ) -> Option<Vec<Assignment>> {
@@ -309,6 +313,7 @@ fn set(
         let reads = Reads {
             columns: &layout.columns,
             old: true,
+            lookups,
             item: item.as_deref_mut(),
         };
         // An unknown column's expression is compiled all the same: all problems are reported together.

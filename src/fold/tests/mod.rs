@@ -1,6 +1,7 @@
 //! The fold against a database in a map: what rules do, what failures undo, and that neither batches nor memory change
 //! anything.
 
+mod lookups;
 mod memory;
 mod prefixes;
 mod rules;
