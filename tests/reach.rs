@@ -6,15 +6,35 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::support::oracle::assert_same;
+use crate::support::oracle::{assert_same, differences};
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 
 const IN_TIME: Duration = Duration::from_secs(180);
-const EVENTS: usize = 30_000;
 const ORDERS: usize = 400;
 const SKUS: usize = 20;
 const PARTITIONS: i32 = 6;
+
+/// How much is written.
+#[derive(Clone, Copy)]
+struct Load {
+    events: usize,
+    orders: usize,
+    /// Written at once, at most.
+    chunk: usize,
+}
+
+const LARGE: Load = Load {
+    events: 30_000,
+    orders: ORDERS,
+    chunk: 1_500,
+};
+/// Small batches that meet at few orders.
+const SMALL: Load = Load {
+    events: 6_000,
+    orders: 12,
+    chunk: 12,
+};
 
 const LINES: &str = "
 projection: orders
@@ -94,7 +114,7 @@ fn an_order_s_events_reach_all_its_lines() {
     space.settings.worker = vec!["lanes: 2".to_owned(), "batch_events: 300".to_owned()];
     let topic = space.topic("orders", PARTITIONS);
     space.definition("orders", &LINES.replace("TOPIC", &topic));
-    run(&space, "orders", &topic, |_, event| event);
+    run(&space, LARGE, &topic, |_, event| event);
     space.database.execute(EVENT);
     space.database.execute(REPLAY);
     space.database.execute(
@@ -102,7 +122,9 @@ fn an_order_s_events_reach_all_its_lines() {
             for e in select * from event order by partition, \"offset\" loop perform apply(e); end loop;
         end $$",
     );
-    assert_lines(&space);
+    let many = space.database.query("select count(*) > 100 from lines");
+    assert_eq!(many[0][0].as_deref(), Some("t"), "the oracle has rows");
+    assert_same(&space.database, "lines", LINES_SEEN, LINES_EXPECTED);
     let shared = space
         .database
         .query("select count(*) from consolidator.generation where shared_tables <> '{}'");
@@ -153,13 +175,41 @@ fn an_order_s_events_reach_all_its_lines_from_any_partition() {
     drop(workers);
 }
 
-/// Every event counts its order's clock, and the log keeps where the clock stood before it: in which order the events of an
+/// The lines come first, so that nothing but the way they are locked keeps events of one order apart. Every event counts its
+/// order's clock, and the log keeps where the clock stood before it: in which order the events of an
 /// order were folded, whatever the partitions they came from. Prices are numbered, and the log keeps which one was seen.
 const WITNESSED: &str = "
 projection: orders
 from: [TOPIC]
 tables:
-  clock:
+  lines:
+    key:
+      order_id: text = event.key
+      line: integer = item.line
+    columns:
+      n: bigint not null default 0
+      state: text
+      was: text
+      chain: text not null default ''
+    rules:
+      Placed:
+        each: data.lines
+        lookup: { p: { table: prices, key: { sku: data.sku } } }
+        set: n = n + item.n + coalesce(p.price, 0), state = 'placed', chain = md5(chain || event.id)
+      Shipped:
+        key: order_id = event.key
+        when: n % 3 <> 0
+        set: state = 'shipped', was = old.state, chain = md5(chain || event.id)
+      Raised:
+        key: order_id = event.key
+        set: n = (n * 7 + data.by) % 1000003, chain = md5(chain || event.id)
+      Returned:
+        each: data.lines
+        delete: true
+      Cancelled:
+        key: order_id = event.key
+        delete: true
+MORE  clock:
     key: { order_id: text = event.key }
     columns:
       n: bigint not null default 0
@@ -189,38 +239,10 @@ tables:
           c: { table: clock, key: { order_id: 'coalesce(data.order, event.key)' } }
           p: { table: prices, key: { sku: 'coalesce(data.sku, event.key)' } }
         set: clock = coalesce(c.n, 0), number = coalesce(p.number, 0), price = coalesce(p.price, 0)
-  lines:
-    key:
-      order_id: text = event.key
-      line: integer = item.line
-    columns:
-      n: bigint not null default 0
-      state: text
-      was: text
-      chain: text not null default ''
-    rules:
-      Placed:
-        each: data.lines
-        lookup: { p: { table: prices, key: { sku: data.sku } } }
-        set: n = n + item.n + coalesce(p.price, 0), state = 'placed', chain = md5(chain || event.id)
-      Shipped:
-        key: order_id = event.key
-        when: n % 3 <> 0
-        set: state = 'shipped', was = old.state, chain = md5(chain || event.id)
-      Raised:
-        key: order_id = event.key
-        set: n = (n * 7 + data.by) % 1000003, chain = md5(chain || event.id)
-      Returned:
-        each: data.lines
-        delete: true
-      Cancelled:
-        key: order_id = event.key
-        delete: true
 ";
 
 /// Lines that are also reached under other keys than their order's.
-const COUNTED: &str = "
-      Counted:
+const COUNTED: &str = "      Counted:
         key: order_id = data.order, line = data.line
         set: n = n + data.by, chain = md5(chain || event.id)
 ";
@@ -264,62 +286,85 @@ const UNSOUND: &str = "
 
 #[test]
 fn lines_and_prices_are_exact_although_keys_are_spread_over_partitions() {
-    witnessed("spread_reach", "", |random, event| {
+    let space = Space::new("spread_reach");
+    let wrong = witnessed(space, LARGE, "", |random, event| {
         event.in_partition(random.random_range(0..PARTITIONS))
     });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn lines_that_several_keys_reach_are_exact() {
-    witnessed("shared_reach", COUNTED, |_, event| event);
+    for load in [LARGE, SMALL] {
+        let wrong = witnessed(Space::new("shared_reach"), load, COUNTED, |_, event| event);
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
 }
 
-fn witnessed(name: &str, more: &str, place: impl Fn(&mut StdRng, Record) -> Record) {
-    let mut space = Space::new(name);
+/// The negative control: a test that cannot fail proves nothing.
+#[test]
+fn without_the_guards_of_prefixes_lines_go_wrong() {
+    let mut space = Space::new("unguarded_reach");
+    space.environment = vec![(
+        "FAILPOINTS".to_owned(),
+        "prefixes-without-guard=return".to_owned(),
+    )];
+    let wrong = witnessed(space, SMALL, COUNTED, |_, event| event);
+    assert!(!wrong.is_empty(), "the oracle found nothing without guards");
+}
+
+/// What the tables and the log have wrong; empty if nothing.
+fn witnessed(
+    mut space: Space,
+    load: Load,
+    more: &str,
+    place: impl Fn(&mut StdRng, Record) -> Record,
+) -> Vec<String> {
     space.settings.worker = vec!["lanes: 2".to_owned(), "batch_events: 300".to_owned()];
     let topic = space.topic("orders", PARTITIONS);
-    let definition = WITNESSED.replace("TOPIC", &topic) + more;
+    let definition = WITNESSED.replace("TOPIC", &topic).replace("MORE", more);
     space.definition("orders", &definition);
-    run(&space, "orders", &topic, |random, event| {
+    run(&space, load, &topic, |random, event| {
         let event = match random.random_range(0..10) {
             0 => priced(random, event),
-            1 if !more.is_empty() => counted(random, event),
+            1 if !more.is_empty() => counted(random, load.orders, event),
             _ => event,
         };
         place(random, event)
     });
-    space.database.execute(EVENT);
-    space.database.execute(REPLAY);
-    space.database.execute(WITNESS);
-    let unsound = space.database.query(UNSOUND);
-    assert!(
-        unsound.is_empty(),
-        "{} rows, as {:?}",
-        unsound.len(),
-        unsound[0]
-    );
-    space.database.execute(
-        "do $$ declare w witnessed; begin
-            for w in select * from witnessed where type <> 'Priced' order by order_id, clock loop
-                perform apply((w.partition, w.\"offset\", w.order_id, w.type, w.id,
-                    w.data || jsonb_build_object('price', w.price))::event);
-            end loop;
-        end $$",
-    );
-    assert_lines(&space);
-    assert_same(
-        &space.database,
-        "prices",
-        "select sku, number, price from read_model.prices",
-        "select distinct on (sku) sku, number + 1, (data->>'price')::bigint from witnessed
-         where type = 'Priced' order by sku, number desc",
-    );
-    let left = space.database.query(
-        "select count(*) from consolidator_g1.\"lines$prefix\" g
+    let database = &space.database;
+    for setup in [EVENT, REPLAY, WITNESS, REPLAY_WITNESSED] {
+        database.execute(setup);
+    }
+    let unsound = database.query(UNSOUND).into_iter();
+    let mut wrong: Vec<String> = unsound
+        .map(|row| row.into_iter().flatten().collect::<Vec<_>>().join(": "))
+        .collect();
+    for (product, oracle) in [(LINES_SEEN, LINES_EXPECTED), (PRICES_SEEN, PRICES_EXPECTED)] {
+        wrong.extend(differences(database, product, oracle));
+    }
+    let guards = database.query(
+        "select g.order_id from consolidator_g1.\"lines$prefix\" g
          where not exists (select from consolidator_g1.lines l where l.order_id = g.order_id)",
     );
-    assert_eq!(left[0][0].as_deref(), Some("0"), "guards without lines");
+    assert!(guards.is_empty(), "guards without lines: {guards:?}");
+    wrong
 }
+
+const REPLAY_WITNESSED: &str = "
+    do $$ declare w witnessed; begin
+        for w in select * from witnessed where type <> 'Priced' order by order_id, clock loop
+            perform apply((w.partition, w.\"offset\", w.order_id, w.type, w.id,
+                w.data || jsonb_build_object('price', w.price))::event);
+        end loop;
+    end $$";
+
+const LINES_SEEN: &str = "select order_id, line, n, state, was, chain from read_model.lines";
+const LINES_EXPECTED: &str = "select order_id, line, n, state, was, chain from lines";
+const PRICES_SEEN: &str = "select sku, number, price from read_model.prices";
+const PRICES_EXPECTED: &str = "
+    select distinct on (sku) sku, number + 1, (data->>'price')::bigint from witnessed
+    where type = 'Priced' order by sku, number desc";
 
 /// The same place in the log for a change of a price.
 fn priced(random: &mut StdRng, event: Record) -> Record {
@@ -330,8 +375,8 @@ fn priced(random: &mut StdRng, event: Record) -> Record {
 }
 
 /// The same place in the log for a count in a warehouse.
-fn counted(random: &mut StdRng, event: Record) -> Record {
-    let (order, line) = (random.random_range(0..ORDERS), random.random_range(0..8));
+fn counted(random: &mut StdRng, orders: usize, event: Record) -> Record {
+    let (order, line) = (random.random_range(0..orders), random.random_range(0..8));
     let by = random.random_range(0..100);
     let data = format!(r#"{{"order":"o{order}","line":{line},"by":{by}}}"#);
     let warehouse = random.random_range(0..40);
@@ -345,47 +390,37 @@ fn renamed(event: &Record, kind: &str, data: &str) -> String {
     format!(r#"{{"type":"{kind}","id":"{id}","data":{data}}}"#)
 }
 
-fn assert_lines(space: &Space) {
-    let many = space.database.query("select count(*) > 100 from lines");
-    assert_eq!(many[0][0].as_deref(), Some("t"), "the oracle has rows");
-    assert_same(
-        &space.database,
-        "lines",
-        "select order_id, line, n, state, was, chain from read_model.lines",
-        "select order_id, line, n, state, was, chain from lines",
-    );
-}
-
 /// Writes events in chunks of random size, some before the workers start, and waits until all are applied.
-fn run(space: &Space, name: &str, topic: &str, place: impl Fn(&mut StdRng, Record) -> Record) {
+fn run(space: &Space, load: Load, topic: &str, place: impl Fn(&mut StdRng, Record) -> Record) {
     let seed = rand::random();
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let producer = Producer::new(space.kafka);
     let mut workers = Vec::new();
     let mut written = 0;
-    while written < EVENTS {
-        let chunk = random.random_range(1..1_500).min(EVENTS - written);
+    while written < load.events {
+        let chunk = random.random_range(0..load.chunk) + 1;
+        let chunk = chunk.min(load.events - written);
         let records: Vec<Record> = (written..written + chunk)
             .map(|number| {
-                let event = event(number, &mut random);
+                let event = event(number, load.orders, &mut random);
                 place(&mut random, event)
             })
             .collect();
         producer.write(topic, &records);
         written += chunk;
-        if workers.len() < 2 && written > EVENTS / 4 * (workers.len() + 1) {
+        if workers.len() < 2 && written > load.events / 4 * (workers.len() + 1) {
             workers.push(space.start_worker(&format!("worker-{}", workers.len())));
-            space.wait_offset(name, topic, 0, 0, IN_TIME);
+            space.wait_offset("orders", topic, 0, 0, IN_TIME);
         }
     }
-    space.wait_applied(name, &[topic], IN_TIME);
+    space.wait_applied("orders", &[topic], IN_TIME);
     let events = dump(space.kafka, &[topic], &space.database);
-    assert_eq!(events, EVENTS as u64);
+    assert_eq!(events, load.events as u64);
 }
 
-fn event(number: usize, random: &mut StdRng) -> Record {
-    let order = random.random_range(0..ORDERS);
+fn event(number: usize, orders: usize, random: &mut StdRng) -> Record {
+    let order = random.random_range(0..orders);
     let (kind, data) = match random.random_range(0..100) {
         0..45 => ("Placed", lines(random)),
         45..60 => ("Shipped", "{}".to_owned()),
