@@ -32,7 +32,7 @@ impl Checker<'_, '_> {
         let (first, rest) = parts.split_first()?;
         match first.folded.as_str() {
             "data" => {
-                let slot = self.scope.data.slot(path(rest));
+                let slot = self.scope.data.slot_at(path(rest), span.clone());
                 Some(Node::new(
                     Kind::Member { slot, item: false },
                     Ty::Untyped,
@@ -59,7 +59,7 @@ impl Checker<'_, '_> {
         let Some(paths) = &mut self.scope.item else {
             return self.report(outside_each("item", span));
         };
-        let slot = paths.slot(path(rest));
+        let slot = paths.slot_at(path(rest), span.clone());
         Some(Node::new(
             Kind::Member { slot, item: true },
             Ty::Untyped,

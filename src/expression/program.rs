@@ -7,8 +7,8 @@ use crate::event::{Event, Member};
 use super::cell::Cell;
 use super::error::EvalError;
 use super::machine;
-use super::typed::{EventField, Native};
-use super::value::{Scalar, Type, Value};
+use super::typed::{BIGINT, EventField, Native};
+use super::value::{Modifier, Scalar, Type, Value};
 
 pub use super::machine::Machine;
 
@@ -66,6 +66,29 @@ impl Program {
 
     pub fn reads_old(&self) -> bool {
         self.reads_old
+    }
+
+    /// Members of the payload, or of the element of `each` (`item`), that are read: slot, and as which type.
+    pub fn members(&self, of_item: bool) -> impl Iterator<Item = (usize, Type)> {
+        self.ops.iter().filter_map(move |op| match *op {
+            Op::Member {
+                slot,
+                item,
+                scalar,
+                array,
+                ..
+            } if item == of_item => {
+                let modifier = Modifier::None;
+                let ty = Type {
+                    scalar,
+                    modifier,
+                    array,
+                };
+                Some((usize::from(slot), ty))
+            }
+            Op::AddColumnMember { slot, .. } if !of_item => Some((usize::from(slot), BIGINT)),
+            _ => None,
+        })
     }
 
     /// Whether a column of another table's row is read.

@@ -1,5 +1,7 @@
 //! What an expression may name, and the slots that its payload members and headers get. Knows nothing of expressions.
 
+use std::ops::Range;
+
 use crate::event::Path;
 
 use super::value::Type;
@@ -28,7 +30,11 @@ pub struct Lookup {
 
 /// Member paths, each once; its place is its slot.
 #[derive(Debug, Default)]
-pub struct Paths(Vec<Path>);
+pub struct Paths {
+    list: Vec<Path>,
+    /// Slots, and where in the expression they are named; since they were last taken.
+    named: Vec<(usize, Range<usize>)>,
+}
 
 impl Paths {
     pub fn new() -> Paths {
@@ -36,15 +42,27 @@ impl Paths {
     }
 
     pub fn slot(&mut self, path: Path) -> usize {
-        intern(&mut self.0, path)
+        intern(&mut self.list, path)
+    }
+
+    /// As [`Paths::slot`], and keeps where the path is named.
+    pub(super) fn slot_at(&mut self, path: Path, span: Range<usize>) -> usize {
+        let slot = self.slot(path);
+        self.named.push((slot, span));
+        slot
+    }
+
+    /// What has been named since the last time.
+    pub fn take_named(&mut self) -> Vec<(usize, Range<usize>)> {
+        std::mem::take(&mut self.named)
     }
 
     pub fn as_slice(&self) -> &[Path] {
-        &self.0
+        &self.list
     }
 
     pub fn into_vec(self) -> Vec<Path> {
-        self.0
+        self.list
     }
 }
 

@@ -2,6 +2,7 @@
 //! nowhere else. Knows nothing of YAML.
 
 mod compile;
+mod declared;
 mod envelope;
 mod lookup;
 mod names;

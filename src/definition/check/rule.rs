@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::lookup::lookups;
 use super::table::{Draft, Layout};
-use super::{not_supported_yet, one_of};
+use super::{declared, not_supported_yet, one_of};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
@@ -35,6 +35,8 @@ pub fn rule(
     if let Some(version) = &file.version {
         not_supported_yet(report, version.span.clone(), "`version` of a rule");
     }
+    // What other expressions have read by now is not this rule's.
+    compiler.take_read();
     let types = types(report, &file.types)?;
     let topic = file
         .topic
@@ -67,6 +69,7 @@ pub fn rule(
         _ => None,
     };
     let if_missing = if_missing(report, file, creates_nothing);
+    declared::check_rule(report, layout.topics, file, &types, &compiler.take_read());
     let (when, action, key) = (flip(when)?, action?, key?);
     let each = match (flip(array)?, item) {
         (Some(array), Some(paths)) => Some(Each {
