@@ -81,6 +81,9 @@ impl FromStr for State {
     }
 }
 
+/// So many events are applied in no time; under a steady stream there are always some.
+const NEAR_EVENTS: i64 = 1_000;
+
 /// How far a generation is.
 #[derive(Clone, Debug)]
 pub struct BuildProgress {
@@ -104,10 +107,12 @@ impl BuildProgress {
         self.partitions.iter().find(same).map(|one| one.next_offset)
     }
 
-    /// No partition was behind when its lane last measured it; whether that is still so, Kafka must tell.
+    /// No partition was far behind when its lane last measured it; whether it has reached the end, Kafka must tell.
     pub fn is_near_the_end(&self) -> bool {
-        let behind =
-            |one: &PartitionProgress| one.end_offset.is_none_or(|end| one.next_offset < end);
+        let behind = |one: &PartitionProgress| {
+            one.end_offset
+                .is_none_or(|end| end - one.next_offset > NEAR_EVENTS)
+        };
         !self.partitions.is_empty() && !self.partitions.iter().any(behind)
     }
 }
