@@ -15,7 +15,7 @@ use super::servers::DemoServers;
 use super::view::{Counts, View};
 use crate::admin::http::{Health, Http};
 use crate::admin::screen::Screen;
-use crate::admin::status::{Status, seen};
+use crate::admin::status::{Standing, Status, seen, standing};
 use crate::admin::{self, failed};
 use crate::error::Failure;
 use crate::settings::{Secret, Settings};
@@ -25,6 +25,8 @@ use crate::worker::{self, Shutdown};
 
 /// How often the view is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// Events behind at which the feed waits: a small part of what the embedded broker keeps.
+const GAP_MAX: i64 = 20_000;
 /// How long what was sent may take to be applied, once nothing is sent any more.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked at meanwhile.
@@ -210,6 +212,7 @@ impl Demonstration<'_> {
                 _ = every.tick() => {}
             }
             let status = self.read().await?;
+            self.feed.hold(gap(&status) > GAP_MAX);
             let counts = self.counts(&status).await;
             self.view.show(&status, &counts).map_err(unwritable)?;
         }
@@ -285,6 +288,16 @@ impl Demonstration<'_> {
             rows,
         }
     }
+}
+
+/// Of all that is being folded: what is paused or stopped is not waited for.
+fn gap(status: &Status) -> i64 {
+    let folded = status.projections.iter().filter(|one| match standing(one) {
+        Standing::In(state) => state.is_fed(),
+        Standing::Stopped | Standing::Paused | Standing::Unread => false,
+    });
+    let gaps = folded.filter_map(|one| seen(one)?.gap());
+    gaps.sum()
 }
 
 /// As many events were applied as were sent: the embedded broker's offsets have no holes.

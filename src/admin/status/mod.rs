@@ -7,7 +7,7 @@ mod text;
 use crate::store::{GenerationStatus, PartitionStatus, ProjectionStatus, State, Store, StoreError};
 
 pub use json::to_json;
-pub use text::{Looks, state_cell, to_text};
+pub use text::{Looks, stale, state_cell, to_text};
 
 /// A measurement that is older than this is told with its age: lanes measure every second.
 const FRESH_SECONDS: f64 = 10.0;
