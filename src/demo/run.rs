@@ -31,6 +31,8 @@ const GAP_MAX: i64 = 20_000;
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked at meanwhile.
 const CATCH_UP_POLL: Duration = Duration::from_millis(100);
+/// After this time it is shown how it goes, however it goes.
+const BEGIN_MAX: Duration = Duration::from_secs(10);
 /// How long the embedded broker may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -143,6 +145,7 @@ async fn show(
     let end_worker = Shutdown::default();
     let mut demonstration = Demonstration {
         settings,
+        health: &health,
         store,
         feed,
         view: View::new(screen.clone(), servers, http),
@@ -183,6 +186,7 @@ async fn listen(
 
 struct Demonstration<'s> {
     settings: &'s Settings,
+    health: &'s Health,
     store: Store,
     feed: EventFeed,
     view: View,
@@ -211,12 +215,20 @@ impl Demonstration<'_> {
                 () = &mut over => break,
                 _ = every.tick() => {}
             }
+            if !self.has_begun() {
+                continue;
+            }
             let status = self.read().await?;
             self.feed.hold(gap(&status) > GAP_MAX);
             let counts = self.counts(&status).await;
             self.view.show(&status, &counts).map_err(unwritable)?;
         }
         self.end().await
+    }
+
+    /// There is something to see: every projection is folded. One that waits for a topic is not waited for.
+    fn has_begun(&self) -> bool {
+        self.health.readiness.missing().is_empty() || self.started_at.elapsed() > BEGIN_MAX
     }
 
     async fn end(&mut self) -> Result<bool, Failure> {

@@ -58,11 +58,7 @@ impl View {
     /// # Errors
     /// Standard output is gone or full.
     pub fn show(&mut self, status: &Status, counts: &Counts) -> io::Result<()> {
-        // With the first projection there is something to look at.
         if !self.introduced {
-            if status.projections.is_empty() {
-                return Ok(());
-            }
             self.introduced = true;
             self.screen.say(&self.introduction(status))?;
         }
