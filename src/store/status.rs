@@ -299,7 +299,7 @@ async fn tables(connection: &mut PgConnection, generation: i64) -> Result<Vec<Ta
            coalesce(pg_total_relation_size(c.oid), 0) as bytes, \
            exists (select from consolidator.generation g where g.id = $1 and c.relname = any (g.shared_tables)) as shared \
          from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where n.nspname = $2 and c.relkind = 'r' order by c.relname",
+         where n.nspname = $2 and c.relkind = 'r' and c.relname not like '%$%' order by c.relname",
     )
     .bind(generation)
     .bind(super::quote::generation_schema(generation))
