@@ -51,6 +51,7 @@ fn status_tells_what_lives_what_is_paused_and_what_has_stopped_and_why() {
     let fine = run(&space, &["status"]);
     assert_eq!(fine.status.code(), Some(0), "a pause was somebody's wish");
 
+    producer.write(&topics[1], &[added("a", "4"), added("b", "5")]);
     producer.write(&topics[2], &[added("o-17", r#""many""#)]);
     let status = wait_for("the broken one to stop", IN_TIME, || {
         let status = json(&space);
@@ -69,6 +70,8 @@ fn status_tells_what_lives_what_is_paused_and_what_has_stopped_and_why() {
 fn says_why_in_json(status: &Value, topics: &[String]) {
     assert_eq!(status["fine"], false);
     assert_eq!(state_of(status, "resting"), "paused");
+    let gap = &projection(status, "resting")["gap"];
+    assert_eq!(gap, 2, "what nobody measures is asked of Kafka");
     let calm = &projection(status, "calm")["generations"][0];
     assert_eq!((&calm["gap"], &calm["events"]), (&0.into(), &3.into()));
     assert_eq!(calm["seen_by_readers"], true);

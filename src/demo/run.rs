@@ -15,7 +15,7 @@ use super::servers::DemoServers;
 use super::view::{Counts, View};
 use crate::admin::http::{Health, Http};
 use crate::admin::screen::Screen;
-use crate::admin::status::{Standing, Status, seen, standing};
+use crate::admin::status::{Measurer, Standing, Status, seen, standing};
 use crate::admin::{self, failed};
 use crate::error::Failure;
 use crate::settings::{Secret, Settings};
@@ -147,6 +147,7 @@ async fn show(
         settings,
         health: &health,
         store,
+        measurer: Measurer::new(&settings.kafka),
         feed,
         view: View::new(screen.clone(), servers, http),
         started_at: Instant::now(),
@@ -188,6 +189,7 @@ struct Demonstration<'s> {
     settings: &'s Settings,
     health: &'s Health,
     store: Store,
+    measurer: Measurer,
     feed: EventFeed,
     view: View,
     started_at: Instant,
@@ -245,7 +247,7 @@ impl Demonstration<'_> {
     }
 
     /// Waits until everything that was sent is applied, or until it is clear that this will not come about.
-    async fn catch_up(&self, ends: &BTreeMap<String, Vec<i64>>) -> Result<Status, Failure> {
+    async fn catch_up(&mut self, ends: &BTreeMap<String, Vec<i64>>) -> Result<Status, Failure> {
         let deadline = Instant::now() + CATCH_UP_MAX;
         loop {
             let status = self.read().await?;
@@ -281,8 +283,9 @@ impl Demonstration<'_> {
         }
     }
 
-    async fn read(&self) -> Result<Status, Failure> {
-        Status::read(&self.store).await.map_err(failed)
+    async fn read(&mut self) -> Result<Status, Failure> {
+        let status = Status::read(&self.store, &mut self.measurer).await;
+        status.map_err(failed)
     }
 
     async fn counts(&self, status: &Status) -> Counts {
