@@ -15,6 +15,7 @@ use crate::settings::{Footprint, Settings, show_json, show_yaml};
 use crate::worker::{self, Shutdown};
 
 pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
+    check_kafka(settings)?;
     let footprint = Footprint::new(settings, count_definitions(&settings.projections));
     match json {
         true => output::print_line(&show_json(settings, &footprint))?,
@@ -37,6 +38,12 @@ pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
     )))
 }
 
+/// What librdkafka refuses is found here once, and not by every lane.
+fn check_kafka(settings: &Settings) -> Result<(), Failure> {
+    let checked = settings.kafka.check();
+    checked.map_err(|error| Failure::new(format!("kafka.properties: {error}")))
+}
+
 fn format(json: bool) -> Format {
     match json {
         true => Format::Json,
@@ -50,6 +57,7 @@ pub fn demo(settings: Settings, run_for: Option<Duration>, rate: u32) -> Result<
 }
 
 pub fn run(settings: Settings) -> Result<Outcome, Failure> {
+    check_kafka(&settings)?;
     runtime()?.block_on(async {
         let shutdown = Shutdown::default();
         end_on_signal(&shutdown)?;
