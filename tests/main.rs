@@ -14,6 +14,7 @@ mod exactness;
 mod expressions;
 mod inventory;
 mod readers;
+mod secured;
 mod servers;
 mod shared_keys;
 mod source;

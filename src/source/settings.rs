@@ -159,7 +159,9 @@ impl KafkaSettings {
             .set("socket.keepalive.enable", "true")
             .set("statistics.interval.ms", "0")
             .set("enable.metrics.push", "false")
-            .set("reconnect.backoff.max.ms", "5000");
+            .set("reconnect.backoff.max.ms", "5000")
+            // OpenSSL is our own and has no idea where this machine keeps its certificate authorities.
+            .set("ssl.ca.location", "probe");
         for (name, value) in &self.properties {
             config.set(name, value);
         }
