@@ -13,6 +13,7 @@ mod docs;
 mod exactness;
 mod expressions;
 mod inventory;
+mod reach;
 mod readers;
 mod secured;
 mod servers;
