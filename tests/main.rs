@@ -16,6 +16,7 @@ mod expressions;
 mod inventory;
 mod reach;
 mod readers;
+mod secured;
 mod servers;
 mod shared_keys;
 mod source;

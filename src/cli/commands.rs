@@ -20,6 +20,7 @@ use crate::telemetry;
 use crate::worker::{self, Shutdown};
 
 pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
+    check_kafka(settings)?;
     let footprint = Footprint::new(settings, count_definitions(&settings.projections));
     match json {
         true => output::print_line(&show_json(settings, &footprint))?,
@@ -40,6 +41,12 @@ pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
         paths,
         format(json),
     )))
+}
+
+/// What librdkafka refuses is found here once, and not by every lane.
+fn check_kafka(settings: &Settings) -> Result<(), Failure> {
+    let checked = settings.kafka.check();
+    checked.map_err(|error| Failure::new(format!("kafka.properties: {error}")))
 }
 
 fn format(json: bool) -> Format {
@@ -66,6 +73,7 @@ pub fn demo(settings: Settings, options: DemoOptions) -> Result<Outcome, Failure
 }
 
 pub fn run(settings: Settings) -> Result<Outcome, Failure> {
+    check_kafka(&settings)?;
     runtime()?.block_on(async {
         let shutdown = Shutdown::default();
         end_on_signal(&shutdown)?;
