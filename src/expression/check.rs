@@ -11,6 +11,7 @@ use super::builtin;
 use super::catalog::{Name, name_of, type_of};
 use super::cell::Cell;
 use super::problem::Problem;
+use super::refused;
 use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
 use super::scope::Scope;
 use super::typed::{BIGINT, BOOLEAN, Code, INTEGER, Kind, NUMERIC, Node, TEXT, Ty, plain};
@@ -285,11 +286,7 @@ impl Checker<'_, '_> {
                 strict: entry.strict,
                 immutable: entry.immutable,
             }),
-            None => {
-                let shown: Vec<Name> = resolved.arguments.clone();
-                let message = format!("this form ({}) is not supported", shown.join(", "));
-                self.report(Problem::new(span.clone(), "unsupported", message))
-            }
+            None => self.report(refused::form(entry, &resolved.arguments, span)),
         }
     }
 
