@@ -6,6 +6,7 @@
 mod generate;
 mod postgres;
 mod random;
+mod reference;
 mod values;
 mod world;
 

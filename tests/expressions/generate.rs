@@ -385,7 +385,7 @@ impl Generator {
         if !builtin.is_operator
             && ty == "integer"
             && SIZES.contains(&builtin.name)
-            && self.random.chance(90)
+            && self.random.chance(99)
         {
             return Pair::same(self.random.between(-3, 9).to_string());
         }
