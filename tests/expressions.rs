@@ -74,6 +74,7 @@ fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
     let mut scope = Scope {
         columns: world.columns(),
         old: false,
+        lookups: &[],
         item: None,
         data: &mut data,
         headers: &mut headers,

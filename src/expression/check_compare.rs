@@ -206,6 +206,7 @@ fn reads_input(node: &Node) -> bool {
         Kind::Constant(_) | Kind::Literal(_) | Kind::Number(_) => false,
         Kind::Column(_)
         | Kind::Old(_)
+        | Kind::Lookup { .. }
         | Kind::Event(_)
         | Kind::Header(_)
         | Kind::Index

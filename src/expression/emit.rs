@@ -19,6 +19,7 @@ pub(super) fn emit(node: &Node, result: Type) -> Option<Program> {
             result,
             columns: Vec::new(),
             reads_old: false,
+            reads_lookup: false,
             is_event_key: is_event_key(node),
         },
         operands: Vec::new(),
@@ -108,6 +109,7 @@ impl Compiler {
             }
             Kind::Column(_)
             | Kind::Old(_)
+            | Kind::Lookup { .. }
             | Kind::Event(_)
             | Kind::Header(_)
             | Kind::Index
@@ -227,6 +229,14 @@ impl Compiler {
             Kind::Old(column) => {
                 self.program.reads_old = true;
                 Op::Old {
+                    column: u16::try_from(*column).ok()?,
+                    to,
+                }
+            }
+            Kind::Lookup { lookup, column } => {
+                self.program.reads_lookup = true;
+                Op::Lookup {
+                    lookup: u16::try_from(*lookup).ok()?,
                     column: u16::try_from(*column).ok()?,
                     to,
                 }

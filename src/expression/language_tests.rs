@@ -74,6 +74,7 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let mut scope = Scope {
         columns: &columns,
         old: true,
+        lookups: &[],
         item: Some(&mut item),
         data: &mut data,
         headers: &mut headers,
@@ -121,6 +122,7 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let env = Env {
         row: &cells,
         old: &cells,
+        lookups: &[],
         event: &event,
         item: &items,
         index: 1,
@@ -434,6 +436,7 @@ fn programs_know_what_they_read() {
         let mut scope = Scope {
             columns: &columns,
             old: true,
+            lookups: &[],
             item: None,
             data: &mut data,
             headers: &mut headers,

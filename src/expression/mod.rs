@@ -107,7 +107,7 @@ pub use parse_definition::{AssignmentText, ColumnText, parse_assignments, parse_
 pub use parse_type::parse_type;
 pub use problem::Problem;
 pub use program::{Env, Machine, Program};
-pub use scope::{Names, Paths, Scope};
+pub use scope::{Lookup, Names, Paths, Scope};
 
 #[cfg(test)]
 mod language_tests;

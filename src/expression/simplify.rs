@@ -21,6 +21,7 @@ pub(super) fn simplify(node: Node) -> Simplified {
         | Kind::Literal(_)
         | Kind::Column(_)
         | Kind::Old(_)
+        | Kind::Lookup { .. }
         | Kind::Event(_)
         | Kind::Header(_)
         | Kind::Index

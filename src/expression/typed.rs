@@ -62,6 +62,11 @@ pub(super) enum Kind {
     Number(Cell),
     Column(usize),
     Old(usize),
+    /// A column of the row that a lookup of the rule found.
+    Lookup {
+        lookup: usize,
+        column: usize,
+    },
     Event(EventField),
     Header(usize),
     Index,

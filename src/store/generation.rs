@@ -81,6 +81,37 @@ impl FromStr for State {
     }
 }
 
+/// How far a generation is.
+#[derive(Clone, Debug)]
+pub struct BuildProgress {
+    /// Readers see it.
+    pub visible: bool,
+    partitions: Vec<PartitionProgress>,
+}
+
+#[derive(Clone, Debug, FromRow)]
+struct PartitionProgress {
+    topic: String,
+    partition: i32,
+    next_offset: i64,
+    end_offset: Option<i64>,
+}
+
+impl BuildProgress {
+    /// The first offset not yet applied; `None` if nobody has taken the partition yet.
+    pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        let same = |one: &&PartitionProgress| one.topic == topic && one.partition == partition;
+        self.partitions.iter().find(same).map(|one| one.next_offset)
+    }
+
+    /// No partition was behind when its lane last measured it; whether that is still so, Kafka must tell.
+    pub fn is_near_the_end(&self) -> bool {
+        let behind =
+            |one: &PartitionProgress| one.end_offset.is_none_or(|end| one.next_offset < end);
+        !self.partitions.is_empty() && !self.partitions.iter().any(behind)
+    }
+}
+
 /// A row of `consolidator.generation`.
 #[derive(Clone, Debug, FromRow)]
 pub struct Generation {
@@ -225,6 +256,32 @@ impl Store {
             state: parse_state(&state)?,
             paused,
             shared_tables,
+        })
+    }
+
+    /// How far a generation is, by partition.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn build_progress(&self, generation: i64) -> Result<BuildProgress> {
+        let context = "reading how far a generation is";
+        let partitions = sqlx::query_as(
+            "select topic, partition, next_offset, end_offset from consolidator.checkpoint where generation = $1",
+        )
+        .bind(generation)
+        .fetch_all(&self.pool)
+        .await
+        .doing(context)?;
+        let visible = sqlx::query_scalar(
+            "select exists (select from consolidator.pointer where generation = $1)",
+        )
+        .bind(generation)
+        .fetch_one(&self.pool)
+        .await
+        .doing(context)?;
+        Ok(BuildProgress {
+            visible,
+            partitions,
         })
     }
 

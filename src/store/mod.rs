@@ -2,7 +2,7 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
-//! `readers` for what analysts see, `lane` for the transaction of a batch, `encode`/`layout`/`rows` for the bytes it moves.
+//! `readers` for what analysts see, `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod checkpoint;
 mod connect;
@@ -12,6 +12,7 @@ mod generation;
 pub mod handover;
 mod lane;
 mod layout;
+mod load;
 mod migrate;
 mod nodelay;
 mod pointer;
@@ -26,11 +27,15 @@ mod stop;
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
-pub use generation::{Generation, Orders, State};
+pub use generation::{BuildProgress, Generation, Orders, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
+pub use load::{Loaded, Wanted};
 pub use readers::ReadSettings;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
-pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
+pub use status::{
+    BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
+    TableStatus,
+};
 pub use stop::Stop;

@@ -64,6 +64,7 @@ pub(super) async fn visible_columns(
 fn table_statements(schema: &str, table: &Table) -> Vec<String> {
     let place = qualified(schema, &table.name);
     let mut statements = vec![create_table(&place, table)];
+    statements.extend(create_guards(schema, table));
     for index in &table.indexes {
         let condition = match &index.where_sql {
             Some(sql) => format!(" where (\n{sql}\n)"),
@@ -109,6 +110,28 @@ fn create_table(place: &str, table: &Table) -> String {
         "create table {place} (\n  {}\n) with (fillfactor = {FILLFACTOR})",
         lines.join(",\n  ")
     )
+}
+
+/// Where rules reach all rows with a prefix and partitions share the table, whoever is at those rows holds the lock of a row
+/// here: rows that are not there cannot be locked themselves.
+fn create_guards(schema: &str, table: &Table) -> Option<String> {
+    let len = *table.prefix_lens().first()?;
+    let columns = &table.columns[..len];
+    let lines = columns.iter().map(|column| {
+        let name = identifier(&column.name);
+        format!("{name} {} not null,\n  ", column.column_type)
+    });
+    Some(format!(
+        "create table {} (\n  {}primary key ({})\n)",
+        qualified(schema, &guard_table(&table.name)),
+        lines.collect::<String>(),
+        identifiers(columns.iter().map(|column| column.name.as_str()))
+    ))
+}
+
+/// `$` cannot stand in a user's names.
+pub(crate) fn guard_table(table: &str) -> String {
+    format!("{table}$prefix")
 }
 
 /// A view of the definition sees the tables without their hidden columns, whatever it does with them (`select *`, natural

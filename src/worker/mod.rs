@@ -1,8 +1,10 @@
 //! The data plane: which generations this process folds, and with which lanes. [`run`] is the worker from start to end.
 //!
 //! A [`lane`] does the work; [`partitions`] keeps how far it has got; [`policy`] says what each error means;
-//! [`supervisor`] starts and ends lanes as the stored state asks; [`start`] is what comes before the first lane.
+//! [`supervisor`] starts and ends lanes as the stored state asks; [`start`] is what comes before the first lane;
+//! [`caught_up`] tells when a build has reached the end.
 
+mod caught_up;
 mod control;
 mod lane;
 mod partitions;

@@ -3,11 +3,11 @@
 
 use super::control::{LaneControl, LaneExit, Shutdown};
 use super::lane::Lane;
-use super::{Work, start};
+use super::{Work, caught_up, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
 use crate::settings::Settings;
-use crate::store::{Generation, Store};
+use crate::store::{Generation, State, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -72,6 +72,8 @@ struct Supervisor<'s> {
 struct Crew {
     work: Arc<Work>,
     lanes: Vec<RunningLane>,
+    /// Whether the build has caught up: a question that was asked.
+    asking: Option<tokio::task::JoinHandle<()>>,
     /// After a failure: not before this.
     restart_at: Instant,
 }
@@ -108,9 +110,22 @@ impl Supervisor<'_> {
                 .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
             if idle {
                 self.start(&generation, count);
+            } else if generation.state == State::Building {
+                self.note_if_caught_up(generation.id);
             }
         }
         self.report();
+    }
+
+    /// One question at a time; nobody waits for the answer.
+    fn note_if_caught_up(&mut self, id: i64) {
+        let Some(crew) = self.crews.get_mut(&id) else {
+            return;
+        };
+        if crew.asking.as_ref().is_none_or(|task| task.is_finished()) {
+            let work = crew.work.clone();
+            crew.asking = Some(tokio::spawn(async move { caught_up::note(&work).await }));
+        }
     }
 
     /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
@@ -154,6 +169,7 @@ impl Supervisor<'_> {
         let mut crew = Crew {
             work,
             lanes: Vec::new(),
+            asking: None,
             restart_at: Instant::now() + RESTART_AFTER,
         };
         for number in 0..self.settings.worker.lanes {

@@ -124,6 +124,7 @@ impl World {
         let env = Env {
             row: &self.cells[row],
             old: &[],
+            lookups: &[],
             event: &event,
             item: &[],
             index: 0,
