@@ -34,7 +34,7 @@ impl Pair {
         }
     }
 
-    fn new(ours: String, theirs: String) -> Pair {
+    pub fn new(ours: String, theirs: String) -> Pair {
         Pair {
             ours,
             theirs,
