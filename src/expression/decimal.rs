@@ -275,7 +275,8 @@ fn subtract_limbs(left: &[u32], right: &[u32]) -> Vec<u32> {
 
 fn multiply_limbs(left: &[u32], right: &[u32]) -> Vec<u32> {
     let mut out = vec![0_u32; left.len() + right.len()];
-    for (at, a) in left.iter().enumerate() {
+    // A short text such as 1e131071 has thousands of zero limbs.
+    for (at, a) in left.iter().enumerate().filter(|(_, limb)| **limb != 0) {
         let mut carry = 0;
         for (offset, b) in right.iter().enumerate() {
             let sum = u64::from(*a) * u64::from(*b) + u64::from(out[at + offset]) + carry;

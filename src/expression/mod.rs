@@ -112,3 +112,5 @@ pub use scope::{Lookup, Names, Paths, Scope};
 #[cfg(test)]
 mod language_tests;
 mod load;
+#[cfg(test)]
+mod robustness_tests;
