@@ -134,6 +134,15 @@ const PIECES: &[&str] = &[
     "justify_interval(",
 ];
 
+/// More on demand.
+fn times(usual: usize) -> usize {
+    let wanted = std::env::var("CONSOLIDATOR_TEST_EXPRESSIONS");
+    wanted
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(usual)
+}
+
 /// SplitMix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
 
@@ -250,7 +259,7 @@ fn examples() -> Vec<&'static str> {
 #[test]
 fn random_texts_never_panic() {
     let mut random = Random(1);
-    for _ in 0..20_000 {
+    for _ in 0..times(4_000) {
         let count = random.below(12) + 1;
         let mut text = String::new();
         for _ in 0..count {
@@ -269,7 +278,7 @@ fn random_texts_never_panic() {
 fn damaged_expressions_never_panic() {
     let mut random = Random(2);
     let examples = examples();
-    for _ in 0..30_000 {
+    for _ in 0..times(6_000) {
         let mut text: Vec<char> = examples[random.below(examples.len())].chars().collect();
         for _ in 0..=random.below(3) {
             let at = random.below(text.len() + 1);
