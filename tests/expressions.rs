@@ -5,10 +5,12 @@
 
 mod cases;
 mod generate;
+mod payload;
 mod postgres;
 mod random;
 mod records;
 mod reference;
+mod samples;
 mod values;
 mod world;
 
