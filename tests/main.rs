@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod definitions;
+mod demo;
 mod demo_servers;
 mod deploy;
 mod docs;
@@ -19,5 +20,6 @@ mod servers;
 mod shared_keys;
 mod source;
 mod speed;
+mod status;
 mod store;
 mod tidy;

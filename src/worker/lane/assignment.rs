@@ -132,7 +132,7 @@ impl Lane {
             self.folder = Folder::new(
                 self.work.projection.clone(),
                 &layout.shared(),
-                self.work.limits.cache_bytes_max,
+                self.work.limits.memory.cache_bytes_max(),
             );
             self.report.new_folder();
             self.layout = Arc::new(layout);

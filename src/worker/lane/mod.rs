@@ -87,9 +87,18 @@ pub(super) struct Lane {
     sealed_events: usize,
     /// When offsets were last mirrored and ends written down.
     measured_at: Instant,
+    /// The next batch writes down the ends of idle partitions too.
+    measure_next: bool,
     /// Tries in a row that did not go through.
     attempt: u32,
     report: Report,
+}
+
+/// What one poll gave.
+#[derive(Clone, Copy)]
+struct Received {
+    /// As much as was asked for: the end of the log is not near.
+    is_full: bool,
 }
 
 impl Lane {
@@ -113,8 +122,7 @@ impl Lane {
             .map_err(|error| error.to_string())?;
         let layout = Layout::new(&work.projection, work.generation, &[])
             .map_err(|error| error.to_string())?;
-        let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
-        records.set_bytes_max(work.limits.batch_bytes_max);
+        let records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
         let now = Instant::now();
         Ok(Lane {
             name,
@@ -126,7 +134,7 @@ impl Lane {
             folder: Folder::new(
                 work.projection.clone(),
                 &layout.shared(),
-                work.limits.cache_bytes_max,
+                work.limits.memory.cache_bytes_max(),
             ),
             layout: Arc::new(layout),
             partitions: Partitions::default(),
@@ -141,6 +149,7 @@ impl Lane {
             sealed_at: now,
             sealed_events: 0,
             measured_at: now,
+            measure_next: false,
             attempt: 0,
             report: Report::new(work.clone()),
             work,
@@ -174,16 +183,21 @@ impl Lane {
         self.measure_if_due()
     }
 
-    /// Takes in what the source has, folds it, and returns how many records there were.
-    fn receive(&mut self) -> Result<usize, Trouble> {
+    /// Takes in what the source has, and folds it.
+    fn receive(&mut self) -> Result<Received, Trouble> {
         let started = Instant::now();
         let mut records = std::mem::take(&mut self.records);
         let mut arena = std::mem::take(&mut self.arena);
+        let memory = &self.work.limits.memory;
+        records.set_bytes_max(memory.batch_bytes_max());
+        self.folder.set_cache_bytes_max(memory.cache_bytes_max());
         let noted = self
             .consumer
             .poll(self.receive_wait(), self.chunk_records, &mut records);
-        let received = records.len();
-        if received > 0 {
+        let received = Received {
+            is_full: records.is_full(self.chunk_records),
+        };
+        if !records.is_empty() {
             self.work.counters.phase(Phase::Receive, started.elapsed());
         }
         let outcome = self.fold_records(&records, &arena);
