@@ -13,6 +13,7 @@ mod deploy;
 mod docs;
 mod exactness;
 mod expressions;
+mod faults;
 mod inventory;
 mod reach;
 mod readers;

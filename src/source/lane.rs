@@ -187,6 +187,12 @@ impl LaneConsumer {
         next_offset.map_or(Ok(()), |next_offset| self.seek(at, next_offset))
     }
 
+    /// The group has taken this member in, whether or not it has a partition for it: with more members than partitions some
+    /// stand by, and under KIP-848 those hear of no assignment at all.
+    pub fn has_joined(&self) -> bool {
+        self.client.is_member()
+    }
+
     /// The partitions that are being read.
     pub fn assignment(&self) -> impl Iterator<Item = TopicPartition> {
         self.held.partitions()

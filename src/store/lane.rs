@@ -178,7 +178,7 @@ impl Drop for LaneStore {
 #[must_use = "a batch that is not committed is rolled back"]
 #[derive(Debug)]
 pub struct Transaction<'l> {
-    tx: sqlx::Transaction<'l, Postgres>,
+    pub(super) tx: sqlx::Transaction<'l, Postgres>,
     layout: &'l Layout,
     /// Keys that were locked, by table, and how many of them hold only a placeholder.
     placeholders: Vec<(usize, EncodedKeys, u64)>,

@@ -64,6 +64,10 @@ impl Partitions {
         self.owned.is_empty()
     }
 
+    pub fn holds(&self, at: TopicPartition) -> bool {
+        self.index(at).is_some()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Partition> {
         self.owned.iter()
     }

@@ -28,8 +28,15 @@ impl Lane {
         }
         let started = Instant::now();
         let work = self.work.clone();
+        self.suspect = None;
+        if self.is_searching() && records.len() == 1 {
+            self.suspect = Some(Box::new(self.report.suspected(&records.record(0))));
+        }
         let (events, undecodable) = self.decode(&work.decoders, records, arena);
         self.work.counters.phase(Phase::Decode, started.elapsed());
+        if let ([event], Some(suspect)) = (events, &mut self.suspect) {
+            **suspect = self.report.refused(event);
+        }
         if self.layout.any_shared() {
             self.apply_locked(events, arena)?;
         } else {
@@ -339,15 +346,11 @@ impl Lane {
             };
             self.partitions.folded(at, event.offset, event.time);
         }
-        if self.is_searching()
-            && let [event] = events
-        {
-            self.suspect = Some(Box::new(self.report.refused(event)));
-        }
     }
 
     /// The sealed batch is durable.
     fn went_through(&mut self) {
+        self.suspect = None;
         self.partitions.committed();
         let events = std::mem::take(&mut self.sealed_events);
         self.report

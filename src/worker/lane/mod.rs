@@ -4,6 +4,7 @@
 
 mod assignment;
 mod batch;
+mod noted;
 mod recovery;
 mod report;
 
@@ -13,9 +14,10 @@ use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
 use crate::fold::Folder;
 use crate::metrics::Phase;
-use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, SourceEvent};
+use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use bumpalo::Bump;
+use noted::Noted;
 use report::Report;
 use std::future::Future;
 use std::sync::Arc;
@@ -65,7 +67,7 @@ pub(super) struct Lane {
     runtime: Handle,
     consumer: LaneConsumer,
     /// What the source has told and the lane has not yet acted on, oldest first.
-    noted: Vec<SourceEvent>,
+    noted: Noted,
     folder: Folder,
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
@@ -89,6 +91,8 @@ pub(super) struct Lane {
     measured_at: Instant,
     /// The next batch writes down the ends of idle partitions too.
     measure_next: bool,
+    /// Since when no connection to Postgres is to be had.
+    cut_off_since: Option<Instant>,
     /// Tries in a row that did not go through.
     attempt: u32,
     report: Report,
@@ -130,7 +134,7 @@ impl Lane {
             heartbeat,
             runtime: Handle::current(),
             consumer,
-            noted: Vec::new(),
+            noted: Noted::default(),
             folder: Folder::new(
                 work.projection.clone(),
                 &layout.shared(),
@@ -150,6 +154,7 @@ impl Lane {
             sealed_events: 0,
             measured_at: now,
             measure_next: false,
+            cut_off_since: None,
             attempt: 0,
             report: Report::new(work.clone()),
             work,
@@ -177,6 +182,9 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.act_on_noted()?;
+        if !self.control.has_joined() && self.consumer.has_joined() {
+            self.control.join();
+        }
         let received = self.receive()?;
         self.act_on_noted()?;
         self.commit_if_due(received)?;
@@ -206,7 +214,7 @@ impl Lane {
         self.records = records;
         self.arena = arena;
         // An end of partition may be among them, and holds only now that the records before it have been folded.
-        self.noted.extend(noted);
+        self.noted.add(noted);
         outcome.map(|()| received)
     }
 
@@ -265,7 +273,7 @@ impl Lane {
 struct Waiter<'l> {
     runtime: &'l Handle,
     consumer: &'l mut LaneConsumer,
-    noted: &'l mut Vec<SourceEvent>,
+    noted: &'l mut Noted,
     heartbeat: &'l Heartbeat,
 }
 
@@ -281,7 +289,7 @@ impl Waiter<'_> {
                     answer = &mut future => return answer,
                     () = tokio::time::sleep(SERVE_EVERY) => {
                         self.heartbeat.tick();
-                        self.noted.extend(self.consumer.serve());
+                        self.noted.add(self.consumer.serve());
                     }
                 }
             }
