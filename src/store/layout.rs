@@ -165,74 +165,10 @@ impl Statements {
                 .map(|name| format!("t.{0} = u.{0}", identifier(name))),
             " and ",
         );
-        // Only an owned table's writes are checked against the owner; in a shared one the row is locked.
-        let mine = if shared {
-            String::new()
-        } else {
-            format!(" and t.{owner} = u.{owner}")
-        };
-        let assign_owner = if shared {
-            format!("{owner} = {SHARED}")
-        } else {
-            format!("{owner} = u.{owner}")
-        };
-        let assign = join(
-            rest.iter()
-                .map(|name| format!("{0} = u.{0}", identifier(name)))
-                .chain([assign_owner]),
-            ", ",
-        );
-
-        let loaded = join(
-            names.iter().map(|name| format!("t.{}", identifier(name))),
-            ", ",
-        );
-        let required: Vec<(&str, String)> = table.columns[key.len()..]
-            .iter()
-            .filter(|column| column.not_null)
-            .map(|column| (column.name.as_str(), zero(column.column_type)))
-            .collect();
-        let claimed = identifiers(
-            key.iter()
-                .copied()
-                .chain(required.iter().map(|(name, _)| *name))
-                .chain([OWNER]),
-        );
-        let claims = join(
-            key.iter()
-                .map(|name| format!("u.{}", identifier(name)))
-                .chain(required.iter().map(|(_, zero)| zero.clone()))
-                .chain([PLACEHOLDER.to_string()]),
-            ", ",
-        );
-        let claim = format!(
-            "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
-             on conflict ({key_columns})"
-        );
-        let prefix_lens = table.prefix_lens();
-        let load_by_prefix = prefix_lens.iter().map(|len| {
-            let (from, columns, same) = by_first_columns(key, &types, *len);
-            let sql = format!(
-                "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
-                 join {place} t on {same}"
-            );
-            (*len, sql)
-        });
-        let guard = prefix_lens.first().map(|len| {
-            let (from, columns, same) = by_first_columns(key, &types, *len);
-            let guards = qualified(schema, &guard_table(&table.name));
-            let first = identifier(key[0]);
-            GuardStatements {
-                lock: format!(
-                    "insert into {guards} as t ({columns}) select * from {from} \
-                     on conflict ({columns}) do update set {first} = t.{first} where false"
-                ),
-                drop_idle: format!(
-                    "delete from {guards} t using {from} as u ({columns}) where {same} \
-                     and not exists (select from {place} t where {same})"
-                ),
-            }
-        });
+        let (assign, mine) = assignments(rest, shared);
+        let loaded = loaded_columns(&names);
+        let claim = claim(&place, table, key, &from_keys);
+        let (load_by_prefix, guard) = by_prefix(schema, table, key, &types);
         // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
         let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
 
@@ -243,7 +179,7 @@ impl Statements {
             ),
             lock: format!("{claim} do update set {owner} = t.{owner} where false"),
             claim_missing: format!("{claim} do nothing"),
-            load_by_prefix: load_by_prefix.collect(),
+            load_by_prefix,
             guard,
             insert: format!(
                 "insert into {place} ({columns}, {owner}) select * from {}",
@@ -279,6 +215,105 @@ impl Statements {
         let statement = self.load_by_prefix.iter().find(|(len, _)| *len == columns);
         &statement.expect("a rule reaches rows by this prefix").1
     }
+}
+
+/// What an update sets, and the condition that rows are still this owner's. Only an owned table's writes are checked against the
+/// owner; in a shared one the row is locked.
+fn assignments(rest: &[&str], shared: bool) -> (String, String) {
+    let owner = identifier(OWNER);
+    let mine = if shared {
+        String::new()
+    } else {
+        format!(" and t.{owner} = u.{owner}")
+    };
+    let assign_owner = if shared {
+        format!("{owner} = {SHARED}")
+    } else {
+        format!("{owner} = u.{owner}")
+    };
+    let assign = join(
+        rest.iter()
+            .map(|name| format!("{0} = u.{0}", identifier(name)))
+            .chain([assign_owner]),
+        ", ",
+    );
+    (assign, mine)
+}
+
+/// All columns of a row that is there.
+fn loaded_columns(names: &[&str]) -> String {
+    join(
+        names.iter().map(|name| format!("t.{}", identifier(name))),
+        ", ",
+    )
+}
+
+/// Placeholders for keys, up to what becomes of those that are there.
+fn claim(place: &str, table: &Table, key: &[&str], from_keys: &str) -> String {
+    let key_columns = identifiers(key.iter().copied());
+    let required: Vec<(&str, String)> = table.columns[key.len()..]
+        .iter()
+        .filter(|column| column.not_null)
+        .map(|column| (column.name.as_str(), zero(column.column_type)))
+        .collect();
+    let claimed = identifiers(
+        key.iter()
+            .copied()
+            .chain(required.iter().map(|(name, _)| *name))
+            .chain([OWNER]),
+    );
+    let claims = join(
+        key.iter()
+            .map(|name| format!("u.{}", identifier(name)))
+            .chain(required.iter().map(|(_, zero)| zero.clone()))
+            .chain([PLACEHOLDER.to_string()]),
+        ", ",
+    );
+    format!(
+        "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
+         on conflict ({key_columns})"
+    )
+}
+
+/// How rows are loaded by their first key columns, and how those are locked.
+fn by_prefix(
+    schema: &str,
+    table: &Table,
+    key: &[&str],
+    types: &[Type],
+) -> (Vec<(usize, String)>, Option<GuardStatements>) {
+    let (place, owner) = (qualified(schema, &table.name), identifier(OWNER));
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    let loaded = loaded_columns(&names);
+    let prefix_lens = table.prefix_lens();
+    let load_by_prefix = prefix_lens.iter().map(|len| {
+        let (from, columns, same) = by_first_columns(key, types, *len);
+        let sql = format!(
+            "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
+             join {place} t on {same}"
+        );
+        (*len, sql)
+    });
+    let guard = prefix_lens.first().map(|len| {
+        let (from, columns, same) = by_first_columns(key, types, *len);
+        let guards = qualified(schema, &guard_table(&table.name));
+        let first = identifier(key[0]);
+        GuardStatements {
+            lock: format!(
+                "insert into {guards} as t ({columns}) select * from {from} \
+                 on conflict ({columns}) do update set {first} = t.{first} where false"
+            ),
+            drop_idle: format!(
+                "delete from {guards} t using {from} as u ({columns}) where {same} \
+                 and not exists (select from {place} t where {same})"
+            ),
+        }
+    });
+    (load_by_prefix.collect(), guard)
 }
 
 /// Parameters, column list, and condition on `t` and `u` for the first columns of a key.
