@@ -91,6 +91,14 @@ impl Program {
         })
     }
 
+    /// The value, if it is the same whatever the row and the event.
+    pub fn constant(&self) -> Option<&Cell> {
+        match self.ops.as_slice() {
+            [Op::Constant { constant, .. }] => self.constants.get(usize::from(*constant)),
+            _ => None,
+        }
+    }
+
     /// Whether a column of another table's row is read.
     pub fn reads_lookup(&self) -> bool {
         self.reads_lookup
