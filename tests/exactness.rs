@@ -186,7 +186,8 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
     let mut space = Space::on_postgres("unguarded", &url);
     space.environment = vec![(
         "FAILPOINTS".to_owned(),
-        "claim-without-epoch=return".to_owned(),
+        // A worker is slow to claim, so that it is frozen with a batch in its hands.
+        "claim-without-epoch=return;batch-ready=sleep(300)".to_owned(),
     )];
     space.settings.kafka_properties = vec![
         ("session.timeout.ms".to_owned(), "2000".to_owned()),
@@ -194,17 +195,17 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
     ];
     // Every account is known by the first freeze.
     let schedule = [
-        (30, Fault::Freeze(0)),
-        (60, Fault::Thaw(0)),
-        (80, Fault::Freeze(1)),
-        (110, Fault::Thaw(1)),
+        (60, Fault::Freeze(0)),
+        (90, Fault::Thaw(0)),
+        (110, Fault::Freeze(1)),
+        (140, Fault::Thaw(1)),
     ];
     let topic = space.topic("movements", PARTITIONS);
     space.definition("ledger", &BALANCES.replace("TOPIC", &topic));
     run(
         &space,
         &topic,
-        130,
+        160,
         Duration::from_millis(120),
         &schedule,
         &server,

@@ -8,6 +8,8 @@ mod support;
 mod bad_input;
 mod definitions;
 mod demo_servers;
+mod deploy;
+mod docs;
 mod exactness;
 mod expressions;
 mod inventory;

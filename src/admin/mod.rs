@@ -1,6 +1,9 @@
 //! The operator's commands on stored state; http.
 
 pub mod http;
+pub mod screen;
+pub mod status;
+pub mod text;
 
 use crate::error::Failure;
 use crate::settings::Settings;

@@ -197,5 +197,4 @@ pub(super) const INTEGER: Type = scalar(Scalar::Integer);
 pub(super) const BIGINT: Type = scalar(Scalar::BigInt);
 pub(super) const NUMERIC: Type = scalar(Scalar::Numeric);
 pub(super) const TEXT: Type = scalar(Scalar::Text);
-pub(super) const JSONB: Type = scalar(Scalar::Jsonb);
 pub(super) const TIMESTAMPTZ: Type = scalar(Scalar::TimestampTz);

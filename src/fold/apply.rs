@@ -314,7 +314,8 @@ impl<'f> Applier<'f> {
                     present,
                 } => {
                     let head = self.tables[usize::from(table)].cache.head_mut(row);
-                    head.marks = head.marks & !mark::PRESENT | u8::from(present) * mark::PRESENT;
+                    head.marks &= !mark::PRESENT;
+                    head.marks |= u8::from(present) * mark::PRESENT;
                 }
             }
         }

@@ -165,9 +165,15 @@ impl Statements {
                 .map(|name| format!("t.{0} = u.{0}", identifier(name))),
             " and ",
         );
-        let (assign, mine) = assignments(rest, shared);
+        // Only an owned table's writes are checked against the owner; in a shared one the row is locked.
+        let mine = if shared {
+            String::new()
+        } else {
+            format!(" and t.{owner} = u.{owner}")
+        };
+        let assign = assignments(rest, shared);
         let loaded = loaded_columns(&names);
-        let claim = claim(&place, table, key, &from_keys);
+        let claim = claim(&place, table, &from_keys);
         let (load_by_prefix, guard) = by_prefix(schema, table, key, &types);
         // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
         let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
@@ -217,29 +223,6 @@ impl Statements {
     }
 }
 
-/// What an update sets, and the condition that rows are still this owner's. Only an owned table's writes are checked against the
-/// owner; in a shared one the row is locked.
-fn assignments(rest: &[&str], shared: bool) -> (String, String) {
-    let owner = identifier(OWNER);
-    let mine = if shared {
-        String::new()
-    } else {
-        format!(" and t.{owner} = u.{owner}")
-    };
-    let assign_owner = if shared {
-        format!("{owner} = {SHARED}")
-    } else {
-        format!("{owner} = u.{owner}")
-    };
-    let assign = join(
-        rest.iter()
-            .map(|name| format!("{0} = u.{0}", identifier(name)))
-            .chain([assign_owner]),
-        ", ",
-    );
-    (assign, mine)
-}
-
 /// All columns of a row that is there.
 fn loaded_columns(names: &[&str]) -> String {
     join(
@@ -248,29 +231,36 @@ fn loaded_columns(names: &[&str]) -> String {
     )
 }
 
-/// Placeholders for keys, up to what becomes of those that are there.
-fn claim(place: &str, table: &Table, key: &[&str], from_keys: &str) -> String {
-    let key_columns = identifiers(key.iter().copied());
-    let required: Vec<(&str, String)> = table.columns[key.len()..]
+/// What an update takes from the written row `u`.
+fn assignments(columns: &[&str], shared: bool) -> String {
+    let owner = identifier(OWNER);
+    let owner = match shared {
+        true => format!("{owner} = {SHARED}"),
+        false => format!("{owner} = u.{owner}"),
+    };
+    let columns = columns
         .iter()
-        .filter(|column| column.not_null)
-        .map(|column| (column.name.as_str(), zero(column.column_type)))
-        .collect();
-    let claimed = identifiers(
-        key.iter()
-            .copied()
-            .chain(required.iter().map(|(name, _)| *name))
-            .chain([OWNER]),
-    );
-    let claims = join(
-        key.iter()
+        .map(|name| format!("{0} = u.{0}", identifier(name)));
+    join(columns.chain([owner]), ", ")
+}
+
+/// An insert of placeholders for the keys in `from_keys`, as far as the action on conflict, which is missing.
+fn claim(place: &str, table: &Table, from_keys: &str) -> String {
+    let (key, rest) = table.columns.split_at(table.key_len);
+    let required = || rest.iter().filter(|column| column.not_null);
+    let names = || key.iter().map(|column| column.name.as_str());
+    let filled = required().map(|column| column.name.as_str());
+    let columns = identifiers(names().chain(filled).chain([OWNER]));
+    let values = join(
+        names()
             .map(|name| format!("u.{}", identifier(name)))
-            .chain(required.iter().map(|(_, zero)| zero.clone()))
+            .chain(required().map(|column| zero(column.column_type)))
             .chain([PLACEHOLDER.to_string()]),
         ", ",
     );
+    let key_columns = identifiers(names());
     format!(
-        "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
+        "insert into {place} as t ({columns}) select {values} from {from_keys} as u ({key_columns}) \
          on conflict ({key_columns})"
     )
 }

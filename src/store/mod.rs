@@ -34,5 +34,8 @@ pub use load::{Loaded, Wanted};
 pub use readers::ReadSettings;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
-pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
+pub use status::{
+    BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
+    TableStatus,
+};
 pub use stop::Stop;

@@ -92,11 +92,8 @@ fn what_two_lanes_fold_is_in_the_tables_that_readers_see() {
     block_on(async {
         let base = base().await;
         let loaded = definition::load("sales.yaml", DEFINITION);
-        let projection = Arc::new(
-            loaded
-                .projection
-                .expect(&format!("{:?}", loaded.diagnostics)),
-        );
+        assert!(loaded.projection.is_some(), "{:?}", loaded.diagnostics);
+        let projection = Arc::new(loaded.projection.unwrap());
         let generation = base.generation(&projection).await;
         assert_eq!(
             generation.meant().unwrap().fold_fingerprint,

@@ -11,9 +11,12 @@ use crate::definition::load;
 use crate::event::{Decoder, Record};
 use crate::expression::cast::to_text;
 
-/// Rows by table and packed key, with owners.
+/// Cells and owner.
+type Row = (Vec<Cell>, i32);
+
+/// Rows by table and packed key.
 #[derive(Debug, Clone, Default)]
-struct Database(Vec<BTreeMap<Vec<u8>, (Vec<Cell>, i32)>>);
+struct Database(Vec<BTreeMap<Vec<u8>, Row>>);
 
 /// A folder, the decoders it needs, and the database it works on.
 struct Lane {
