@@ -28,25 +28,14 @@ pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
-pub fn lint(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::lint(
-        paths,
-        format(json),
-    )))
+pub fn lint(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
+    let status = definition::commands::lint(paths, format);
+    Ok(Outcome::of_status(status))
 }
 
-pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::test(
-        paths,
-        format(json),
-    )))
-}
-
-fn format(json: bool) -> Format {
-    match json {
-        true => Format::Json,
-        false => Format::Text,
-    }
+pub fn test(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
+    let status = definition::commands::test(paths, format);
+    Ok(Outcome::of_status(status))
 }
 
 pub fn demo(settings: Settings, options: DemoOptions) -> Result<Outcome, Failure> {
