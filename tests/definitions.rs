@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::worker::run_command;
 use consolidator::definition::{self, Severity, commands, testing};
 
 #[test]
@@ -222,6 +223,86 @@ fn a_failing_test_says_where_and_what_differs() {
             "21: table rows: there is a row that no expected row describes\n+ id: m\n+ n: 1\n",
         ]
     );
+}
+
+#[test]
+fn tests_may_stand_in_a_file_beside_and_what_none_reaches_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let definition = "\
+projection: p
+from: t
+tables:
+  rows:
+    key:
+      id: text
+    columns:
+      state: text not null default 'new'
+    rules:
+      A:
+        set: |
+          state = case data.kind
+            when 'x' then 'is x'
+            when 'y' then 'is y'
+            else 'other' end
+      B:
+        when: state = 'never'
+        set: state = case when data.on::boolean then 'on' end
+      C:
+        key: id = event.key
+        delete: true
+";
+    let tests = "\
+tests:
+  - name: kinds
+    given:
+      - { type: A, key: k, data: { kind: x } }
+      - { type: A, key: l, data: { kind: z } }
+      - { type: B, key: k, data: { on: true } }
+      - { type: C, key: l }
+    then:
+      rows:
+        - { id: k, state: is y }
+";
+    fs::write(folder.path().join("p.yaml"), definition).unwrap();
+    let run = |tests: &str| {
+        fs::write(folder.path().join("p.test.yaml"), tests).unwrap();
+        let output = run_command(folder.path(), &["test", "."]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let (status, said) = run(tests);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        said,
+        "\
+FAILED  p: kinds
+./p.test.yaml:10:1: error[test-failed]: table rows: the row differs (- expected, + actual)
+      id: k
+    - state: is y
+    + state: is x
+
+./p.yaml:14:27: warning[uncovered-branch]: no test takes this branch
+  14 |             when 'y' then 'is y'
+     |                           ^^^^^^
+
+./p.yaml:17:9: warning[uncovered-rule]: no test lets `B` do anything to a row of `rows`
+  17 |         when: state = 'never'
+     |         ^
+
+./p.yaml:18:54: warning[uncovered-branch]: no test takes this branch
+  18 |         set: state = case when data.on::boolean then 'on' end
+     |                                                      ^^^^
+
+0 tests passed, 1 failed; 2 of 3 rules, 2 of 4 branches of case reached
+"
+    );
+    let (status, said) = run(&tests.replace("is y }", "is x }"));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.starts_with("ok      p: kinds\n"), "{said}");
+    let (status, said) = run("tests: []\nmore: 1\n");
+    assert_eq!(status, Some(1), "{said}");
+    let place = "./p.test.yaml:2:1: error[unknown-key]: a file of tests has no key `more`";
+    assert!(said.starts_with(place), "{said}");
 }
 
 #[test]
