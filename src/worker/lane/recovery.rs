@@ -212,7 +212,7 @@ impl Lane {
         if !self.partitions.iter().any(|owned| is_there(owned.at)) {
             return Ok(false);
         }
-        let claims = self.partitions.measure(|at| self.consumer.end_offset(at));
+        let claims = self.partitions.measure_idle(|at| self.consumer.end_offset(at));
         let layout = self.layout.clone();
         self.on_store(async |store| {
             let mut transaction = store.begin(&layout, &claims).await?;
