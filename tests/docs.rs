@@ -18,8 +18,6 @@
 //! | `sql admin` | is run as the database's superuser |
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -30,7 +28,7 @@ use crate::support::root;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 use crate::support::wait::wait_until;
-use crate::support::worker::{BINARY, run_command};
+use crate::support::worker::{BINARY, http_address, is_ready, run_command};
 
 const IN_TIME: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 6;
@@ -354,25 +352,6 @@ fn with_files_made(settings: &str, dir: &Path) -> String {
         made.push('\n');
     }
     made
-}
-
-fn http_address(settings: &Path) -> String {
-    let text = fs::read_to_string(settings).unwrap();
-    let listen = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("listen: "));
-    listen.expect("an address").trim_matches('"').to_owned()
-}
-
-fn is_ready(http: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(http)?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(" 200 "))
 }
 
 /// A file of the repository, and the heading in it that the link names.

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin;
 use crate::admin::http::{Health, Http};
 use crate::admin::screen::Screen;
-use crate::admin::status::{Looks, Status, to_json, to_text};
+use crate::admin::status::{Looks, Measurer, Status, to_json, to_text};
 use crate::cli::output;
 use crate::definition;
 use crate::definition::commands::Format;
@@ -115,10 +115,12 @@ fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
 pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Failure> {
     runtime()?.block_on(async {
         let store = admin::connect(&settings).await?;
+        let mut measurer = Measurer::new(&settings.kafka);
         if watch {
-            return watch_status(&store, json).await;
+            return watch_status(&store, measurer, json).await;
         }
-        let status = Status::read(&store).await.map_err(admin::failed)?;
+        let status = Status::read(&store, &mut measurer).await;
+        let status = status.map_err(admin::failed)?;
         match json {
             true => output::print_line(&to_json(&status).to_string())?,
             false => output::print(&to_text(&status, &Looks::of(&Screen::of_stdout())))?,
@@ -131,7 +133,11 @@ pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Fa
 }
 
 /// Until Ctrl-C, and while the server is away too.
-async fn watch_status(store: &Store, json: bool) -> Result<Outcome, Failure> {
+async fn watch_status(
+    store: &Store,
+    mut measurer: Measurer,
+    json: bool,
+) -> Result<Outcome, Failure> {
     let screen = Screen::of_stdout();
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| Failure::from_error("cannot listen for signals", &error))?;
@@ -142,7 +148,7 @@ async fn watch_status(store: &Store, json: bool) -> Result<Outcome, Failure> {
             _ = interrupt.recv() => break,
             _ = every.tick() => {}
         }
-        let text = match Status::read(store).await {
+        let text = match Status::read(store, &mut measurer).await {
             Ok(status) if json => format!("{}\n", to_json(&status)),
             Ok(status) => looks.next_text(&status),
             Err(error) if json => return Err(admin::failed(error)),

@@ -19,7 +19,7 @@ pub enum ErrorKind {
     UnknownTopic,
     /// The asked offset is below the start or beyond the end of the log.
     OutOfRange,
-    /// A record batch is damaged or cannot be decompressed by this build.
+    /// A record batch is damaged, too large for the client's limits, or cannot be decompressed by this build.
     Corrupt,
     /// The client went too long without a poll and lost its membership.
     PollTooSlow,
@@ -88,6 +88,7 @@ pub(super) fn kind_of(code: Code, fatal: bool) -> ErrorKind {
         | Code::BadCompression
         | Code::InvalidMessage
         | Code::NotImplemented
+        | Code::MessageSizeTooLarge
         | Code::Underflow => ErrorKind::Corrupt,
         Code::PollExceeded => ErrorKind::PollTooSlow,
         Code::OperationTimedOut

@@ -67,7 +67,16 @@ pub enum SourceEvent {
         offset: Option<i64>,
         message: String,
     },
-    /// One partition cannot be read. The client goes on trying, except for damaged records.
+    /// The log holds something at `offset` that cannot be read: a damaged batch, or one written in a way that this build does
+    /// not know. librdkafka would go on behind it; the partition hands out nothing more until it is revoked, or started again
+    /// with [`LaneConsumer::seek`].
+    Damaged {
+        at: TopicPartition,
+        /// All readable records below it were handed over before.
+        offset: i64,
+        message: String,
+    },
+    /// One partition cannot be read at the moment. The client goes on trying.
     PartitionError {
         at: TopicPartition,
         kind: ErrorKind,

@@ -30,6 +30,8 @@ enum Last {
     /// Its end, at `next_offset`.
     End,
     Failure,
+    /// Something unreadable, and nothing counts that comes behind it.
+    Damage,
 }
 
 impl Progress {
@@ -79,7 +81,7 @@ impl Progress {
         let next = held.next_offset;
         let beyond = |least| position().filter(|position| *position > least);
         Some(match held.last {
-            Last::Nothing | Last::Failure => next,
+            Last::Nothing | Last::Failure | Last::Damage => next,
             Last::Records => beyond(next).unwrap_or(next),
             Last::End => beyond(next + 1).unwrap_or(next),
         })
@@ -87,7 +89,9 @@ impl Progress {
 
     /// Takes what was polled into `out`, and turns the errors among it into events. Records below
     /// where their partition goes on are dropped: the client fetches some twice when a rebalance
-    /// comes while it hands them over.
+    /// comes while it hands them over. So is what comes behind damage: the client reads on as if
+    /// nothing had been there (rdkafka_msgset_reader.c, "continue with next message"), and as
+    /// offsets have holes anyway, nobody further on would notice.
     pub fn admit(
         &mut self,
         out: &mut RecordBatch,
@@ -108,6 +112,7 @@ impl Progress {
             }
             let held = run.as_mut().map(|(_, held)| &mut **held);
             admitted.push(match (messages.error(index), held) {
+                (_, Some(held)) if held.last == Last::Damage => None,
                 (Some(error), held) => {
                     events.extend(failed(at, error, held));
                     None
@@ -153,6 +158,15 @@ fn failed(
         return Some(SourceEvent::EndOfPartition {
             at,
             next_offset: held.next_offset,
+        });
+    }
+    if kind == ErrorKind::Corrupt {
+        held.last = Last::Damage;
+        return Some(SourceEvent::Damaged {
+            at,
+            // A batch may begin below the offset that was asked for.
+            offset: held.next_offset.max(offset),
+            message: text,
         });
     }
     held.last = Last::Failure;

@@ -121,6 +121,20 @@ impl Client {
         }
     }
 
+    /// Whether the group has taken this client in: it has given it a generation (KIP-848: a member epoch).
+    pub fn is_member(&self) -> bool {
+        // SAFETY: valid client; the metadata is null or ours to destroy, and read before that.
+        unsafe {
+            let metadata = sys::rd_kafka_consumer_group_metadata(self.rk());
+            if metadata.is_null() {
+                return false;
+            }
+            let generation = sys::rd_kafka_consumer_group_metadata_generation_id(metadata);
+            sys::rd_kafka_consumer_group_metadata_destroy(metadata);
+            generation > 0
+        }
+    }
+
     /// Whether a revocation under way is a loss: the group has given the partitions away already.
     pub fn assignment_lost(&self) -> bool {
         // SAFETY: valid client.

@@ -5,6 +5,7 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::Store;
 use super::error::{Context, Result};
+use super::lane::Transaction;
 
 /// A row of `consolidator.stop`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, FromRow)]
@@ -31,29 +32,12 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn record_stop(&self, stop: &Stop) -> Result<()> {
-        sqlx::query(
-            "insert into consolidator.stop \
-               (generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-             on conflict (generation, coalesce(topic, ''), coalesce(partition, -1)) do update set \
-               \"offset\" = excluded.\"offset\", key = excluded.key, event_type = excluded.event_type, \
-               table_name = excluded.table_name, rule = excluded.rule, reason = excluded.reason, hint = excluded.hint, \
-               stopped_at = now()",
-        )
-        .bind(stop.generation)
-        .bind(&stop.topic)
-        .bind(stop.partition)
-        .bind(stop.offset)
-        .bind(stop.key.as_deref().map(without_nul))
-        .bind(stop.event_type.as_deref().map(without_nul))
-        .bind(&stop.table_name)
-        .bind(&stop.rule)
-        .bind(without_nul(&stop.reason))
-        .bind(stop.hint.as_deref().map(without_nul))
-        .execute(&self.pool)
-        .await
-        .doing("recording why a projection stands still")?;
-        Ok(())
+        let mut connection = self
+            .pool
+            .acquire()
+            .await
+            .doing("recording why a projection stands still")?;
+        record(&mut connection, stop).await
     }
 
     /// It goes on: of one partition, or (`None`) of the whole generation's own stop.
@@ -86,6 +70,43 @@ impl Store {
             .doing("reading why a projection stands still")?;
         load(&mut connection, generation).await
     }
+}
+
+impl Transaction<'_> {
+    /// The same in the transaction of a batch, so that only the owner of a partition can say that it stands still: whoever
+    /// was fenced meanwhile reads from a place that nobody reads from any more.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn record_stop(&mut self, stop: &Stop) -> Result<()> {
+        record(&mut self.tx, stop).await
+    }
+}
+
+async fn record(connection: &mut PgConnection, stop: &Stop) -> Result<()> {
+    sqlx::query(
+        "insert into consolidator.stop \
+           (generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
+         on conflict (generation, coalesce(topic, ''), coalesce(partition, -1)) do update set \
+           \"offset\" = excluded.\"offset\", key = excluded.key, event_type = excluded.event_type, \
+           table_name = excluded.table_name, rule = excluded.rule, reason = excluded.reason, hint = excluded.hint, \
+           stopped_at = now()",
+    )
+    .bind(stop.generation)
+    .bind(&stop.topic)
+    .bind(stop.partition)
+    .bind(stop.offset)
+    .bind(stop.key.as_deref().map(without_nul))
+    .bind(stop.event_type.as_deref().map(without_nul))
+    .bind(&stop.table_name)
+    .bind(&stop.rule)
+    .bind(without_nul(&stop.reason))
+    .bind(stop.hint.as_deref().map(without_nul))
+    .execute(connection)
+    .await
+    .doing("recording why a projection stands still")?;
+    Ok(())
 }
 
 pub(super) async fn load(connection: &mut PgConnection, generation: i64) -> Result<Vec<Stop>> {

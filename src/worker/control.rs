@@ -22,7 +22,7 @@ impl LaneControl {
         self.asked.load(Ordering::Acquire)
     }
 
-    /// The lane's group has answered it.
+    /// The lane's group has taken it in, with or without partitions.
     pub fn join(&self) {
         self.joined.store(true, Ordering::Release);
     }

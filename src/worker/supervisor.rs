@@ -7,8 +7,8 @@ use super::{Work, caught_up, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
 use crate::settings::Settings;
-use crate::store::{Generation, State, Store};
-use std::collections::BTreeMap;
+use crate::store::{CONTROL_CONNECTIONS, Generation, State, Store, StoreError};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -42,6 +42,7 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
         store,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
+        refused: BTreeSet::new(),
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
@@ -66,14 +67,16 @@ struct Supervisor<'s> {
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
+    /// Generations without lanes for want of connections, of which that was said.
+    refused: BTreeSet<i64>,
 }
 
 /// The lanes of one generation.
 struct Crew {
     work: Arc<Work>,
     lanes: Vec<RunningLane>,
-    /// Whether the build has caught up: a question that was asked.
-    asking: Option<tokio::task::JoinHandle<()>>,
+    /// Of a build: waits until it has caught up.
+    watch: Option<AbortOnDrop>,
     /// After a failure: not before this.
     restart_at: Instant,
 }
@@ -86,14 +89,22 @@ struct RunningLane {
 impl Supervisor<'_> {
     /// Compares what runs with what is stored, and puts the difference right. Never waits for a lane.
     async fn look(&mut self) {
-        let generations = match self.store.generations_to_fold().await {
-            Ok(generations) => generations,
+        let stored = async {
+            let count = self.store.fed_count().await?;
+            Ok::<_, StoreError>((count, self.store.generations_to_fold().await?))
+        };
+        let (count, generations) = match stored.await {
+            Ok(stored) => stored,
             Err(error) => {
                 // The lanes have connections of their own, and their own answers to this.
                 warn!("cannot read the stored generations: {error}");
                 return;
             }
         };
+        let plan = start::memory_plan(self.settings, count);
+        for crew in self.crews.values() {
+            crew.work.limits.memory.set(&plan);
+        }
         for (id, crew) in &self.crews {
             if !generations.iter().any(|generation| generation.id == *id) {
                 crew.ask_to_end();
@@ -102,7 +113,6 @@ impl Supervisor<'_> {
         for id in self.crews.keys().copied().collect::<Vec<_>>() {
             self.reap(id);
         }
-        let count = generations.len();
         for generation in generations {
             let idle = self
                 .crews
@@ -111,20 +121,19 @@ impl Supervisor<'_> {
             if idle {
                 self.start(&generation, count);
             } else if generation.state == State::Building {
-                self.note_if_caught_up(generation.id);
+                self.watch_build(generation.id);
             }
         }
         self.report();
     }
 
-    /// One question at a time; nobody waits for the answer.
-    fn note_if_caught_up(&mut self, id: i64) {
-        let Some(crew) = self.crews.get_mut(&id) else {
-            return;
-        };
-        if crew.asking.as_ref().is_none_or(|task| task.is_finished()) {
+    fn watch_build(&mut self, id: i64) {
+        if let Some(crew) = self.crews.get_mut(&id)
+            && crew.watch.is_none()
+        {
             let work = crew.work.clone();
-            crew.asking = Some(tokio::spawn(async move { caught_up::note(&work).await }));
+            let watch = tokio::spawn(async move { caught_up::watch(&work).await });
+            crew.watch = Some(AbortOnDrop(watch));
         }
     }
 
@@ -159,6 +168,12 @@ impl Supervisor<'_> {
 
     fn start(&mut self, generation: &Generation, generations: usize) {
         let Health { metrics, .. } = self.health;
+        let lanes = self.lanes_each(generations);
+        let running: usize = self.crews.values().map(|crew| crew.lanes.len()).sum();
+        if running + lanes > self.connections_for_lanes() {
+            // A lane without a connection would only keep partitions from those that have one.
+            return self.lack_connections(generation, generations);
+        }
         let work = match start::work(self.settings, &self.store, metrics, generation, generations) {
             Ok(work) => Arc::new(work),
             Err(error) => {
@@ -169,10 +184,10 @@ impl Supervisor<'_> {
         let mut crew = Crew {
             work,
             lanes: Vec::new(),
-            asking: None,
+            watch: None,
             restart_at: Instant::now() + RESTART_AFTER,
         };
-        for number in 0..self.settings.worker.lanes {
+        for number in 0..lanes {
             match self.start_lane(&crew.work, number) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {
@@ -184,6 +199,25 @@ impl Supervisor<'_> {
         }
         info!(projection = %generation.projection, generation = generation.id, lanes = crew.lanes.len(), "folding");
         self.crews.insert(generation.id, crew);
+    }
+
+    fn connections_for_lanes(&self) -> usize {
+        let max = self.settings.postgres.max_connections;
+        max.saturating_sub(CONTROL_CONNECTIONS).max(1) as usize
+    }
+
+    /// As many as the settings say, if every generation can have as many.
+    fn lanes_each(&self, generations: usize) -> usize {
+        let fair = self.connections_for_lanes() / generations.max(1);
+        self.settings.worker.lanes.min(fair.max(1))
+    }
+
+    fn lack_connections(&mut self, generation: &Generation, generations: usize) {
+        if self.refused.insert(generation.id) {
+            let wanted = generations + CONTROL_CONNECTIONS as usize;
+            error!(projection = %generation.projection, generation = generation.id,
+                "no connection is left for it; postgres.max_connections must be at least {wanted}");
+        }
     }
 
     fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
@@ -224,6 +258,15 @@ impl Supervisor<'_> {
         if let Err(error) = joined.await {
             error!("waiting for the lanes: {error}");
         }
+    }
+}
+
+/// A task that ends with what it serves.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -13,6 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
 use super::wait::wait_for;
@@ -204,6 +205,20 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
             .set("bootstrap.servers", &self.brokers)
             .set("log_level", "3");
         config
+    }
+
+    /// The file that holds the first records of a partition.
+    pub fn first_segment(&self, topic: &str, partition: i32) -> PathBuf {
+        let dir = self.dir.path().join("data");
+        dir.join(format!("{topic}-{partition}/00000000000000000000.log"))
+    }
+
+    /// Deletes the records of partition 0 below an offset, as retention does.
+    pub fn delete_below(&self, topic: &str, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset))
+            .unwrap();
+        block_on(self.admin().delete_records(&list, &admin_options())).unwrap();
     }
 
     pub fn log_file(&self) -> PathBuf {

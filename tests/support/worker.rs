@@ -2,6 +2,8 @@
 //! Knows nothing of what the worker does.
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
@@ -126,4 +128,25 @@ pub fn tail(file: &Path, count: usize) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+/// Where the process with these settings answers probes.
+pub fn http_address(settings: &Path) -> String {
+    let text = fs::read_to_string(settings).unwrap();
+    let listen = text
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("listen: "));
+    listen.expect("an address").trim_matches('"').to_owned()
+}
+
+/// Whether `/readyz` says so.
+pub fn is_ready(http: &str) -> bool {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(http)?;
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.contains(" 200 "))
 }

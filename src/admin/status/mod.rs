@@ -2,12 +2,14 @@
 //! in [`text`] and [`json`]; how it is read, in the store.
 
 mod json;
+mod measure;
 mod text;
 
 use crate::store::{GenerationStatus, PartitionStatus, ProjectionStatus, State, Store, StoreError};
 
 pub use json::to_json;
-pub use text::{Looks, state_cell, to_text};
+pub use measure::Measurer;
+pub use text::{Looks, stale, state_cell, to_text};
 
 /// A measurement that is older than this is told with its age: lanes measure every second.
 const FRESH_SECONDS: f64 = 10.0;
@@ -33,11 +35,12 @@ pub enum Standing {
 
 impl Status {
     /// # Errors
-    /// As the server's.
-    pub async fn read(store: &Store) -> Result<Status, StoreError> {
-        Ok(Status {
-            projections: store.status().await?,
-        })
+    /// As Postgres'. Without Kafka it is a status too.
+    pub async fn read(store: &Store, measurer: &mut Measurer) -> Result<Status, StoreError> {
+        let projections = store.status().await?;
+        let mut status = Status { projections };
+        measurer.measure(&mut status).await;
+        Ok(status)
     }
 
     /// Nothing waits for a person.

@@ -92,6 +92,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
                 or_dash(seen.and_then(GenerationStatus::gap), count).into(),
                 or_dash(seen.and_then(GenerationStatus::lag_seconds), seconds).into(),
                 or_dash(seen.map(GenerationStatus::events), count).into(),
+                Cell::toned(Tone::Mind, seen.and_then(stale).unwrap_or_default()),
                 generations.into(),
             ]
         })
@@ -102,6 +103,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
         (Side::Right, "gap"),
         (Side::Right, "lag"),
         (Side::Right, "events"),
+        (Side::Left, ""),
         (Side::Left, ""),
     ];
     columns(&headings, &rows, 0, looks.paint)
@@ -212,12 +214,18 @@ fn headline(generation: &GenerationStatus, looks: &Looks) -> String {
     }
     if let (Some(gap), lag) = (generation.gap(), generation.lag_seconds()) {
         let mut behind = format!("gap {}, lag {}", count(gap), or_dash(lag, seconds));
-        if let Some(ago) = measured_ago(generation).filter(|ago| *ago > FRESH_SECONDS) {
-            let _ = write!(behind, " as of {} ago", seconds(ago));
+        if let Some(stale) = stale(generation) {
+            let _ = write!(behind, " ({stale})");
         }
         parts.push(behind);
     }
     parts.join(" · ")
+}
+
+/// A gap that nobody has measured for a while says little.
+pub fn stale(generation: &GenerationStatus) -> Option<String> {
+    let ago = measured_ago(generation)?;
+    (ago > FRESH_SECONDS).then(|| format!("as of {} ago", seconds(ago)))
 }
 
 fn stopped(stop: &Stop, paint: Paint) -> String {
@@ -368,18 +376,18 @@ fn tables(tables: &[TableStatus], paint: Paint) -> String {
         (Side::Left, "table"),
         (Side::Right, "rows, about"),
         (Side::Right, "size"),
-        (Side::Left, "rows belong to"),
+        (Side::Left, ""),
     ];
     let row = |table: &TableStatus| -> Vec<Cell> {
-        let belongs = match table.shared {
-            true => "many partitions: locked one by one",
-            false => "one partition each",
+        let note = match table.shared {
+            true => "a key was met in two partitions: rows are locked one by one",
+            false => "",
         };
         vec![
             table.name.as_str().into(),
             count(table.rows).into(),
             bytes(table.bytes).into(),
-            belongs.into(),
+            note.into(),
         ]
     };
     let rows: Vec<Vec<Cell>> = tables.iter().map(row).collect();

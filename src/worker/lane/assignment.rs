@@ -1,10 +1,11 @@
 //! Partitions that come and go. The source only notes a rebalance; here the lane answers it, once the database has said
 //! where to read on (assigned) or has everything that was folded (revoked).
 
+use super::recovery::blames_no_event;
 use super::{Lane, Trouble};
 use crate::fold::Folder;
 use crate::source::{Cluster, SourceEvent, TopicPartition};
-use crate::store::{Layout, Partition};
+use crate::store::{Layout, Partition, Stop};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -15,48 +16,60 @@ const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
     pub(super) fn act_on_noted(&mut self) -> Result<(), Trouble> {
-        while let Some(event) = self.noted.first().cloned() {
-            match &event {
-                SourceEvent::Assigned(partitions) => self.take_up(partitions)?,
-                SourceEvent::Revoked(partitions) => self.hand_back(partitions)?,
-                SourceEvent::Lost(partitions) => self.let_go(partitions)?,
-                SourceEvent::EndOfPartition { at, next_offset } => {
-                    self.at_the_end(*at, *next_offset)
-                }
-                SourceEvent::OutOfRange {
-                    at,
-                    offset,
-                    message,
-                } => {
-                    return Err(Trouble::Stop(Box::new(
-                        self.report.out_of_range(*at, *offset, message),
-                    )));
-                }
-                SourceEvent::PartitionError { at, message, .. } => {
-                    self.report.kafka_trouble(Some(*at), message)
-                }
-                SourceEvent::Error {
-                    message,
-                    fatal: true,
-                    ..
-                } => return Err(Trouble::Broken(message.clone())),
-                SourceEvent::Error {
-                    message,
-                    fatal: false,
-                    ..
-                } => self.report.kafka_trouble(None, message),
+        while let Some(event) = self.noted.take() {
+            if let Err(trouble) = self.act_on(&event) {
+                self.noted.put_back(event);
+                return Err(trouble);
             }
-            self.noted.remove(0);
+        }
+        Ok(())
+    }
+
+    fn act_on(&mut self, event: &SourceEvent) -> Result<(), Trouble> {
+        match event {
+            SourceEvent::Assigned(partitions) => self.take_up(partitions)?,
+            SourceEvent::Revoked(partitions) => self.hand_back(partitions)?,
+            SourceEvent::Lost(partitions) => self.let_go(partitions)?,
+            SourceEvent::EndOfPartition { at, next_offset } => self.at_the_end(*at, *next_offset),
+            // Of a partition that is somebody else's by now it tells nothing: he reads elsewhere.
+            SourceEvent::OutOfRange { at, .. } | SourceEvent::Damaged { at, .. }
+                if !self.partitions.holds(*at) => {}
+            SourceEvent::OutOfRange {
+                at,
+                offset,
+                message,
+            } => return Err(stop(self.report.out_of_range(*at, *offset, message))),
+            SourceEvent::Damaged {
+                at,
+                offset,
+                message,
+            } => return Err(stop(self.report.damaged(*at, *offset, message))),
+            SourceEvent::PartitionError { at, message, .. } => {
+                self.report.kafka_trouble(Some(*at), message);
+            }
+            SourceEvent::Error {
+                message,
+                fatal: true,
+                ..
+            } => return Err(Trouble::Broken(message.clone())),
+            SourceEvent::Error {
+                message,
+                fatal: false,
+                ..
+            } => self.report.kafka_trouble(None, message),
         }
         Ok(())
     }
 
     /// Takes partitions over in the database, then reads on from where their checkpoints say.
     fn take_up(&mut self, assigned: &[TopicPartition]) -> Result<(), Trouble> {
+        if assigned.is_empty() {
+            // All of it was taken back meanwhile.
+            return Ok(());
+        }
         self.flush()?;
         let offsets = self.take_over(assigned)?;
         self.consumer.assign(&offsets)?;
-        self.control.join();
         info!(lane = %self.name, partitions = %self.report.offsets(&offsets), "took partitions over");
         Ok(())
     }
@@ -68,7 +81,9 @@ impl Lane {
     ) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
         let starts = self.starts(partitions)?;
         let generation = self.work.generation;
-        let taken = self.on_store(async |store| store.take_over(generation, &starts).await)?;
+        let taken = self
+            .on_store(async |store| store.take_over(generation, &starts).await)
+            .map_err(blames_no_event)?;
         self.adopt_layout(&taken.shared_tables)?;
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
@@ -87,7 +102,9 @@ impl Lane {
     /// Where each partition starts if it has no checkpoint yet: the beginning of the log, asked of Kafka only then.
     fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Partition>, Trouble> {
         let generation = self.work.generation;
-        let known = self.on_store(async |store| store.known_partitions(generation).await)?;
+        let known = self
+            .on_store(async |store| store.known_partitions(generation).await)
+            .map_err(blames_no_event)?;
         let mut starts = Vec::with_capacity(partitions.len());
         for at in partitions {
             let topic = self.work.projection.topics[at.topic].name.clone();
@@ -132,7 +149,7 @@ impl Lane {
             self.folder = Folder::new(
                 self.work.projection.clone(),
                 &layout.shared(),
-                self.work.limits.cache_bytes_max,
+                self.work.limits.memory.cache_bytes_max(),
             );
             self.report.new_folder();
             self.layout = Arc::new(layout);
@@ -159,7 +176,7 @@ impl Lane {
         self.start_again()
     }
 
-    fn forget(&mut self, gone: &[TopicPartition]) {
+    pub(super) fn forget(&mut self, gone: &[TopicPartition]) {
         for at in gone {
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);
@@ -175,4 +192,8 @@ impl Lane {
             self.partitions.passed(at, next_offset.min(position));
         }
     }
+}
+
+fn stop(stop: Stop) -> Trouble {
+    Trouble::Stop(Box::new(stop))
 }

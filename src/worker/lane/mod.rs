@@ -4,6 +4,7 @@
 
 mod assignment;
 mod batch;
+mod noted;
 mod recovery;
 mod report;
 
@@ -13,9 +14,10 @@ use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
 use crate::fold::Folder;
 use crate::metrics::Phase;
-use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, SourceEvent};
+use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use bumpalo::Bump;
+use noted::Noted;
 use report::Report;
 use std::future::Future;
 use std::sync::Arc;
@@ -65,7 +67,7 @@ pub(super) struct Lane {
     runtime: Handle,
     consumer: LaneConsumer,
     /// What the source has told and the lane has not yet acted on, oldest first.
-    noted: Vec<SourceEvent>,
+    noted: Noted,
     folder: Folder,
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
@@ -87,9 +89,20 @@ pub(super) struct Lane {
     sealed_events: usize,
     /// When offsets were last mirrored and ends written down.
     measured_at: Instant,
+    /// The next batch writes down the ends of idle partitions too.
+    measure_next: bool,
+    /// Since when no connection to Postgres is to be had.
+    cut_off_since: Option<Instant>,
     /// Tries in a row that did not go through.
     attempt: u32,
     report: Report,
+}
+
+/// What one poll gave.
+#[derive(Clone, Copy)]
+struct Received {
+    /// As much as was asked for: the end of the log is not near.
+    is_full: bool,
 }
 
 impl Lane {
@@ -113,8 +126,7 @@ impl Lane {
             .map_err(|error| error.to_string())?;
         let layout = Layout::new(&work.projection, work.generation, &[])
             .map_err(|error| error.to_string())?;
-        let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
-        records.set_bytes_max(work.limits.batch_bytes_max);
+        let records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
         let now = Instant::now();
         Ok(Lane {
             name,
@@ -122,11 +134,11 @@ impl Lane {
             heartbeat,
             runtime: Handle::current(),
             consumer,
-            noted: Vec::new(),
+            noted: Noted::default(),
             folder: Folder::new(
                 work.projection.clone(),
                 &layout.shared(),
-                work.limits.cache_bytes_max,
+                work.limits.memory.cache_bytes_max(),
             ),
             layout: Arc::new(layout),
             partitions: Partitions::default(),
@@ -141,6 +153,8 @@ impl Lane {
             sealed_at: now,
             sealed_events: 0,
             measured_at: now,
+            measure_next: false,
+            cut_off_since: None,
             attempt: 0,
             report: Report::new(work.clone()),
             work,
@@ -168,22 +182,30 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.act_on_noted()?;
+        if !self.control.has_joined() && self.consumer.has_joined() {
+            self.control.join();
+        }
         let received = self.receive()?;
         self.act_on_noted()?;
         self.commit_if_due(received)?;
         self.measure_if_due()
     }
 
-    /// Takes in what the source has, folds it, and returns how many records there were.
-    fn receive(&mut self) -> Result<usize, Trouble> {
+    /// Takes in what the source has, and folds it.
+    fn receive(&mut self) -> Result<Received, Trouble> {
         let started = Instant::now();
         let mut records = std::mem::take(&mut self.records);
         let mut arena = std::mem::take(&mut self.arena);
+        let memory = &self.work.limits.memory;
+        records.set_bytes_max(memory.batch_bytes_max());
+        self.folder.set_cache_bytes_max(memory.cache_bytes_max());
         let noted = self
             .consumer
             .poll(self.receive_wait(), self.chunk_records, &mut records);
-        let received = records.len();
-        if received > 0 {
+        let received = Received {
+            is_full: records.is_full(self.chunk_records),
+        };
+        if !records.is_empty() {
             self.work.counters.phase(Phase::Receive, started.elapsed());
         }
         let outcome = self.fold_records(&records, &arena);
@@ -192,7 +214,7 @@ impl Lane {
         self.records = records;
         self.arena = arena;
         // An end of partition may be among them, and holds only now that the records before it have been folded.
-        self.noted.extend(noted);
+        self.noted.add(noted);
         outcome.map(|()| received)
     }
 
@@ -251,7 +273,7 @@ impl Lane {
 struct Waiter<'l> {
     runtime: &'l Handle,
     consumer: &'l mut LaneConsumer,
-    noted: &'l mut Vec<SourceEvent>,
+    noted: &'l mut Noted,
     heartbeat: &'l Heartbeat,
 }
 
@@ -267,7 +289,7 @@ impl Waiter<'_> {
                     answer = &mut future => return answer,
                     () = tokio::time::sleep(SERVE_EVERY) => {
                         self.heartbeat.tick();
-                        self.noted.extend(self.consumer.serve());
+                        self.noted.add(self.consumer.serve());
                     }
                 }
             }

@@ -2,31 +2,38 @@
 //! the same door: forget what is not committed, take the partitions over again, read on from the stored checkpoints.
 
 use super::{CHUNK_RECORDS, Lane, LaneExit, Trouble};
-use crate::source::{SourceEvent, TopicPartition};
-use crate::store::{LaneStore, Stop, StoreError};
+use crate::source::TopicPartition;
+use crate::store::{ErrorKind, LaneStore, Stop, StoreError};
 use crate::worker::policy::{Action, answer, backoff};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
 /// How long a rival's open transaction is waited for before its session is ended.
 const RIVAL_WAIT: Duration = Duration::from_secs(5);
+/// A lane that has had no connection to Postgres for this long leaves its group: others may have one.
+const CUT_OFF_MAX: Duration = Duration::from_secs(60);
 
 impl Lane {
     /// Puts the lane back into a state to go on from, or says how it ends.
     pub(super) fn answer(&mut self, trouble: Trouble) -> Result<(), LaneExit> {
         let mut trouble = trouble;
         loop {
+            self.heartbeat.tick();
             let outcome = match trouble {
                 Trouble::Asked => return Err(LaneExit::Asked),
                 Trouble::Broken(message) => return Err(LaneExit::Failed(message)),
-                Trouble::Stop(stop) => match self.record_stop(*stop) {
-                    Ok(()) => return Err(LaneExit::Stopped),
+                Trouble::Stop(stop) => match self.record_stop(&stop) {
+                    Ok(true) => return Err(LaneExit::Stopped),
+                    Ok(false) => self.start_again(),
                     Err(trouble) => Err(trouble),
                 },
                 Trouble::Store(error) => self.recover(&error),
             };
             match outcome {
                 Ok(()) => return Ok(()),
+                // Why the projection stands still is written down all the same.
+                Err(stop @ Trouble::Stop(_)) => trouble = stop,
+                Err(_) if self.control.is_asked() => return Err(LaneExit::Asked),
                 Err(next) => trouble = next,
             }
         }
@@ -43,18 +50,21 @@ impl Lane {
             Action::Wait => error!(lane = %self.name, "{error}: {}", answer.hint),
         }
         self.abandon();
+        self.noted.add(self.consumer.serve());
+        self.give_back_revoked()?;
         match answer.action {
             Action::StartAgain => {}
             Action::Reconnect | Action::Wait => self.store = None,
             Action::GiveUpOwnership { table } => {
                 let layout = self.layout.clone();
-                self.on_store(async |store| store.give_up_ownership(&layout, table).await)?;
+                self.on_store(async |store| store.give_up_ownership(&layout, table).await)
+                    .map_err(blames_no_event)?;
             }
-            Action::FindEvent => self.narrow(error)?,
+            Action::FindEvent => self.narrow(&format!(
+                "PostgreSQL refused what the event makes of the row: {error}"
+            ))?,
         }
-        if answer.action != Action::FindEvent {
-            self.wait_before_next_try()?;
-        }
+        self.wait_before_next_try()?;
         self.start_again()
     }
 
@@ -69,6 +79,19 @@ impl Lane {
         self.pending_events = 0;
     }
 
+    /// Gives back at once what the group wants back; only when nothing folded is left to commit. A lane that cannot reach
+    /// Postgres must not keep the group waiting.
+    pub(super) fn give_back_revoked(&mut self) -> Result<(), Trouble> {
+        let revoked = self.noted.take_revoked();
+        if revoked.is_empty() {
+            return Ok(());
+        }
+        self.forget(&revoked);
+        self.consumer.revoke(&revoked)?;
+        info!(lane = %self.name, partitions = revoked.len(), "gave partitions back with what was not committed");
+        Ok(())
+    }
+
     /// Takes the partitions that the lane holds over again, and reads on from their checkpoints.
     pub(super) fn start_again(&mut self) -> Result<(), Trouble> {
         let held: Vec<TopicPartition> = self.partitions.iter().map(|owned| owned.at).collect();
@@ -76,25 +99,34 @@ impl Lane {
             return Ok(());
         }
         let offsets = self.take_over(&held)?;
-        // Ends that were noted before belong to what is forgotten.
-        self.noted
-            .retain(|event| !matches!(event, SourceEvent::EndOfPartition { .. }));
+        // What was noted of places in the logs belongs to what is forgotten.
+        self.noted.drop_places();
+        // To start a partition that is to be given back would answer the group, and have two readers for a while.
+        self.noted.add(self.consumer.serve());
+        self.give_back_revoked()?;
         for (at, next_offset) in offsets {
-            self.consumer.seek(at, next_offset)?;
+            if self.partitions.holds(at) {
+                self.consumer.seek(at, next_offset)?;
+            }
         }
         Ok(())
     }
 
     /// Halves what is taken in at once until a batch of one event is refused: that is the event.
-    fn narrow(&mut self, error: &StoreError) -> Result<(), Trouble> {
-        if self.chunk_records == 1
-            && let Some(mut stop) = self.suspect.take()
-        {
-            stop.reason = format!("PostgreSQL refused what the event makes of the row: {error}");
-            return Err(Trouble::Stop(stop));
+    fn narrow(&mut self, reason: &str) -> Result<(), Trouble> {
+        if self.chunk_records > 1 {
+            // The search gets on: no reason to wait longer than before.
+            self.attempt = 0;
+            self.chunk_records /= 2;
+            return Ok(());
         }
-        self.chunk_records = (self.chunk_records / 2).max(1);
-        Ok(())
+        match self.suspect.take() {
+            Some(mut stop) => {
+                stop.reason = reason.to_owned();
+                Err(Trouble::Stop(stop))
+            }
+            None => Ok(()),
+        }
     }
 
     /// After a batch that went through, back towards the full size.
@@ -120,6 +152,7 @@ impl Lane {
                 .saturating_duration_since(Instant::now())
                 .min(Duration::from_millis(100));
             self.wait(async { tokio::time::sleep(pause).await });
+            self.give_back_revoked()?;
         }
         Ok(())
     }
@@ -129,11 +162,27 @@ impl Lane {
         self.settle()?;
         if self.store.is_none() {
             let (store, name) = (self.work.store.clone(), self.name.clone());
-            let lane_store =
-                self.wait(async { LaneStore::connect(&store, &name, RIVAL_WAIT).await })?;
-            self.store = Some(lane_store);
+            let connected =
+                self.wait(async { LaneStore::connect(&store, &name, RIVAL_WAIT).await });
+            match connected {
+                Ok(lane_store) => self.store = Some(lane_store),
+                Err(error) => return Err(self.cut_off(error)),
+            }
+            self.cut_off_since = None;
         }
         Ok(())
+    }
+
+    /// No connection: tried again for a while, then the lane makes room for others.
+    fn cut_off(&mut self, error: StoreError) -> Trouble {
+        let since = *self.cut_off_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < CUT_OFF_MAX {
+            return Trouble::Store(error);
+        }
+        Trouble::Broken(format!(
+            "no connection to Postgres for {} s ({error}); it leaves the group, so that workers that have one can take over",
+            since.elapsed().as_secs()
+        ))
     }
 
     /// Runs a call on the lane's connection.
@@ -151,13 +200,41 @@ impl Lane {
         Ok(outcome?)
     }
 
-    /// Commits what was folded before the event, then writes down why the projection stands still.
-    fn record_stop(&mut self, stop: Stop) -> Result<(), Trouble> {
+    /// Commits what was folded before the event, then writes down why the projection stands still; false if that is no
+    /// longer for this lane to say.
+    fn record_stop(&mut self, stop: &Stop) -> Result<bool, Trouble> {
         self.flush()?;
-        let store = self.work.store.clone();
-        self.wait(async { store.record_stop(&stop).await })?;
+        let topics = &self.work.projection.topics;
+        let is_there = |at: TopicPartition| {
+            stop.partition == Some(at.partition)
+                && stop.topic.as_ref() == Some(&topics[at.topic].name)
+        };
+        if !self.partitions.iter().any(|owned| is_there(owned.at)) {
+            return Ok(false);
+        }
+        let claims = self.partitions.measure(|at| self.consumer.end_offset(at));
+        let layout = self.layout.clone();
+        self.on_store(async |store| {
+            let mut transaction = store.begin(&layout, &claims).await?;
+            transaction.record_stop(stop).await?;
+            transaction.commit().await
+        })
+        .map_err(blames_no_event)?;
         error!(lane = %self.name, topic = stop.topic, partition = stop.partition, offset = stop.offset, key = stop.key,
             rule = stop.rule, "projection {} stops: {}", self.work.projection.name, stop.reason);
-        Ok(())
+        Ok(true)
+    }
+}
+
+/// For what writes no rows: an event has no part in it, whatever PostgreSQL says.
+pub(super) fn blames_no_event(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Store(error) if error.kind == ErrorKind::EventFault => {
+            Trouble::Store(StoreError {
+                kind: ErrorKind::Unexpected,
+                ..error
+            })
+        }
+        other => other,
     }
 }

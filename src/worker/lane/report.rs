@@ -154,10 +154,17 @@ impl Report {
     /// A record that is no event of its topic's envelope.
     pub(super) fn undecodable(&self, record: &Record<'_>, error: &DecodeError) -> Stop {
         Stop {
+            reason: format!("the record cannot be decoded: {error}"),
+            ..self.suspected(record)
+        }
+    }
+
+    /// A record that alone is the cause, if there is trouble; the caller says which.
+    pub(super) fn suspected(&self, record: &Record<'_>) -> Stop {
+        Stop {
             key: record
                 .key
                 .map(|key| String::from_utf8_lossy(key).into_owned()),
-            reason: format!("the record cannot be decoded: {error}"),
             ..self.stop_at(
                 TopicPartition {
                     topic: record.topic,
@@ -208,6 +215,20 @@ impl Report {
                     .to_owned(),
             ),
             ..self.stop_at(at, offset)
+        }
+    }
+
+    pub(super) fn damaged(&self, at: TopicPartition, offset: i64, message: &str) -> Stop {
+        Stop {
+            reason: format!(
+                "Kafka holds something here that cannot be read (damaged, or of an unknown kind): {message}"
+            ),
+            hint: Some(format!(
+                "Nothing from here on is applied. If another replica is whole, make it the leader, then `consolidator resume {}`. \
+                 If none is, delete the records up to behind the damage, and rebuild the projection from what is left.",
+                self.work.projection.name
+            )),
+            ..self.stop_at(at, Some(offset))
         }
     }
 

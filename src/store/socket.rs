@@ -1,14 +1,18 @@
-//! Turns Nagle's algorithm off on our sessions' sockets. sqlx 0.9 leaves it on and does not hand out its sockets; a COPY then
-//! waits 40 ms for the delayed acknowledgement of its data before its end is sent (RFC 896, RFC 1122 section 4.2.3.2).
+//! Options of our sessions' sockets, which sqlx 0.9 neither sets nor hands out.
+//! - Nagle's algorithm off: a COPY would wait 40 ms for the delayed acknowledgement of its data before its end is sent (RFC 896,
+//!   RFC 1122 section 4.2.3.2).
+//! - Keep-alive and a limit on unacknowledged bytes: a server that vanished without a word is noticed within half a minute, where
+//!   a lane would wait for its answer for ever.
+//!
 //! The only unsafe code of the store.
 
-/// Finds this process's connections to the server's port and sets `TCP_NODELAY` on them; connections through a Unix socket have
-/// nothing to set. What cannot be set stays slow, so nothing here is an error.
+/// Finds this process's connections to the server's port and sets the options on them; connections through a Unix socket have
+/// nothing to set. What cannot be set stays as it was, so nothing here is an error.
 pub(super) fn set(server_port: u16) {
     #[cfg(target_os = "linux")]
     for descriptor in descriptors() {
         if peer_port(descriptor) == Some(server_port) {
-            set_nodelay(descriptor);
+            set_options(descriptor);
         }
     }
     #[cfg(not(target_os = "linux"))]
@@ -48,17 +52,29 @@ fn peer_port(descriptor: libc::c_int) -> Option<u16> {
 }
 
 #[cfg(target_os = "linux")]
-fn set_nodelay(descriptor: libc::c_int) {
-    let on: libc::c_int = 1;
-    // SAFETY: the kernel reads the `size_of(on)` bytes of `on`. Setting the option on another socket than we meant changes no more
-    // than when its bytes are sent.
-    unsafe {
-        libc::setsockopt(
-            descriptor,
-            libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
+const OPTIONS: [(libc::c_int, libc::c_int, libc::c_int); 6] = [
+    (libc::IPPROTO_TCP, libc::TCP_NODELAY, 1),
+    (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE, 10),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPINTVL, 5),
+    (libc::IPPROTO_TCP, libc::TCP_KEEPCNT, 3),
+    // Milliseconds that sent bytes may stay unacknowledged.
+    (libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, 30_000),
+];
+
+#[cfg(target_os = "linux")]
+fn set_options(descriptor: libc::c_int) {
+    for (level, name, value) in OPTIONS {
+        // SAFETY: the kernel reads the `size_of(value)` bytes of `value`. Setting the options on another socket than we meant changes no
+        // more than when its bytes are sent and when a peer that is gone is noticed.
+        unsafe {
+            libc::setsockopt(
+                descriptor,
+                level,
+                name,
+                (&raw const value).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            );
+        }
     }
 }
