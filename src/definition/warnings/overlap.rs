@@ -67,7 +67,7 @@ fn each_text(file: &RuleFile) -> Option<&str> {
 }
 
 fn key_text(file: &RuleFile) -> Vec<(String, String)> {
-    let pairs = match &file.key {
+    match &file.key {
         None => Vec::new(),
         Some(Assignments::Sql(text)) => vec![(String::new(), text.text.clone())],
         Some(Assignments::Map(pairs)) => {
@@ -76,8 +76,7 @@ fn key_text(file: &RuleFile) -> Vec<(String, String)> {
                 .map(|(column, text)| (column.text.clone(), text.text.clone()));
             texts.collect()
         }
-    };
-    pairs
+    }
 }
 
 /// A topic with tombstones is compacted as a rule: of each key only the last record stays, and what was summed up from the
