@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use super::error::{Context, Result, StoreError};
-use super::{migrate, nodelay};
+use super::{migrate, sockets};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,6 +51,7 @@ impl Store {
             .connect()
             .await
             .context(|| format!("connecting to Postgres at {place}"))?;
+        refuse_other_encodings(&mut first).await?;
         migrate::migrate(&mut first).await?;
         first.close().await.doing("closing a connection")?;
 
@@ -61,7 +62,7 @@ impl Store {
             .idle_timeout(Duration::from_secs(60))
             .max_lifetime(None)
             .after_connect(move |connection, _| {
-                nodelay::set(port);
+                sockets::set(port);
                 Box::pin(set_up(connection))
             })
             .connect_lazy_with(options);
@@ -120,6 +121,23 @@ fn place(options: &PgConnectOptions) -> String {
             options.get_port()
         ),
     }
+}
+
+/// Events hold any text; in another encoding some of it could be neither written nor looked up.
+async fn refuse_other_encodings(connection: &mut PgConnection) -> Result<()> {
+    let encoding: String = sqlx::query_scalar("select current_setting('server_encoding')")
+        .fetch_one(connection)
+        .await
+        .doing("asking for the database's encoding")?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let refused = StoreError::refused(
+        "connecting to Postgres",
+        format!("the database's encoding is {encoding}, and events may hold any text"),
+    );
+    Err(refused
+        .hint("Use a database made with: create database … encoding 'UTF8' template template0"))
 }
 
 async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {

@@ -14,13 +14,13 @@ mod lane;
 mod layout;
 mod load;
 mod migrate;
-mod nodelay;
 mod pointer;
 mod projection;
 mod quote;
 mod readers;
 mod rows;
 mod schema;
+mod sockets;
 mod status;
 mod stop;
 
