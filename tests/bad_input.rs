@@ -130,6 +130,16 @@ fn a_missing_database_is_named() {
 }
 
 #[test]
+fn a_database_that_cannot_hold_every_text_is_refused() {
+    let mut space = space("encoding");
+    let latin = format!("{}_latin", space.id);
+    let create = format!("create database {latin} encoding 'LATIN1' locale 'C' template template0");
+    space.database.execute(&create);
+    space.settings.postgres_url = space.settings.postgres_url.replace(&space.id, &latin);
+    assert_refused(&space.start_worker("worker"), &["LATIN1", "UTF8"]);
+}
+
+#[test]
 fn a_column_type_that_postgres_refuses_is_placed() {
     for (kind, name) in [("numeric(2000,2)", "precision"), ("bigints", "unknown")] {
         let space = Space::new(name);

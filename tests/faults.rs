@@ -4,6 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use rdkafka::config::ClientConfig;
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+
+use crate::support::proxy::Proxy;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 use crate::support::wait::wait_until;
@@ -52,12 +57,7 @@ fn a_damaged_batch_of_the_log_stops_the_projection_at_its_offset_and_nothing_is_
     wait_for_stop(&space);
     let stop =
         "select \"offset\", reason like '%damaged%', hint is not null from consolidator.stop";
-    let row = &space.database.query(stop)[0];
-    let expected = [Some("10"), Some("t"), Some("t")];
-    assert_eq!(
-        row.iter().map(Option::as_deref).collect::<Vec<_>>(),
-        expected
-    );
+    assert_eq!(one_row(&space, stop), ["10", "t", "t"]);
     assert_eq!(
         space
             .database
@@ -71,6 +71,194 @@ fn a_damaged_batch_of_the_log_stops_the_projection_at_its_offset_and_nothing_is_
         10
     );
     assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn a_worker_that_was_frozen_past_retention_does_not_stop_what_its_successor_folds() {
+    let space = Space::new("zombie");
+    let topic = counter(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..10));
+    let frozen = space.start_worker("frozen");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    frozen.freeze();
+    producer.write(&topic, &added(10..100));
+    let successor = space.start_worker("successor");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    space.kafka.delete_below(&topic, 60);
+    frozen.thaw();
+    frozen.wait_for_log("lost partitions", IN_TIME);
+    producer.write(&topic, &added(100..110));
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    assert_eq!(
+        space
+            .database
+            .number("select count(*) from consolidator.stop"),
+        0
+    );
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        110
+    );
+    for worker in [frozen, successor] {
+        assert!(worker.terminate(IN_TIME).success());
+    }
+}
+
+#[test]
+fn an_event_whose_row_postgres_refuses_is_found_among_many_and_named() {
+    let space = Space::new("refused");
+    let topic = counter(&space);
+    let worker = space.start_worker("worker");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    wait_for_table(&space);
+    space
+        .database
+        .execute("alter table consolidator_g1.counter add check (name <> 'bad')");
+    let mut events = added(0..3_000);
+    events[1_234].key = Some("bad".to_owned());
+    Producer::new(space.kafka).write(&topic, &events);
+    wait_for_stop(&space);
+    let stop = "select \"offset\", key, event_type from consolidator.stop";
+    assert_eq!(one_row(&space, stop), ["1234", "bad", "Added"]);
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        1_234
+    );
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn an_event_at_which_the_program_fails_is_found_and_stops_the_projection() {
+    let mut space = Space::new("panics");
+    let fail_point = (
+        "FAILPOINTS".to_owned(),
+        "panic-at-offset=return(1234)".to_owned(),
+    );
+    space.environment = vec![fail_point];
+    let topic = counter(&space);
+    Producer::new(space.kafka).write(&topic, &added(0..3_000));
+    let worker = space.start_worker("worker");
+    wait_for_stop(&space);
+    let stop = "select \"offset\", reason like '%fault of the program%' from consolidator.stop";
+    assert_eq!(one_row(&space, stop), ["1234", "t"]);
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        1_234
+    );
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn a_worker_whose_generation_is_gone_blames_no_event_and_ends_when_asked() {
+    let space = Space::new("gone");
+    let topic = counter(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..10));
+    let worker = space.start_worker("worker");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    // The list of generations is kept from the worker, so that it does not end its lanes by itself.
+    space.database.execute(
+        "alter table consolidator.projection rename to hidden;
+         delete from consolidator.pointer; delete from consolidator.generation",
+    );
+    producer.write(&topic, &added(10..20));
+    worker.wait_for_log("checkpoints were still ours", IN_TIME);
+    worker.wait_for_log("violates foreign key", IN_TIME);
+    assert!(!worker.log().contains("looking for the event"));
+    assert!(worker.terminate(Duration::from_secs(20)).success());
+}
+
+#[test]
+fn a_partition_without_a_leader_waits_and_the_others_are_folded() {
+    let cluster = MockCluster::new(1).unwrap();
+    let mut space = Space::new("leaderless");
+    space.settings.brokers = cluster.bootstrap_servers();
+    let refresh = "topic.metadata.refresh.interval.ms";
+    space
+        .settings
+        .kafka_properties
+        .push((refresh.to_owned(), "1000".to_owned()));
+    cluster.create_topic("events", 2, 1).unwrap();
+    space.definition("counter", &COUNTER.replace("TOPIC", "events"));
+    let events = |count: i64| {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers());
+        let producer: BaseProducer = config.create().unwrap();
+        for (number, event) in added(0..count as usize).iter().enumerate() {
+            let record = BaseRecord::to("events").partition(number as i32 % 2);
+            let record = record.key(event.key.as_ref().unwrap());
+            producer
+                .send(record.payload(event.value.as_ref().unwrap()))
+                .unwrap();
+        }
+        producer.flush(IN_TIME).unwrap();
+    };
+    events(20);
+    cluster.partition_leader("events", 1, None).unwrap();
+    let worker = space.start_worker("worker");
+    space.wait_offset("counter", "events", 0, 9, IN_TIME);
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        10
+    );
+    cluster.partition_leader("events", 1, Some(1)).unwrap();
+    space.wait_offset("counter", "events", 1, 9, IN_TIME);
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        20
+    );
+    assert!(!worker.log().contains("a lane ended"), "{}", worker.log());
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn a_worker_that_is_cut_off_from_postgres_makes_room_for_one_that_is_not() {
+    let mut space = Space::new("cut_off");
+    let direct = space.settings.postgres_url.clone();
+    let (user, server) = direct.split_once('@').unwrap();
+    let (server, database) = server.split_once('/').unwrap();
+    let proxy = Proxy::to(server);
+    let topic = space.topic("events", 4);
+    space.definition("counter", &COUNTER.replace("TOPIC", &topic));
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..100));
+    space.settings.postgres_url = format!("{user}@127.0.0.1:{}/{database}", proxy.port);
+    let cut_off = space.start_worker("cut_off");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    proxy.cut();
+    space.settings.postgres_url = direct;
+    let other = space.start_worker("other");
+    // A share at once, since the group asks for it; the rest when the one that is cut off leaves.
+    other.wait_for_log("took partitions over", Duration::from_secs(40));
+    producer.write(&topic, &added(100..200));
+    space.wait_applied("counter", &[&topic], Duration::from_secs(120));
+    assert!(
+        cut_off.log().contains("leaves the group"),
+        "{}",
+        cut_off.log()
+    );
+    proxy.mend();
+    cut_off.wait_for_log_after("leaves the group", "took partitions over", IN_TIME);
+    assert_eq!(
+        space
+            .database
+            .number("select sum(n) from read_model.counter"),
+        200
+    );
+    for worker in [cut_off, other] {
+        assert!(worker.terminate(IN_TIME).success());
+    }
 }
 
 /// Flips a byte in the last record of a batch: the checksum over the batch no longer holds.
@@ -112,4 +300,19 @@ fn wait_for_stop(space: &Space) {
         let counted = space.database.try_query(stops);
         counted.is_ok_and(|rows| rows[0][0].as_deref() == Some("1"))
     });
+}
+
+fn wait_for_table(space: &Space) {
+    let table = "select count(*) from consolidator_g1.counter";
+    wait_until("the table to be made", IN_TIME, || {
+        space.database.try_query(table).is_ok()
+    });
+}
+
+/// The values of the one row that a query gives.
+fn one_row(space: &Space, sql: &str) -> Vec<String> {
+    let rows = space.database.query(sql);
+    assert_eq!(rows.len(), 1, "{rows:?}");
+    let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
+    rows[0].iter().map(value).collect()
 }

@@ -97,6 +97,24 @@ impl Cluster {
         Ok(topics.iter().map(one).collect())
     }
 
+    /// Where the logs of these partitions begin now, in the order asked. All at once if they all answer within `timeout`;
+    /// otherwise one by one, each within it, since a partition without a leader must not keep the others from starting.
+    pub fn begins(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Vec<Result<i64, SourceError>> {
+        if let Ok(begins) = self.offsets(topic, partitions, Offset::Beginning, timeout) {
+            return begins.into_iter().map(Ok).collect();
+        }
+        let one = |partition: &i32| {
+            let begin = self.offsets(topic, &[*partition], Offset::Beginning, timeout)?;
+            Ok(begin[0])
+        };
+        partitions.iter().map(one).collect()
+    }
+
     /// Where the logs of partitions `0..partitions` of a topic begin and end now, by partition.
     ///
     /// # Errors
@@ -110,8 +128,9 @@ impl Cluster {
         if partitions == 0 {
             return Ok(Vec::new());
         }
-        let begin = self.offsets(topic, partitions, Offset::Beginning, timeout)?;
-        let end = self.offsets(topic, partitions, Offset::End, timeout)?;
+        let all = all(partitions);
+        let begin = self.offsets(topic, &all, Offset::Beginning, timeout)?;
+        let end = self.offsets(topic, &all, Offset::End, timeout)?;
         let pairs = begin.into_iter().zip(end).zip(0..);
         Ok(pairs
             .map(|((begin_offset, end_offset), partition)| Ends {
@@ -137,33 +156,28 @@ impl Cluster {
         if partitions == 0 {
             return Ok(Vec::new());
         }
-        self.offsets(
-            topic,
-            partitions,
-            Offset::Offset(timestamp_ms.max(0)),
-            timeout,
-        )
+        let time = Offset::Offset(timestamp_ms.max(0));
+        self.offsets(topic, &all(partitions), time, timeout)
     }
 
-    /// One ListOffsets request to every leader.
+    /// One ListOffsets request to every leader; the answers in the order of `partitions`.
     fn offsets(
         &self,
         topic: &str,
-        partitions: usize,
+        partitions: &[i32],
         wanted: Offset,
         timeout: Duration,
     ) -> Result<Vec<i64>, SourceError> {
-        let count = i32::try_from(partitions).unwrap_or(i32::MAX);
-        let mut list = TopicPartitionList::with_capacity(partitions);
-        for partition in 0..count {
-            list.add_partition_offset(topic, partition, wanted)
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in partitions {
+            list.add_partition_offset(topic, *partition, wanted)
                 .map_err(|error| SourceError::new(ErrorKind::Configuration, error.to_string()))?;
         }
         let context = format!("asking for the offsets of topic {topic}");
         self.client
             .offsets_for_times(&list, timeout)
             .map_err(|code| self.explained(SourceError::from_code(code, &context)))?;
-        let mut offsets = vec![-1; partitions];
+        let mut offsets = vec![-1; partitions.len()];
         for element in list.elements() {
             let partition = element.partition();
             if let Err(error) = element.error() {
@@ -183,11 +197,8 @@ impl Cluster {
                     return Err(SourceError::new(ErrorKind::Transient, message));
                 }
             };
-            if let Some(slot) = usize::try_from(partition)
-                .ok()
-                .and_then(|at| offsets.get_mut(at))
-            {
-                *slot = found;
+            if let Some(at) = partitions.iter().position(|asked| *asked == partition) {
+                offsets[at] = found;
             }
         }
         Ok(offsets)
@@ -197,16 +208,16 @@ impl Cluster {
         &self,
         found: Vec<rdkafka::topic_partition_list::TopicPartitionListElem<'_>>,
         topic: &str,
-        partitions: usize,
+        partitions: &[i32],
         timeout: Duration,
     ) -> Result<Vec<i64>, SourceError> {
         let mut offsets = self.offsets(topic, partitions, Offset::End, timeout)?;
         for element in found {
+            let asked = |partition: &i32| *partition == element.partition();
             if let Offset::Offset(offset) = element.offset()
-                && let Ok(at) = usize::try_from(element.partition())
-                && let Some(slot) = offsets.get_mut(at)
+                && let Some(at) = partitions.iter().position(asked)
             {
-                *slot = offset;
+                offsets[at] = offset;
             }
         }
         Ok(offsets)
@@ -228,6 +239,10 @@ impl Cluster {
             None => error,
         }
     }
+}
+
+fn all(partitions: usize) -> Vec<i32> {
+    (0..i32::try_from(partitions).unwrap_or(i32::MAX)).collect()
 }
 
 /// A broker without topic ids answers with zeros.

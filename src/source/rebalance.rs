@@ -69,6 +69,21 @@ impl LaneConsumer {
         Ok(())
     }
 
+    /// Answers [`SourceEvent::Assigned`] while none of its partitions can be started yet, so that the group goes on;
+    /// [`assign`](LaneConsumer::assign) may follow at any time.
+    ///
+    /// # Errors
+    /// As for [`assign`](LaneConsumer::assign).
+    pub fn assign_later(&mut self) -> Result<(), SourceError> {
+        if self.is_cooperative() {
+            self.client.incremental_assign(&TopicPartitionList::new())?;
+            self.settle(&[])
+        } else {
+            let held: Vec<_> = self.positions().collect();
+            self.client.assign(Some(&self.list_with_offsets(&held)))
+        }
+    }
+
     /// Completes a [`SourceEvent::Revoked`] or [`SourceEvent::Lost`]: the partitions stop, and what
     /// the client still had of them is dropped. Records in a [`RecordBatch`] are the caller's.
     ///
@@ -103,14 +118,7 @@ impl LaneConsumer {
         self.remember_protocol();
         if list.is_empty() {
             // Nobody would answer, and the group waits for one.
-            let nothing = TopicPartitionList::new();
-            let answered = if self.cooperative {
-                let answered = self.client.incremental_assign(&nothing);
-                answered.and_then(|()| self.settle(&[]))
-            } else {
-                self.client.assign(Some(&nothing))
-            };
-            warn_if(answered);
+            warn_if(self.assign_later());
             return;
         }
         self.noted.extend(&list);

@@ -407,6 +407,42 @@ fn the_cluster_tells_where_partitions_end() {
 }
 
 #[test]
+fn a_partition_without_a_leader_does_not_hide_where_the_others_begin() {
+    let mock = Mock::with_topic("orders", 3);
+    mock.write("orders", 3, 0..9);
+    mock.cluster.partition_leader("orders", 1, None).unwrap();
+    let cluster = Cluster::connect(&mock.settings(&[])).unwrap();
+    let begins = cluster.begins("orders", &[2, 1, 0], Duration::from_secs(1));
+    assert_eq!((&begins[0], &begins[2]), (&Ok(0), &Ok(0)));
+    assert!(begins[1].is_err(), "{begins:?}");
+}
+
+#[test]
+fn an_assignment_may_be_answered_before_any_of_it_can_start() {
+    for strategy in ["cooperative-sticky", "range"] {
+        let mock = Mock::with_topic("orders", 2);
+        mock.write("orders", 2, 0..20);
+        let kafka = mock.settings(&[("partition.assignment.strategy", strategy)]);
+        let mut lane = LaneConsumer::join(&kafka, "g", &["orders".to_owned()], LIMITS).unwrap();
+        let mut batch = RecordBatch::default();
+        let deadline = Instant::now() + PATIENCE;
+        let wait = Duration::from_millis(50);
+        let is_given = |event: &SourceEvent| matches!(event, SourceEvent::Assigned(_));
+        while !lane.poll(wait, 100, &mut batch).iter().any(is_given) {
+            assert!(Instant::now() < deadline, "{strategy}");
+        }
+        lane.assign_later().unwrap();
+        lane.poll(wait, 100, &mut batch);
+        assert!(batch.is_empty());
+        lane.assign(&[(at(0), 0), (at(1), 0)]).unwrap();
+        while batch.len() < 20 {
+            assert!(Instant::now() < deadline, "{strategy}: {}", batch.len());
+            lane.poll(wait, 100, &mut batch);
+        }
+    }
+}
+
+#[test]
 fn a_cluster_that_cannot_be_reached_is_an_error_in_time() {
     let mock = Mock::with_topic("orders", 1);
     let mut unreachable = mock.settings(&[]);

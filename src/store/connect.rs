@@ -97,6 +97,7 @@ impl Store {
             .connect()
             .await
             .context(|| format!("connecting to Postgres at {place}"))?;
+        refuse_other_encodings(&mut first).await?;
         migrate::migrate(&mut first).await?;
         first.close().await.doing("closing a connection")?;
 
@@ -173,6 +174,23 @@ fn place(options: &PgConnectOptions) -> String {
             options.get_port()
         ),
     }
+}
+
+/// Events hold any text; in another encoding some of it could be neither written nor looked up.
+async fn refuse_other_encodings(connection: &mut PgConnection) -> Result<()> {
+    let encoding: String = sqlx::query_scalar("select current_setting('server_encoding')")
+        .fetch_one(connection)
+        .await
+        .doing("asking for the database's encoding")?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    let refused = StoreError::refused(
+        "connecting to Postgres",
+        format!("the database's encoding is {encoding}, and events may hold any text"),
+    );
+    Err(refused
+        .hint("Use a database made with: create database … encoding 'UTF8' template template0"))
 }
 
 async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {

@@ -1,6 +1,7 @@
-//! What the worker does about each kind of error of the store: one exhaustive table, kind → action → what the operator is
-//! told. A new kind does not compile until it is answered here. Knows nothing of how an action is carried out.
+//! What the worker does about each kind of error of the store and of the source: exhaustive tables, kind → action → what the
+//! operator is told. A new kind does not compile until it is answered here. Knows nothing of how an action is carried out.
 
+use crate::source::ErrorKind as SourceErrorKind;
 use crate::store::ErrorKind;
 use std::time::Duration;
 
@@ -82,6 +83,50 @@ pub fn answer(kind: ErrorKind) -> Answer {
         ),
     };
     Answer { action, hint }
+}
+
+/// The answer to one kind of error of the source.
+pub struct SourceAnswer {
+    /// The same client may try again; otherwise the lane joins anew.
+    pub again: bool,
+    pub hint: &'static str,
+}
+
+/// The table for Kafka's side.
+pub fn source_answer(kind: SourceErrorKind) -> SourceAnswer {
+    let (again, hint) = match kind {
+        SourceErrorKind::Timeout | SourceErrorKind::Transient => {
+            (true, "tried again from the stored checkpoints")
+        }
+        SourceErrorKind::Unreachable => (
+            true,
+            "tried again; see that the brokers are up and that kafka.brokers names them",
+        ),
+        SourceErrorKind::UnknownTopic => (
+            true,
+            "tried again; see that the topic exists and that the user may describe it",
+        ),
+        SourceErrorKind::Authentication => (
+            true,
+            "put the user's credentials in kafka.properties right; it logs in again by itself",
+        ),
+        SourceErrorKind::Authorization => (
+            true,
+            "let the user read the topic, and read the group (ACLs); it goes on by itself",
+        ),
+        SourceErrorKind::Configuration => (
+            false,
+            "put kafka.properties right and restart; the group's members may also disagree about their protocol",
+        ),
+        SourceErrorKind::PollTooSlow => (
+            false,
+            "the lane was away for longer than max.poll.interval.ms; it joins anew",
+        ),
+        SourceErrorKind::OutOfRange | SourceErrorKind::Corrupt | SourceErrorKind::Fatal => {
+            (false, "it joins anew")
+        }
+    };
+    SourceAnswer { again, hint }
 }
 
 /// How long to wait before try number `attempt` (from 0): from 50 ms doubling to 10 s, of which up to a half is taken off

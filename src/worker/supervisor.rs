@@ -2,7 +2,7 @@
 //! its lanes. One projection's trouble never ends another's lanes. Folds nothing itself.
 
 use super::control::{LaneControl, LaneExit, Shutdown};
-use super::lane::Lane;
+use super::lane::{Lane, words_of};
 use super::{Work, caught_up, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
@@ -154,8 +154,9 @@ impl Supervisor<'_> {
                 Ok(LaneExit::Failed(reason)) => {
                     error!(projection = %name, generation = id, "a lane ended: {reason}; starting again")
                 }
-                Err(_panic) => {
-                    error!(projection = %name, generation = id, "a lane panicked; starting again")
+                Err(panic) => {
+                    let words = words_of(&*panic);
+                    error!(projection = %name, generation = id, "a lane panicked: {words}; starting again")
                 }
             }
             crew.restart_at = Instant::now() + RESTART_AFTER;

@@ -33,6 +33,35 @@ fn a_new_owner_waits_for_an_open_transaction_and_starts_from_its_outcome() {
 }
 
 #[test]
+fn an_owner_that_was_fenced_cannot_say_that_a_partition_stands_still() {
+    block_on(async {
+        let base = base().await;
+        let (generation, layout) = counters_in(&base, true).await;
+        let (mut old, mut new) = (base.lane("old").await, base.lane("new").await);
+        let parts = partitions(&[0]);
+        let before = old.take_over(generation.id, &parts).await.unwrap();
+        let after = new.take_over(generation.id, &parts).await.unwrap();
+        let stands = |checkpoint: &Checkpoint| claim(checkpoint, checkpoint.next_offset);
+        let fenced = old
+            .begin(&layout, &[stands(&before.checkpoints[0])])
+            .await
+            .unwrap_err();
+        assert_eq!(fenced.kind, ErrorKind::Fenced);
+        let stop = consolidator::store::Stop {
+            generation: generation.id,
+            reason: "the log ends here".to_owned(),
+            ..Default::default()
+        };
+        let claims = [stands(&after.checkpoints[0])];
+        let mut tx = new.begin(&layout, &claims).await.unwrap();
+        tx.record_stop(&stop).await.unwrap();
+        assert_eq!(base.store.stops(generation.id).await.unwrap(), []);
+        tx.commit().await.unwrap();
+        assert_eq!(base.store.stops(generation.id).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
 fn a_frozen_owner_is_ended_after_a_bounded_wait_and_finds_itself_cut_off() {
     block_on(async {
         let base = base().await;

@@ -8,6 +8,7 @@ pub mod database;
 pub mod download;
 pub mod kafka;
 pub mod oracle;
+pub mod proxy;
 pub mod space;
 pub mod steady;
 pub mod topic;

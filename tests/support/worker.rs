@@ -93,6 +93,16 @@ impl Worker {
         wait_until(&what, timeout, || self.log().contains(text));
     }
 
+    /// The same behind the last time that it held `before`.
+    pub fn wait_for_log_after(&self, before: &str, text: &str, timeout: Duration) {
+        let what = format!("`{text}` after `{before}` in the log of {}", self.name);
+        wait_until(&what, timeout, || {
+            let log = self.log();
+            log.rsplit_once(before)
+                .is_some_and(|(_, after)| after.contains(text))
+        });
+    }
+
     /// Memory that is resident now, and at its highest so far, in bytes.
     pub fn resident_bytes(&self) -> (u64, u64) {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap_or_default();

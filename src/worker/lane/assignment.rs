@@ -4,14 +4,10 @@
 use super::recovery::blames_no_event;
 use super::{Lane, Trouble};
 use crate::fold::Folder;
-use crate::source::{Cluster, SourceEvent, TopicPartition};
+use crate::source::{SourceError, SourceEvent, TopicPartition};
 use crate::store::{Layout, Partition, Stop};
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::{info, warn};
-
-/// How long Kafka may take to say where a log begins.
-const ENDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
@@ -44,54 +40,117 @@ impl Lane {
                 offset,
                 message,
             } => return Err(stop(self.report.damaged(*at, *offset, message))),
-            SourceEvent::PartitionError { at, message, .. } => {
-                self.report.kafka_trouble(Some(*at), message);
+            SourceEvent::PartitionError { at, kind, message } => {
+                self.report.kafka_trouble(Some(*at), *kind, message);
             }
             SourceEvent::Error {
                 message,
                 fatal: true,
                 ..
-            } => return Err(Trouble::Broken(message.clone())),
+            } => return Err(Trouble::Broken(format!("Kafka: {message}"))),
             SourceEvent::Error {
+                kind,
                 message,
                 fatal: false,
-                ..
-            } => self.report.kafka_trouble(None, message),
+            } => self.report.kafka_trouble(None, *kind, message),
         }
         Ok(())
     }
 
-    /// Takes partitions over in the database, then reads on from where their checkpoints say.
+    /// Takes partitions over in the database, then reads on from where their checkpoints say. Those that have none yet wait
+    /// for [`Lane::take_up_new`].
     fn take_up(&mut self, assigned: &[TopicPartition]) -> Result<(), Trouble> {
         if assigned.is_empty() {
             // All of it was taken back meanwhile.
             return Ok(());
         }
         self.flush()?;
-        let offsets = self.take_over(assigned)?;
+        let known = self.with_checkpoint(assigned)?;
+        for at in assigned {
+            if !known.contains(at) && !self.begins.wanted.contains(at) {
+                self.begins.wanted.push(*at);
+            }
+        }
+        if known.is_empty() {
+            return Ok(self.consumer.assign_later()?);
+        }
+        let starts: Vec<_> = known.into_iter().map(|at| (at, 0)).collect();
+        self.take_over_and_read(&starts)
+    }
+
+    /// Partitions that are met for the first time begin where their logs do, which Kafka is asked beside the work: one whose
+    /// leader is away holds up nothing but itself.
+    pub(super) fn take_up_new(&mut self) -> Result<(), Trouble> {
+        let begun = match self.begins.answered(&self.runtime) {
+            None => {
+                self.begins.ask(&self.work, &self.runtime);
+                return Ok(());
+            }
+            Some(answers) => self.begun(answers),
+        };
+        if begun.is_empty() {
+            return Ok(());
+        }
+        self.flush()?;
+        self.take_over_and_read(&begun)?;
+        self.begins
+            .wanted
+            .retain(|at| !begun.iter().any(|(begun, _)| begun == at));
+        Ok(())
+    }
+
+    /// Those that are still wanted, with where they begin.
+    fn begun(
+        &mut self,
+        answers: Vec<(TopicPartition, Result<i64, SourceError>)>,
+    ) -> Vec<(TopicPartition, i64)> {
+        let mut begun = Vec::new();
+        for (at, answer) in answers {
+            match answer {
+                Ok(begin_offset) if self.begins.wanted.contains(&at) => {
+                    begun.push((at, begin_offset));
+                }
+                Ok(_given_back_meanwhile) => {}
+                Err(error) => self
+                    .report
+                    .kafka_trouble(Some(at), error.kind, &error.message),
+            }
+        }
+        begun
+    }
+
+    fn take_over_and_read(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), Trouble> {
+        let offsets = self.take_over(starts)?;
         self.consumer.assign(&offsets)?;
         info!(lane = %self.name, partitions = %self.report.offsets(&offsets), "took partitions over");
         Ok(())
     }
 
-    /// Raises the epochs, and starts the lane's own record of each partition anew from its checkpoint.
+    /// Raises the epochs, and starts the lane's own record of each partition anew from its checkpoint, which begins at the
+    /// offset given if there is none.
     pub(super) fn take_over(
         &mut self,
-        partitions: &[TopicPartition],
+        starts: &[(TopicPartition, i64)],
     ) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
-        let starts = self.starts(partitions)?;
         let generation = self.work.generation;
+        let topics = &self.work.projection.topics;
+        let start = |(at, begin_offset): &(TopicPartition, i64)| Partition {
+            topic: topics[at.topic].name.clone(),
+            partition: at.partition,
+            begin_offset: *begin_offset,
+        };
+        let parts: Vec<Partition> = starts.iter().map(start).collect();
         let taken = self
-            .on_store(async |store| store.take_over(generation, &starts).await)
+            .on_store(async |store| store.take_over(generation, &parts).await)
             .map_err(blames_no_event)?;
         self.adopt_layout(&taken.shared_tables)?;
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
-            let of_checkpoint = |at: &&TopicPartition| {
+            let of_checkpoint = |at: &TopicPartition| {
                 at.partition == checkpoint.partition
                     && self.work.projection.topics[at.topic].name == checkpoint.topic
             };
-            if let Some(at) = partitions.iter().find(of_checkpoint) {
+            if let Some((at, _)) = starts.iter().find(|(at, _)| of_checkpoint(at)) {
                 self.partitions.restart(*at, checkpoint);
                 offsets.push((*at, checkpoint.next_offset));
             }
@@ -99,62 +158,42 @@ impl Lane {
         Ok(offsets)
     }
 
-    /// Where each partition starts if it has no checkpoint yet: the beginning of the log, asked of Kafka only then.
-    fn starts(&mut self, partitions: &[TopicPartition]) -> Result<Vec<Partition>, Trouble> {
+    /// Those that the generation has a checkpoint of.
+    fn with_checkpoint(
+        &mut self,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<TopicPartition>, Trouble> {
         let generation = self.work.generation;
         let known = self
             .on_store(async |store| store.known_partitions(generation).await)
             .map_err(blames_no_event)?;
-        let mut starts = Vec::with_capacity(partitions.len());
-        for at in partitions {
-            let topic = self.work.projection.topics[at.topic].name.clone();
-            let is_known = known
-                .iter()
-                .any(|(name, partition)| *name == topic && *partition == at.partition);
-            let begin_offset = if is_known {
-                0
-            } else {
-                self.beginning(&topic, at.partition)?
-            };
-            starts.push(Partition {
-                topic,
-                partition: at.partition,
-                begin_offset,
-            });
-        }
-        Ok(starts)
-    }
-
-    fn beginning(&mut self, topic: &str, partition: i32) -> Result<i64, Trouble> {
-        let kafka = self.work.kafka.clone();
-        let topic = topic.to_owned();
-        let partitions = usize::try_from(partition).map_or(1, |partition| partition + 1);
-        // The call blocks: elsewhere, so that the membership is kept meanwhile.
-        let asked = tokio::task::spawn_blocking;
-        let _inside = self.runtime.enter();
-        let asking =
-            asked(move || Cluster::connect(&kafka)?.ends(&topic, partitions, ENDS_TIMEOUT));
-        let ends = self
-            .wait(asking)
-            .map_err(|error| Trouble::Broken(error.to_string()))??;
-        let ours = ends.iter().find(|ends| ends.partition == partition);
-        ours.map(|ends| ends.begin_offset)
-            .ok_or_else(|| Trouble::Broken("Kafka left a partition out".to_owned()))
+        let topics = &self.work.projection.topics;
+        let is_known = |at: &TopicPartition| {
+            known.iter().any(|(name, partition)| {
+                *name == topics[at.topic].name && *partition == at.partition
+            })
+        };
+        Ok(partitions.iter().copied().filter(is_known).collect())
     }
 
     /// Tables may have gone over to the locked way since; rows in memory belong to the way before.
     fn adopt_layout(&mut self, shared_tables: &[String]) -> Result<(), Trouble> {
         let layout = Layout::new(&self.work.projection, self.work.generation, shared_tables)?;
         if layout.shared() != self.layout.shared() {
-            self.folder = Folder::new(
-                self.work.projection.clone(),
-                &layout.shared(),
-                self.work.limits.memory.cache_bytes_max(),
-            );
-            self.report.new_folder();
             self.layout = Arc::new(layout);
+            self.new_folder();
         }
         Ok(())
+    }
+
+    /// One without rows.
+    pub(super) fn new_folder(&mut self) {
+        self.folder = Folder::new(
+            self.work.projection.clone(),
+            &self.layout.shared(),
+            self.work.limits.memory.cache_bytes_max(),
+        );
+        self.report.new_folder();
     }
 
     /// Commits what was folded, then gives the partitions back.
@@ -177,6 +216,7 @@ impl Lane {
     }
 
     pub(super) fn forget(&mut self, gone: &[TopicPartition]) {
+        self.begins.wanted.retain(|at| !gone.contains(at));
         for at in gone {
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);

@@ -32,6 +32,7 @@ impl Lane {
         if self.is_searching() && records.len() == 1 {
             self.suspect = Some(Box::new(self.report.suspected(&records.record(0))));
         }
+        assert!(!fails_at(records), "a fail point of a test");
         let (events, undecodable) = self.decode(&work.decoders, records, arena);
         self.work.counters.phase(Phase::Decode, started.elapsed());
         if let ([event], Some(suspect)) = (events, &mut self.suspect) {
@@ -240,7 +241,7 @@ impl Lane {
         if due { self.seal_and_send() } else { Ok(()) }
     }
 
-    /// A quarter of the gap: the further behind, the more events share the write of one row.
+    /// Half of the gap: the further behind, the more events share the write of one row.
     fn batch_events_wanted(&self) -> usize {
         let behind = |at, accepted: i64| {
             self.consumer
@@ -252,7 +253,7 @@ impl Lane {
             .iter()
             .map(|owned| behind(owned.at, owned.accepted_offset))
             .sum();
-        usize::try_from(gap / 4)
+        usize::try_from(gap / 2)
             .unwrap_or(usize::MAX)
             .max(self.work.limits.batch_events)
     }
@@ -319,7 +320,7 @@ impl Lane {
         };
         let ended = self.wait(commit);
         let (store, outcome) = ended.map_err(|error| {
-            Trouble::Broken(format!("a commit ended without an answer: {error}"))
+            Trouble::Panicked(format!("a commit ended without an answer: {error}"))
         })?;
         self.store = Some(store);
         outcome?;
@@ -407,6 +408,19 @@ async fn commit_batch(
     transaction.commit().await?;
     work.counters.phase(Phase::Commit, started.elapsed());
     Ok(())
+}
+
+/// True only where a test makes the program fail at a given offset.
+fn fails_at(records: &RecordBatch) -> bool {
+    fail::fail_point!("panic-at-offset", |offset| {
+        let offset = offset.and_then(|offset| offset.parse().ok());
+        records
+            .records()
+            .any(|record| Some(record.offset) == offset)
+    });
+    // Without fail points nothing is looked at.
+    let _ = records;
+    false
 }
 
 /// Events are only planned of partitions that are owned: [`super::Partitions::accept`] saw to it.

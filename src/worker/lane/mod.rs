@@ -4,6 +4,7 @@
 
 mod assignment;
 mod batch;
+mod begins;
 mod noted;
 mod recovery;
 mod report;
@@ -16,10 +17,13 @@ use crate::fold::Folder;
 use crate::metrics::Phase;
 use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
+use begins::Begins;
 use bumpalo::Bump;
 use noted::Noted;
 use report::Report;
+use std::any::Any;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
@@ -38,6 +42,10 @@ enum Trouble {
     Stop(Box<Stop>),
     /// Somebody wants the lane to end.
     Asked,
+    /// A call to Kafka.
+    Source(SourceError),
+    /// A fault of this program, with the words of the panic.
+    Panicked(String),
     /// The lane is beyond repair: it ends and is started anew.
     Broken(String),
 }
@@ -50,7 +58,7 @@ impl From<StoreError> for Trouble {
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Trouble {
-        Trouble::Broken(error.to_string())
+        Trouble::Source(error)
     }
 }
 
@@ -68,6 +76,7 @@ pub(super) struct Lane {
     consumer: LaneConsumer,
     /// What the source has told and the lane has not yet acted on, oldest first.
     noted: Noted,
+    begins: Begins,
     folder: Folder,
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
@@ -126,7 +135,7 @@ impl Lane {
             .map_err(|error| error.to_string())?;
         let layout = Layout::new(&work.projection, work.generation, &[])
             .map_err(|error| error.to_string())?;
-        let records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
+        let records = empty_batch(&work);
         let now = Instant::now();
         Ok(Lane {
             name,
@@ -135,6 +144,7 @@ impl Lane {
             runtime: Handle::current(),
             consumer,
             noted: Noted::default(),
+            begins: Begins::default(),
             folder: Folder::new(
                 work.projection.clone(),
                 &layout.shared(),
@@ -165,7 +175,10 @@ impl Lane {
     pub(super) fn run(mut self) -> LaneExit {
         loop {
             self.heartbeat.tick();
-            if let Err(trouble) = self.turn()
+            // Whatever a panic leaves half done is thrown away by the answer to it.
+            let turn = catch_unwind(AssertUnwindSafe(|| self.turn()));
+            let outcome = turn.unwrap_or_else(|panic| Err(Trouble::Panicked(words_of(&*panic))));
+            if let Err(trouble) = outcome
                 && let Err(exit) = self.answer(trouble)
             {
                 self.leave();
@@ -182,6 +195,7 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.act_on_noted()?;
+        self.take_up_new()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
             self.control.join();
         }
@@ -295,4 +309,18 @@ impl Waiter<'_> {
             }
         })
     }
+}
+
+/// Takes in as many bytes as the limits say, and headers if a rule reads one.
+fn empty_batch(work: &Work) -> RecordBatch {
+    let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
+    records.set_bytes_max(work.limits.memory.batch_bytes_max());
+    records
+}
+
+/// What a panic said.
+pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }

@@ -2,9 +2,9 @@
 //! the same door: forget what is not committed, take the partitions over again, read on from the stored checkpoints.
 
 use super::{CHUNK_RECORDS, Lane, LaneExit, Trouble};
-use crate::source::TopicPartition;
+use crate::source::{SourceError, TopicPartition};
 use crate::store::{ErrorKind, LaneStore, Stop, StoreError};
-use crate::worker::policy::{Action, answer, backoff};
+use crate::worker::policy::{Action, answer, backoff, source_answer};
 use std::time::{Duration, Instant};
 use tracing::{error, info, warn};
 
@@ -28,6 +28,8 @@ impl Lane {
                     Err(trouble) => Err(trouble),
                 },
                 Trouble::Store(error) => self.recover(&error),
+                Trouble::Source(error) => self.recover_from_kafka(error),
+                Trouble::Panicked(words) => self.recover_from_panic(&words),
             };
             match outcome {
                 Ok(()) => return Ok(()),
@@ -68,6 +70,47 @@ impl Lane {
         self.start_again()
     }
 
+    /// A call to Kafka failed: what a second try may mend is tried again, anything else is for a new client.
+    fn recover_from_kafka(&mut self, error: SourceError) -> Result<(), Trouble> {
+        let answer = source_answer(error.kind);
+        let told = format!("Kafka: {error}: {}", answer.hint);
+        if !answer.again {
+            return Err(Trouble::Broken(told));
+        }
+        warn!(lane = %self.name, projection = %self.work.projection.name, "{told}");
+        self.abandon();
+        self.give_back_revoked()?;
+        self.wait_before_next_try()?;
+        self.start_again()
+    }
+
+    /// A fault of this program. If it comes with an event, that event is searched as one that PostgreSQL refuses is, so that
+    /// the projection stops there and says so; otherwise the lane ends and is started anew.
+    fn recover_from_panic(&mut self, words: &str) -> Result<(), Trouble> {
+        error!(lane = %self.name, "a fault of this program: {words}; looking for the event that it comes with");
+        if self.chunk_records == 1 && self.suspect.is_none() {
+            return Err(Trouble::Broken(format!("it panicked: {words}")));
+        }
+        self.abandon();
+        self.renew();
+        self.noted.add(self.consumer.serve());
+        self.give_back_revoked()?;
+        self.narrow(&format!(
+            "this program fails at the event, which is a fault of the program: {words}"
+        ))?;
+        self.wait_before_next_try()?;
+        self.start_again()
+    }
+
+    /// Replaces everything that may have been left half done.
+    fn renew(&mut self) {
+        // With whatever it has open.
+        self.store = None;
+        self.records = super::empty_batch(&self.work);
+        self.arena = bumpalo::Bump::new();
+        self.new_folder();
+    }
+
     /// Forgets everything that is folded and not committed. A commit in flight ends first, either way: what it did is
     /// read from the checkpoints.
     pub(super) fn abandon(&mut self) {
@@ -94,7 +137,11 @@ impl Lane {
 
     /// Takes the partitions that the lane holds over again, and reads on from their checkpoints.
     pub(super) fn start_again(&mut self) -> Result<(), Trouble> {
-        let held: Vec<TopicPartition> = self.partitions.iter().map(|owned| owned.at).collect();
+        let held: Vec<(TopicPartition, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.at, owned.committed_offset))
+            .collect();
         if held.is_empty() {
             return Ok(());
         }

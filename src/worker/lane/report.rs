@@ -3,23 +3,24 @@
 use crate::event::{DecodeError, Event, Record};
 use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
-use crate::source::TopicPartition;
+use crate::source::{self, TopicPartition};
 use crate::store::encode::EncodedChanges;
 use crate::store::{ErrorKind, Stop};
 use crate::worker::Work;
 use crate::worker::partitions::Partitions;
-use std::collections::BTreeMap;
+use crate::worker::policy::source_answer;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
 
-/// Kafka's complaints are passed on at most this often; the client repeats them many times a second.
+/// A complaint of Kafka's is passed on at most this often; the client repeats it many times a second.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct Report {
     work: Arc<Work>,
     by_partition: BTreeMap<TopicPartition, PartitionMetrics>,
-    complained_at: Option<Instant>,
+    complained_at: HashMap<(Option<TopicPartition>, source::ErrorKind), Instant>,
     cache_counted: CacheCounts,
     cache_bytes: i64,
     unheard_counted: u64,
@@ -30,7 +31,7 @@ impl Report {
         Report {
             work,
             by_partition: BTreeMap::new(),
-            complained_at: None,
+            complained_at: HashMap::new(),
             cache_counted: CacheCounts::default(),
             cache_bytes: 0,
             unheard_counted: 0,
@@ -122,21 +123,25 @@ impl Report {
     }
 
     /// The client tries again by itself; people hear of it now and then.
-    pub(super) fn kafka_trouble(&mut self, at: Option<TopicPartition>, message: &str) {
-        if self
-            .complained_at
-            .is_some_and(|at| at.elapsed() < COMPLAIN_EVERY)
-        {
+    pub(super) fn kafka_trouble(
+        &mut self,
+        at: Option<TopicPartition>,
+        kind: source::ErrorKind,
+        message: &str,
+    ) {
+        let last = self.complained_at.insert((at, kind), Instant::now());
+        if let Some(last) = last.filter(|last| last.elapsed() < COMPLAIN_EVERY) {
+            self.complained_at.insert((at, kind), last);
             return;
         }
-        self.complained_at = Some(Instant::now());
         let projection = &self.work.projection;
+        let hint = source_answer(kind).hint;
         match at {
             Some(at) => {
                 let topic = &projection.topics[at.topic].name;
-                warn!(projection = %projection.name, %topic, partition = at.partition, "Kafka: {message}; trying again");
+                warn!(projection = %projection.name, %topic, partition = at.partition, "Kafka: {message}: {hint}");
             }
-            None => warn!(projection = %projection.name, "Kafka: {message}; trying again"),
+            None => warn!(projection = %projection.name, "Kafka: {message}: {hint}"),
         }
     }
 
