@@ -12,6 +12,7 @@ mod exactness;
 mod expressions;
 mod inventory;
 mod readers;
+mod rebuild;
 mod servers;
 mod shared_keys;
 mod source;

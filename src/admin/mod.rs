@@ -1,6 +1,8 @@
 //! The operator's commands on stored state; http.
 
 pub mod http;
+mod progress;
+pub mod rebuild;
 
 use crate::error::Failure;
 use crate::settings::Settings;

@@ -2,8 +2,10 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
-//! `readers` for what analysts see, `lane` for the transaction of a batch, `encode`/`layout`/`rows` for the bytes it moves.
+//! `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see, `lane` for the transaction of a batch, `encode`/`layout`/`rows` for the bytes it moves.
 
+mod adopt;
+mod begin;
 mod checkpoint;
 mod connect;
 pub mod encode;
@@ -12,25 +14,35 @@ mod generation;
 pub mod handover;
 mod lane;
 mod layout;
+mod life;
 mod migrate;
 mod nodelay;
 mod pointer;
+mod progress;
 mod projection;
 mod quote;
 mod readers;
+mod retire;
 mod rows;
 mod schema;
 mod status;
 mod stop;
+mod switch;
+mod views;
 
+pub use begin::{Begun, BuildOrder};
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
-pub use generation::{Generation, Orders, State};
+pub use generation::{Generation, Goal, Orders, Phase, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
+pub use life::{LEASE, Led, LoadState, Position};
+pub use progress::{BuildStatus, TopicProgress};
 pub use readers::ReadSettings;
+pub use retire::Gone;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
 pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
 pub use stop::Stop;
+pub use switch::{Prepared, SwitchOrder, Switched};

@@ -11,7 +11,8 @@ mod start;
 mod supervisor;
 
 pub use control::Shutdown;
-pub use supervisor::run;
+pub use start::{definitions, read_settings, worker_name};
+pub use supervisor::{run, work_along};
 
 use crate::definition::Projection;
 use crate::event::Decoder;

@@ -6,8 +6,9 @@ use super::lane::Lane;
 use super::{Work, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
+use crate::rebuild::Leader;
 use crate::settings::Settings;
-use crate::store::{Generation, Store};
+use crate::store::{Generation, Phase, Store};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,10 +37,43 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     let checking = settings.clone();
     tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));
 
+    let leading = Leader::new(settings, &store, start::worker_name(), None);
+    let leading = tokio::spawn(leading.run(shutdown.clone()));
+    supervise(settings, health, store.clone(), None, shutdown).await;
+    ended(leading).await;
+    store.close().await;
+    info!("ended");
+    Ok(())
+}
+
+/// Works along on one generation, until `shutdown` is asked for: lanes and the lead.
+pub async fn work_along(settings: &Settings, store: &Store, generation: i64, shutdown: Shutdown) {
+    let leading = Leader::new(settings, store, start::worker_name(), Some(generation));
+    let leading = tokio::spawn(leading.run(shutdown.clone()));
+    let health = Health::default();
+    supervise(settings, &health, store.clone(), Some(generation), shutdown).await;
+    ended(leading).await;
+}
+
+async fn ended(task: tokio::task::JoinHandle<()>) {
+    if let Err(error) = task.await {
+        error!("leading builds: {error}");
+    }
+}
+
+/// Keeps lanes as the stored state asks, until the end is asked for and every lane has ended.
+async fn supervise(
+    settings: &Settings,
+    health: &Health,
+    store: Store,
+    only: Option<i64>,
+    shutdown: Shutdown,
+) {
     let mut supervisor = Supervisor {
         settings,
         health,
         store,
+        only,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
     };
@@ -54,15 +88,14 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     }
     info!("asked to end: committing what is folded");
     supervisor.end_all().await;
-    supervisor.store.close().await;
-    info!("ended");
-    Ok(())
 }
 
 struct Supervisor<'s> {
     settings: &'s Settings,
     health: &'s Health,
     store: Store,
+    /// The one generation to fold; `None`: all.
+    only: Option<i64>,
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
@@ -92,9 +125,18 @@ impl Supervisor<'_> {
                 return;
             }
         };
+        let only = self.only;
+        let generations: Vec<Generation> = generations
+            .into_iter()
+            .filter(|generation| only.is_none_or(|only| generation.id == only))
+            .collect();
         for (id, crew) in &self.crews {
-            if !generations.iter().any(|generation| generation.id == *id) {
-                crew.ask_to_end();
+            match generations.iter().find(|generation| generation.id == *id) {
+                Some(generation) if generation.definition == crew.work.projection.text => {
+                    crew.set_phase(generation.phase);
+                }
+                // Gone, or folded by another text from now on.
+                Some(_) | None => crew.ask_to_end(),
             }
         }
         for id in self.crews.keys().copied().collect::<Vec<_>>() {
@@ -106,7 +148,8 @@ impl Supervisor<'_> {
                 .crews
                 .get(&generation.id)
                 .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
-            if idle {
+            // Before the logs are measured nobody knows how to fold it.
+            if idle && generation.phase != Phase::Measure {
                 self.start(&generation, count);
             }
         }
@@ -157,7 +200,7 @@ impl Supervisor<'_> {
             restart_at: Instant::now() + RESTART_AFTER,
         };
         for number in 0..self.settings.worker.lanes {
-            match self.start_lane(&crew.work, number) {
+            match self.start_lane(&crew.work, number, generation.phase) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {
                     error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
@@ -170,8 +213,13 @@ impl Supervisor<'_> {
         self.crews.insert(generation.id, crew);
     }
 
-    fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
-        let control = Arc::new(LaneControl::default());
+    fn start_lane(
+        &self,
+        work: &Arc<Work>,
+        number: usize,
+        phase: Phase,
+    ) -> Result<RunningLane, String> {
+        let control = Arc::new(LaneControl::new(phase));
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
         let heartbeat = self
             .health
@@ -212,6 +260,12 @@ impl Supervisor<'_> {
 }
 
 impl Crew {
+    fn set_phase(&self, phase: Phase) {
+        for lane in &self.lanes {
+            lane.control.set_phase(phase);
+        }
+    }
+
     fn ask_to_end(&self) {
         for lane in &self.lanes {
             lane.control.ask();

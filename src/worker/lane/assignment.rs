@@ -53,7 +53,9 @@ impl Lane {
 
     /// Takes partitions over in the database, then reads on from where their checkpoints say.
     fn take_up(&mut self, assigned: &[TopicPartition]) -> Result<(), Trouble> {
-        self.flush()?;
+        if !self.load.is_load() {
+            self.flush()?;
+        }
         let offsets = self.take_over(assigned)?;
         self.consumer.assign(&offsets)?;
         self.control.join();
@@ -70,6 +72,7 @@ impl Lane {
         let generation = self.work.generation;
         let taken = self.on_store(async |store| store.take_over(generation, &starts).await)?;
         self.adopt_layout(&taken.shared_tables)?;
+        self.took_over_in_load(&taken.checkpoints)?;
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
             let of_checkpoint = |at: &&TopicPartition| {
@@ -78,6 +81,7 @@ impl Lane {
             };
             if let Some(at) = partitions.iter().find(of_checkpoint) {
                 self.partitions.restart(*at, checkpoint);
+                self.load.forget(*at);
                 offsets.push((*at, checkpoint.next_offset));
             }
         }
@@ -134,6 +138,7 @@ impl Lane {
                 &layout.shared(),
                 self.work.limits.cache_bytes_max,
             );
+            self.folder.set_bulk(self.load.is_load());
             self.report.new_folder();
             self.layout = Arc::new(layout);
         }
@@ -142,7 +147,9 @@ impl Lane {
 
     /// Commits what was folded, then gives the partitions back.
     fn hand_back(&mut self, revoked: &[TopicPartition]) -> Result<(), Trouble> {
-        self.flush()?;
+        if !self.gives_back_unwritten()? {
+            self.flush()?;
+        }
         self.forget(revoked);
         self.consumer.revoke(revoked)?;
         info!(lane = %self.name, partitions = revoked.len(), "gave partitions back");
@@ -161,6 +168,7 @@ impl Lane {
 
     fn forget(&mut self, gone: &[TopicPartition]) {
         for at in gone {
+            self.load.forget(*at);
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);
                 self.report.forget(*at);
@@ -173,6 +181,7 @@ impl Lane {
     fn at_the_end(&mut self, at: TopicPartition, next_offset: i64) {
         if let Some(position) = self.consumer.position(at) {
             self.partitions.passed(at, next_offset.min(position));
+            self.load.at_the_end(at);
         }
     }
 }

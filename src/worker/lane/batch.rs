@@ -288,6 +288,7 @@ impl Lane {
     /// The claims of everything folded since the last batch.
     fn seal(&mut self) -> Vec<Claim> {
         self.sealed_at = Instant::now();
+        self.load.sealed();
         self.sealed_events = std::mem::take(&mut self.pending_events);
         let Lane {
             partitions,

@@ -4,6 +4,7 @@
 
 mod assignment;
 mod batch;
+mod load;
 mod recovery;
 mod report;
 
@@ -16,6 +17,7 @@ use crate::metrics::Phase;
 use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, SourceEvent};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use bumpalo::Bump;
+use load::Load;
 use report::Report;
 use std::future::Future;
 use std::sync::Arc;
@@ -89,6 +91,8 @@ pub(super) struct Lane {
     measured_at: Instant,
     /// Tries in a row that did not go through.
     attempt: u32,
+    /// How the lane folds while the generation is loaded.
+    load: Load,
     report: Report,
 }
 
@@ -116,6 +120,13 @@ impl Lane {
         let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
         records.set_bytes_max(work.limits.batch_bytes_max);
         let now = Instant::now();
+        let load = Load::new(control.phase());
+        let mut folder = Folder::new(
+            work.projection.clone(),
+            &layout.shared(),
+            work.limits.cache_bytes_max,
+        );
+        folder.set_bulk(load.is_load());
         Ok(Lane {
             name,
             control,
@@ -123,11 +134,7 @@ impl Lane {
             runtime: Handle::current(),
             consumer,
             noted: Vec::new(),
-            folder: Folder::new(
-                work.projection.clone(),
-                &layout.shared(),
-                work.limits.cache_bytes_max,
-            ),
+            folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
             store: None,
@@ -142,6 +149,7 @@ impl Lane {
             sealed_events: 0,
             measured_at: now,
             attempt: 0,
+            load,
             report: Report::new(work.clone()),
             work,
         })
@@ -168,8 +176,14 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.act_on_noted()?;
+        if !self.keep_pace()? {
+            return Ok(());
+        }
         let received = self.receive()?;
         self.act_on_noted()?;
+        if self.load.is_load() {
+            return self.load_on();
+        }
         self.commit_if_due(received)?;
         self.measure_if_due()
     }

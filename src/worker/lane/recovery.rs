@@ -50,7 +50,12 @@ impl Lane {
                 let layout = self.layout.clone();
                 self.on_store(async |store| store.give_up_ownership(&layout, table).await)?;
             }
-            Action::FindEvent => self.narrow(error)?,
+            Action::FindEvent => {
+                if !self.load.follows() {
+                    self.want_keys()?;
+                }
+                self.narrow(error)?;
+            }
         }
         if answer.action != Action::FindEvent {
             self.wait_before_next_try()?;
