@@ -66,6 +66,32 @@ tables:
         delete: true
 ";
 
+/// For the negative control: rows that stay once they are there. Where rows come and go, the next line of defence (a row that is
+/// not as the fold knows it) would notice most of what the claim would have refused.
+const BALANCES: &str = "
+projection: ledger
+from:
+  - topic: TOPIC
+    ignore: [Ordered, Cleared, Closed]
+tables:
+  accounts:
+    key:
+      account: text = event.key
+    columns:
+      n: bigint not null default 0
+      balance: numeric(24,4) not null default 0
+      chain: text not null default ''
+    rules:
+      Paid:
+        set: n = n + 1, balance = balance + data.amount, chain = md5(chain || event.id)
+      Withdrawn:
+        set: n = n + 1, balance = balance - data.amount, chain = md5(chain || event.id)
+";
+
+const BALANCES_ORACLE: &str =
+    "select key, count(*), sum(sign * amount)::numeric(24,4), chain(id order by \"offset\")
+     from event where type in ('Paid', 'Withdrawn') group by key";
+
 /// The tables of `LEDGER`, each with the query that tells what must be in it.
 const ORACLE: [(&str, &str); 3] = [
     (
@@ -160,24 +186,26 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
     let mut space = Space::on_postgres("unguarded", &url);
     space.environment = vec![(
         "FAILPOINTS".to_owned(),
-        "claim-without-epoch=return".to_owned(),
+        // A worker is slow to claim, so that it is frozen with a batch in its hands.
+        "claim-without-epoch=return;batch-ready=sleep(300)".to_owned(),
     )];
     space.settings.kafka_properties = vec![
         ("session.timeout.ms".to_owned(), "2000".to_owned()),
         ("heartbeat.interval.ms".to_owned(), "500".to_owned()),
     ];
+    // Every account is known by the first freeze.
     let schedule = [
-        (10, Fault::Freeze(0)),
-        (40, Fault::Thaw(0)),
-        (60, Fault::Freeze(1)),
-        (90, Fault::Thaw(1)),
+        (60, Fault::Freeze(0)),
+        (90, Fault::Thaw(0)),
+        (110, Fault::Freeze(1)),
+        (140, Fault::Thaw(1)),
     ];
     let topic = space.topic("movements", PARTITIONS);
-    space.definition("ledger", &LEDGER.replace("TOPIC", &topic));
+    space.definition("ledger", &BALANCES.replace("TOPIC", &topic));
     run(
         &space,
         &topic,
-        110,
+        160,
         Duration::from_millis(120),
         &schedule,
         &server,
@@ -185,11 +213,12 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
 
     dump(space.kafka, &[&topic], &space.database);
     space.database.execute(ORACLE_SETUP);
-    let found = ORACLE.iter().any(|(table, oracle)| {
-        let product = format!("select * from read_model.{table}");
-        !differences(&space.database, &product, oracle).is_empty()
-    });
-    assert!(found, "the oracle found nothing although the guard was off");
+    let product = "select * from read_model.accounts";
+    let found = differences(&space.database, product, BALANCES_ORACLE);
+    assert!(
+        !found.is_empty(),
+        "the oracle found nothing although the guard was off"
+    );
 }
 
 /// Writes the events chunk by chunk while two workers run and the schedule is carried out. The workers

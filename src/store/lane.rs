@@ -141,6 +141,7 @@ impl LaneStore {
         layout: &'l Layout,
         claims: &[Claim],
     ) -> Result<Transaction<'l>> {
+        fail::fail_point!("batch-ready");
         let mut tx = self
             .session()
             .begin_with("begin isolation level read committed")
