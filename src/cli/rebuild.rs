@@ -2,9 +2,10 @@
 
 use clap::{Args, Subcommand};
 
-use super::ProjectionArguments;
 use super::commands::{end_on_signal, runtime};
 use super::output;
+use super::{JsonArguments, ProjectionArguments};
+use crate::admin::plan;
 use crate::admin::rebuild::{self, RebuildRequest};
 use crate::error::{Failure, Outcome};
 use crate::settings::Settings;
@@ -12,6 +13,8 @@ use crate::worker::Shutdown;
 
 #[derive(Debug, Subcommand)]
 pub enum GenerationCommand {
+    /// The definitions against the database: what would change, and what that needs
+    Plan(JsonArguments),
     /// Builds a projection anew beside the live one, then switches readers to it
     ///
     /// Works along with the workers of the deployment, and without any. Ctrl-C leaves the build to them.
@@ -74,6 +77,10 @@ pub struct DropArguments {
 pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome, Failure> {
     runtime()?.block_on(async {
         let text = match command {
+            GenerationCommand::Plan(arguments) => {
+                let items = plan::plan(settings, arguments.json).await?;
+                Ok(items.join("\n"))
+            }
             GenerationCommand::Rebuild(arguments) => return rebuild(settings, &arguments).await,
             GenerationCommand::Switch(arguments) => {
                 let SwitchArguments {

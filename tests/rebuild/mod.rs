@@ -1,6 +1,10 @@
 //! Rebuilds from outside: the real binary, real servers. What readers see through a rebuild and a switch, what a killed rebuild
 //! leaves, and whether what was rebuilt is what was folded live.
 
+mod changes;
+mod kills;
+mod switching;
+
 use std::time::Duration;
 
 use crate::support::oracle::assert_same;
@@ -8,7 +12,7 @@ use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::wait_until;
 
-const IN_TIME: Duration = Duration::from_secs(120);
+pub const IN_TIME: Duration = Duration::from_secs(120);
 
 /// Rows that belong to one partition at a time: long logs are loaded in bulk.
 const LEDGER: &str = r#"
@@ -41,12 +45,12 @@ const ORACLE: &str = "
            (array_agg(v->'data'->>'note' order by \"offset\" desc))[1] as last_note
     from numbered where \"offset\" > closed group by key";
 
-fn ledger(topic: &str) -> String {
+pub fn ledger(topic: &str) -> String {
     LEDGER.replace("TOPIC", topic)
 }
 
 /// Event `number` of a log that touches `accounts` keys and closes one now and then.
-fn movement(number: usize, accounts: usize) -> Record {
+pub fn movement(number: usize, accounts: usize) -> Record {
     let key = format!("a{}", number * 7919 % accounts);
     if number % 97 == 96 {
         return Record::new(&key, r#"{"type":"Closed"}"#);
@@ -58,12 +62,12 @@ fn movement(number: usize, accounts: usize) -> Record {
     Record::new(&key, value)
 }
 
-fn write(space: &Space, topic: &str, numbers: std::ops::Range<usize>) {
+pub fn write(space: &Space, topic: &str, numbers: std::ops::Range<usize>) {
     let records: Vec<Record> = numbers.map(|number| movement(number, 3_000)).collect();
     Producer::new(space.kafka).write(topic, &records);
 }
 
-fn check_against_oracle(space: &Space, topic: &str) {
+pub fn check_against_oracle(space: &Space, topic: &str) {
     dump(space.kafka, &[topic], &space.database);
     assert_same(
         &space.database,
@@ -73,7 +77,7 @@ fn check_against_oracle(space: &Space, topic: &str) {
     );
 }
 
-fn run_fine(space: &Space, arguments: &[&str]) -> String {
+pub fn run_fine(space: &Space, arguments: &[&str]) -> String {
     let output = space.run(arguments);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
@@ -84,7 +88,7 @@ fn run_fine(space: &Space, arguments: &[&str]) -> String {
     text
 }
 
-fn states(space: &Space) -> Vec<String> {
+pub fn states(space: &Space) -> Vec<String> {
     let rows = space
         .database
         .query("select id || ' ' || state from consolidator.generation order by id");
