@@ -301,8 +301,7 @@ impl Steps {
     async fn after_catch_up(&self, led: &Led) -> Result<bool, StoreError> {
         let generation = &led.generation;
         if led.visible {
-            info!(projection = %generation.projection, generation = generation.id, "caught up: live");
-            return self.store.caught_up(generation.id, State::Live).await;
+            return self.caught_up(generation, State::Live).await;
         }
         let projection = generation.meant()?;
         self.store.analyze(generation.id, &projection).await?;
@@ -317,8 +316,15 @@ impl Steps {
             Goal::Switch | Goal::Hold => State::Held,
             Goal::Freeze => State::Frozen,
         };
-        info!(projection = %generation.projection, generation = generation.id, "caught up: {next}");
-        self.store.caught_up(generation.id, next).await
+        self.caught_up(generation, next).await
+    }
+
+    async fn caught_up(&self, generation: &Generation, next: State) -> Result<bool, StoreError> {
+        let moved = self.store.caught_up(generation.id, next).await?;
+        if moved {
+            info!(projection = %generation.projection, generation = generation.id, "caught up: {next}");
+        }
+        Ok(moved)
     }
 
     async fn switch(&self, generation: &Generation) -> Result<bool, StoreError> {
