@@ -240,7 +240,9 @@ fn fold(log: &Log, decoder: &Decoder, folder: &mut Folder, batch: usize) -> Phas
         times.push(now());
         let planned = folder.plan(&events, &|_, partition| partition, &arena);
         times.push(now());
-        folder.supply_missing_as_absent();
+        folder
+            .supply_missing_as_absent()
+            .expect("every key has one partition");
         let outcome = folder.fold(&planned, OnFailure::Stop);
         assert_eq!(outcome.folded, events.len());
         times.push(now());

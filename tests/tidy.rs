@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::support::root;
+
 /// Modules that take values and give values, so that a replay gives what live gave.
 const PURE: [&str; 4] = ["definition", "expression", "event", "fold"];
 /// Words of the world outside.
@@ -258,8 +260,4 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -4,6 +4,9 @@ pub mod http;
 pub mod plan;
 mod progress;
 pub mod rebuild;
+pub mod screen;
+pub mod status;
+pub mod text;
 
 use crate::error::Failure;
 use crate::settings::Settings;

@@ -7,11 +7,16 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin;
 use crate::admin::http::{Health, Http};
+use crate::admin::screen::Screen;
+use crate::admin::status::{Looks, Status, to_json, to_text};
 use crate::cli::output;
 use crate::definition;
 use crate::definition::commands::Format;
+use crate::demo::{self, DemoOptions};
 use crate::error::{Failure, Outcome};
 use crate::settings::{Footprint, Settings, show_json, show_yaml};
+use crate::store::Store;
+use crate::telemetry;
 use crate::worker::{self, Shutdown};
 
 pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
@@ -44,9 +49,20 @@ fn format(json: bool) -> Format {
     }
 }
 
-pub fn demo(settings: Settings, run_for: Option<Duration>, rate: u32) -> Result<Outcome, Failure> {
-    let _ = (settings, run_for, rate);
-    runtime()?.block_on(async { Err(not_wired("demo")) })
+pub fn demo(settings: Settings, options: DemoOptions) -> Result<Outcome, Failure> {
+    let screen = Screen::of_stdout();
+    let aside = screen.clone();
+    telemetry::write_through(move |write| aside.aside(write));
+    runtime()?.block_on(async {
+        let shutdown = Shutdown::default();
+        end_on_signal(&shutdown)?;
+        Ok(
+            match demo::run(settings, options, screen, shutdown).await? {
+                true => Outcome::Fine,
+                false => Outcome::NotFine,
+            },
+        )
+    })
 }
 
 pub fn run(settings: Settings) -> Result<Outcome, Failure> {
@@ -89,8 +105,48 @@ pub(super) fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
 }
 
 pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Failure> {
-    let _ = (settings, watch, json);
-    runtime()?.block_on(async { Err(not_wired("status")) })
+    runtime()?.block_on(async {
+        let store = admin::connect(&settings).await?;
+        if watch {
+            return watch_status(&store, json).await;
+        }
+        let status = Status::read(&store).await.map_err(admin::failed)?;
+        match json {
+            true => output::print_line(&to_json(&status).to_string())?,
+            false => output::print(&to_text(&status, &Looks::of(&Screen::of_stdout())))?,
+        }
+        Ok(match status.is_fine() {
+            true => Outcome::Fine,
+            false => Outcome::NotFine,
+        })
+    })
+}
+
+/// Until Ctrl-C, and while the server is away too.
+async fn watch_status(store: &Store, json: bool) -> Result<Outcome, Failure> {
+    let screen = Screen::of_stdout();
+    let mut interrupt = signal(SignalKind::interrupt())
+        .map_err(|error| Failure::from_error("cannot listen for signals", &error))?;
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    let mut looks = Looks::of(&screen);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = every.tick() => {}
+        }
+        let text = match Status::read(store).await {
+            Ok(status) if json => format!("{}\n", to_json(&status)),
+            Ok(status) => looks.next_text(&status),
+            Err(error) if json => return Err(admin::failed(error)),
+            Err(error) => format!("{error}; asking again\n"),
+        };
+        match json {
+            true => output::print(&text)?,
+            false => output::written(screen.show(&text))?,
+        }
+    }
+    screen.leave();
+    Ok(Outcome::Fine)
 }
 
 pub fn pause(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
@@ -115,10 +171,6 @@ pub fn resume(settings: Settings, projection: &str) -> Result<Outcome, Failure> 
         })?;
         Ok(Outcome::Fine)
     })
-}
-
-fn not_wired(command: &str) -> Failure {
-    Failure::new(format!("`{command}` is not joined to its module yet"))
 }
 
 /// For database calls and http; lanes have threads of their own, so two threads are enough.

@@ -15,6 +15,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::demo::DemoOptions;
 use crate::error::{Failure, Outcome};
 use crate::settings::{Settings, Sources, parse_duration};
 use crate::telemetry::{self, Audience};
@@ -162,9 +163,11 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
         }
         Command::Config(output) => commands::config(&settings()?, output.json),
         Command::Demo(demo) => commands::demo(
-            logged(settings()?, Audience::Service),
-            demo.run_for,
-            demo.rate,
+            logged(settings()?, Audience::Demonstration),
+            DemoOptions {
+                run_for: demo.run_for,
+                events_per_second: demo.rate,
+            },
         ),
         Command::Run => commands::run(logged(settings()?, Audience::Service)),
         Command::Status(status) => commands::status(

@@ -28,7 +28,7 @@ pub fn fail(failure: &Failure) -> ExitCode {
 }
 
 /// Nobody reads on: what was asked for was answered as far as anyone wanted, so the program ends here, quietly.
-fn written(result: io::Result<()>) -> Result<(), Failure> {
+pub fn written(result: io::Result<()>) -> Result<(), Failure> {
     match result {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => Err(Failure::new(format!(

@@ -22,8 +22,30 @@ pub struct TopicFile {
     pub format: Option<Text>,
     pub envelope: Option<EnvelopeFile>,
     pub ignore: Vec<Text>,
-    /// Where member declarations stand.
-    pub events: Option<Range<usize>>,
+    /// Declared event types.
+    pub events: Vec<EventFile>,
+}
+
+/// An event type and the members of its `data`.
+#[derive(Debug)]
+pub struct EventFile {
+    pub name: Text,
+    pub members: Vec<MemberFile>,
+}
+
+#[derive(Debug)]
+pub struct MemberFile {
+    pub name: Text,
+    pub value: MemberValue,
+}
+
+#[derive(Debug)]
+pub enum MemberValue {
+    /// `int`, `text?`.
+    Type(Text),
+    Object(Vec<MemberFile>),
+    /// A list of one: what every element is.
+    Array(Box<MemberValue>),
 }
 
 #[derive(Debug)]
@@ -67,8 +89,16 @@ pub struct RuleFile {
     pub delete: Option<Text>,
     pub if_missing: Option<Text>,
     pub version: Option<Text>,
-    /// Where a `lookup` stands.
-    pub lookup: Option<Range<usize>>,
+    pub lookups: Vec<LookupFile>,
+}
+
+/// A row of another table that a rule reads.
+#[derive(Debug)]
+pub struct LookupFile {
+    /// What expressions call it.
+    pub name: Text,
+    pub table: Text,
+    pub key: Option<Assignments>,
 }
 
 /// Column = expression, several times: as SQL text or as a map.

@@ -115,6 +115,11 @@ impl Canon {
         self.expression("when", file.when.as_ref());
         self.expression("each", file.each.as_ref());
         self.expression("version", file.version.as_ref());
+        for lookup in &file.lookups {
+            self.add("lookup", lookup.name.as_str());
+            self.add("of table", lookup.table.as_str());
+            self.assignments("lookup key", lookup.key.as_ref());
+        }
         self.assignments("key", file.key.as_ref());
         self.assignments("set", file.set.as_ref());
         self.expression("delete", file.delete.as_ref());

@@ -1,6 +1,8 @@
 //! A projection as meant: checked, typed, compiled. After this nothing optional is required and nobody checks again.
 //! Knows nothing of YAML.
 
+use std::collections::BTreeSet;
+
 use crate::event::Path;
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
@@ -82,7 +84,8 @@ pub struct Table {
     pub key_len: usize,
     /// In the file's order.
     pub rules: Vec<Rule>,
-    /// Every rule's key contains `event.key` as it stands: a row belongs to one partition at a time.
+    /// Every key by which rules of this table, or lookups of others, reach rows contains `event.key` as it stands (within the
+    /// shortest prefix that a rule reaches rows by): a row belongs to one partition at a time.
     pub owned: bool,
     pub indexes: Vec<Index>,
     pub history: bool,
@@ -91,7 +94,32 @@ pub struct Table {
     pub version_type: Option<Type>,
 }
 
-#[derive(Debug)]
+impl Table {
+    /// How many of the key columns, the first ones, all rules and lookups have a value for.
+    fn reached_by(&self) -> usize {
+        self.prefix_lens().first().copied().unwrap_or(self.key_len)
+    }
+
+    /// Whether a key reaches only rows of the event's own partition.
+    pub fn is_own_key(&self, key: &[Program]) -> bool {
+        let mut columns = key.iter().take(self.reached_by());
+        columns.any(Program::is_event_key)
+    }
+
+    /// Whether the table's own rules do; see [`Table::owned`].
+    pub fn has_own_rules(&self) -> bool {
+        self.rules.iter().all(|rule| self.is_own_key(&rule.key))
+    }
+
+    /// Numbers of first key columns by which some rule reaches all rows that have them in common; rising, each once.
+    pub fn prefix_lens(&self) -> Vec<usize> {
+        let lens = self.rules.iter().map(|rule| rule.key.len());
+        let lens: BTreeSet<usize> = lens.filter(|len| *len < self.key_len).collect();
+        lens.into_iter().collect()
+    }
+}
+
+#[derive(Debug, Clone)]
 pub struct Column {
     pub name: String,
     pub column_type: Type,
@@ -113,9 +141,12 @@ pub struct Rule {
     /// Index into `Projection::topics`; `None`: any.
     pub topic: Option<usize>,
     pub when: Option<Program>,
-    /// One per key column. Never reads the row, so that rows can be loaded before the fold.
+    /// One per key column; fewer, but at least one, of a rule that reaches every row with the same first key columns. Never
+    /// reads the row, so that rows can be loaded before the fold.
     pub key: Vec<Program>,
     pub each: Option<Each>,
+    /// In the file's order; programs name them by their place.
+    pub lookups: Vec<Lookup>,
     pub action: Action,
     pub if_missing: IfMissing,
     /// Some program of this rule reads `old.`.
@@ -135,6 +166,15 @@ pub struct Each {
     pub array: Program,
     /// Member slots of `item.<path>` within one element; the empty path is the element itself.
     pub paths: Vec<Path>,
+}
+
+/// A row of another table as it was before the event.
+#[derive(Debug)]
+pub struct Lookup {
+    /// Index into `Projection::tables`.
+    pub table: usize,
+    /// One per key column of that table. If one of them is null there is no such row.
+    pub key: Vec<Program>,
 }
 
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::ops::Range;
 
 use super::diagnostic::Report;
 use super::file::{
-    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, IndexFile, ProjectionFile, RuleFile,
-    TableFile, TopicFile, ViewFile,
+    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, EventFile, IndexFile, LookupFile,
+    MemberFile, MemberValue, ProjectionFile, RuleFile, TableFile, TopicFile, ViewFile,
 };
 use super::shape::{self, Fields};
 use super::source::Text;
@@ -100,7 +100,7 @@ fn topic(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<T
             format: None,
             envelope: None,
             ignore: Vec::new(),
-            events: None,
+            events: Vec::new(),
         });
     }
     let fields = shape::fields(report, node, owner, "an entry of `from`", TOPIC_KEYS)?;
@@ -117,8 +117,51 @@ fn topic(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<T
         format: optional_text(report, &fields, "format"),
         envelope,
         ignore,
-        events: fields.key_span("events"),
+        events: optional(&fields, "events")
+            .and_then(|(node, span)| shape::map(report, node, &span, "`events`"))
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| event(report, entry))
+            .collect(),
     })
+}
+
+/// `Sold: { units: int, note: text?, lines: [{ sku: text }] }`.
+fn event(report: &mut Report<'_>, entry: &Entry) -> Option<EventFile> {
+    let name = entry.key.text.clone();
+    let entries = shape::map(report, &entry.value, &name.span, "a declared event")?;
+    Some(EventFile {
+        members: members(report, entries),
+        name,
+    })
+}
+
+fn members(report: &mut Report<'_>, entries: &[Entry]) -> Vec<MemberFile> {
+    let entries = entries.iter();
+    entries
+        .filter_map(|entry| {
+            let name = entry.key.text.clone();
+            let value = member(report, &entry.value, &name.span)?;
+            Some(MemberFile { name, value })
+        })
+        .collect()
+}
+
+fn member(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<MemberValue> {
+    match &node.kind {
+        Kind::Map(entries) => Some(MemberValue::Object(members(report, entries))),
+        Kind::List(nodes) => match nodes.as_slice() {
+            [element] => member(report, element, owner).map(|of| MemberValue::Array(Box::new(of))),
+            _ => {
+                let message = "a declared array has one element: what every element of it is";
+                report.error(owner.clone(), "wrong-shape", message);
+                None
+            }
+        },
+        Kind::Scalar(_) => {
+            shape::text(report, node, owner, "a declared member").map(MemberValue::Type)
+        }
+    }
 }
 
 fn envelope_mapping(
@@ -234,7 +277,31 @@ fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> 
         delete: optional_text(report, &fields, "delete"),
         if_missing: optional_text(report, &fields, "if_missing"),
         version: optional_sql(report, &fields, "version"),
-        lookup: fields.key_span("lookup"),
+        lookups: optional(&fields, "lookup")
+            .and_then(|(node, span)| shape::map(report, node, &span, "`lookup`"))
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|entry| lookup(report, entry))
+            .collect(),
+    })
+}
+
+/// `sub: { table: subscriptions, key: { id: data.subscription } }`.
+fn lookup(report: &mut Report<'_>, entry: &Entry) -> Option<LookupFile> {
+    let name = entry.key.text.clone();
+    let fields = shape::fields(
+        report,
+        &entry.value,
+        &name.span,
+        "a lookup",
+        &["table", "key"],
+    )?;
+    let (table, span) = required(report, &fields, "table", "a lookup")?;
+    Some(LookupFile {
+        name,
+        table: shape::text(report, table, &span, "`table`")?,
+        key: optional(&fields, "key")
+            .and_then(|(node, span)| assignments(report, node, &span, "`key`")),
     })
 }
 

@@ -14,7 +14,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer, ProducerContext};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
 use super::sample::{SampleEvent, SampleEvents, TOPICS};
 use super::servers::DemoError;
@@ -58,7 +58,7 @@ struct Acknowledgements(Arc<Counts>);
 
 /// The sending side, on its own thread.
 struct Sending {
-    producer: BaseProducer<Acknowledgements>,
+    producer: ThreadedProducer<Acknowledgements>,
     events: SampleEvents,
     counts: Arc<Counts>,
     topic_bytes: [u64; TOPICS.len()],
@@ -131,12 +131,9 @@ impl Sending {
             }
             // After a pause (a suspended laptop) nothing is made up for.
             due = due.min(events_per_second);
-            self.producer.poll(Duration::ZERO);
         }
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while self.producer.in_flight_count() > 0 && Instant::now() < deadline {
-            self.producer.poll(TICK);
-        }
+        // What is not acknowledged by then is not counted as sent.
+        let _ = self.producer.flush(DRAIN_TIMEOUT);
     }
 
     /// Sends one event; false if the producer's queue is full, and the event is lost then.

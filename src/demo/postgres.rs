@@ -292,6 +292,12 @@ impl Drop for PostgresServer {
     }
 }
 
+/// A server is there already: on this machine, or fetched earlier.
+pub fn is_installed() -> bool {
+    let fetched = |cache: PathBuf| cache.join(FETCHED_VERSION).is_dir();
+    find_binaries().is_some() || cache_dir().is_ok_and(fetched)
+}
+
 /// The folder of a server's binaries on this machine: of the oldest version that will do.
 fn find_binaries() -> Option<PathBuf> {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

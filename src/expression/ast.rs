@@ -20,7 +20,6 @@ pub(super) struct Expr {
 pub(super) struct Part {
     pub folded: String,
     pub written: String,
-    pub subscript: bool,
     pub span: Range<usize>,
 }
 

@@ -3,7 +3,9 @@
 
 use super::arithmetic;
 use super::builtin_array;
+use super::builtin_bytes;
 use super::builtin_jsonb;
+use super::builtin_number;
 use super::builtin_text;
 use super::builtin_time;
 use super::compare::{compare, equal};
@@ -18,7 +20,8 @@ pub(super) type Outcome<'a> = Result<Value<'a>, EvalError>;
 pub(super) fn native(code: &str) -> Option<Native> {
     comparison(code)
         .or_else(|| arithmetic_code(code))
-        .or_else(|| number_code(code))
+        .or_else(|| builtin_number::native(code))
+        .or_else(|| builtin_bytes::native(code))
         .or_else(|| builtin_text::native(code))
         .or_else(|| builtin_time::native(code))
         .or_else(|| builtin_jsonb::native(code))
@@ -128,7 +131,7 @@ fn arithmetic_code(code: &str) -> Option<Native> {
         | "timestamp_pl_interval"
         | "timestamptz_pl_interval"
         | "time_pl_interval"
-        | "datetime_pl"
+        | "datetime_timestamp"
         | "integer_pl_date/sql/int4_date"
         | "interval_pl_date/sql/interval_date"
         | "interval_pl_time/sql/interval_time"
@@ -160,6 +163,12 @@ fn arithmetic_code(code: &str) -> Option<Native> {
         | "timestamptz_mi_interval"
         | "time_mi_time"
         | "time_mi_interval" => code!(|a, arena| arithmetic::subtract(a[0], a[1], arena)),
+        _ => product_code(code),
+    }
+}
+
+fn product_code(code: &str) -> Option<Native> {
+    match code {
         "int2mul" | "int4mul" | "int8mul" | "int24mul" | "int28mul" | "int42mul" | "int48mul"
         | "int82mul" | "int84mul" | "float4mul" | "float8mul" | "float48mul" | "float84mul"
         | "numeric_mul" | "interval_mul" | "mul_d_interval" => {
@@ -213,59 +222,6 @@ fn test_of(test: &str) -> Option<Native> {
         "le" => comparison!(is_le),
         "gt" => comparison!(is_gt),
         "ge" => comparison!(is_ge),
-        _ => None,
-    }
-}
-
-fn number_code(code: &str) -> Option<Native> {
-    match code {
-        "dround" | "round/sql/numeric" => code!(|a, arena| arithmetic::round(a[0], arena)),
-        "dtrunc" | "trunc/sql/numeric" => code!(|a, arena| arithmetic::truncate(a[0], arena)),
-        "dfloor" | "numeric_floor" => code!(|a, arena| arithmetic::floor(a[0], arena)),
-        "dceil" | "numeric_ceil" => code!(|a, arena| arithmetic::ceil(a[0], arena)),
-        "dsign" | "numeric_sign" => code!(|a, arena| Ok(arithmetic::sign(a[0]))),
-        "dsqrt" | "numeric_sqrt" => code!(|a, arena| arithmetic::square_root(a[0], arena)),
-        "numeric_round" => {
-            code!(|a, arena| arithmetic::round_to(numeric(a[0]), integer(a[1]), arena))
-        }
-        "numeric_trunc" => {
-            code!(|a, arena| arithmetic::truncate_to(numeric(a[0]), integer(a[1]), arena))
-        }
-        "numeric_div_trunc" => code!(|a, arena| arithmetic::whole_quotient(a[0], a[1], arena)),
-        "numeric_scale" => code!(|a, arena| Ok(numeric(a[0])
-            .scale()
-            .map_or(Value::Null, |scale| Value::Int32(scale as i32)))),
-        "pg_num_nulls" => code!(|a, arena| Ok(Value::Int32(nulls(a)))),
-        "pg_num_nonnulls" => code!(|a, arena| Ok(Value::Int32(a.len() as i32 - nulls(a)))),
-        _ => bits(code),
-    }
-}
-
-fn nulls(values: &[Value<'_>]) -> i32 {
-    values.iter().filter(|v| matches!(v, Value::Null)).count() as i32
-}
-
-fn bits(code: &str) -> Option<Native> {
-    macro_rules! bits {
-        ($operator:tt) => {
-            code!(|a, arena| Ok(match (a[0], a[1]) {
-                (Value::Int16(a), Value::Int16(b)) => Value::Int16(a $operator b),
-                (Value::Int32(a), Value::Int32(b)) => Value::Int32(a $operator b),
-                (Value::Int64(a), Value::Int64(b)) => Value::Int64(a $operator b),
-                _ => Value::Null,
-            }))
-        };
-    }
-    match code {
-        "int2and" | "int4and" | "int8and" => bits!(&),
-        "int2or" | "int4or" | "int8or" => bits!(|),
-        "int2xor" | "int4xor" | "int8xor" => bits!(^),
-        "int2not" | "int4not" | "int8not" => code!(|a, arena| Ok(match a[0] {
-            Value::Int16(v) => Value::Int16(!v),
-            Value::Int32(v) => Value::Int32(!v),
-            Value::Int64(v) => Value::Int64(!v),
-            _ => Value::Null,
-        })),
         _ => None,
     }
 }

@@ -3,8 +3,9 @@
 use bumpalo::Bump;
 
 use super::array;
-use super::builtin::{code, integer, text};
+use super::builtin::{Outcome, code, integer, text};
 use super::cast;
+use super::error::EvalError;
 use super::typed::Native;
 use super::value::Value;
 
@@ -29,6 +30,23 @@ pub(super) fn native(code: &str) -> Option<Native> {
             Value::Null => Value::Null,
             _ => array::position(elements(a[0]), a[1]),
         })),
+        "array_position_start" => code!(|a, arena| position_from(elements(a[0]), a[1], a[2])),
+        "trim_array" => code!(|a, arena| {
+            let (array, count) = (elements(a[0]), integer(a[1]));
+            let kept = usize::try_from(count)
+                .ok()
+                .and_then(|n| array.len().checked_sub(n));
+            match kept {
+                Some(kept) => Ok(Value::Array(&array[..kept])),
+                None => Err(EvalError::new(
+                    "2202E",
+                    format!(
+                        "number of elements to trim must be between 0 and {}",
+                        array.len()
+                    ),
+                )),
+            }
+        }),
         "array_cardinality" => {
             code!(|a, arena| Ok(Value::Int32(array::cardinality(elements(a[0])))))
         }
@@ -71,6 +89,25 @@ pub(super) fn elements<'a>(value: Value<'a>) -> &'a [Value<'a>] {
         Value::Array(elements) => elements,
         _ => &[],
     }
+}
+
+/// `array_position(array, element, start)`.
+fn position_from<'a>(array: &[Value<'_>], element: Value<'_>, start: Value<'_>) -> Outcome<'a> {
+    // Without nulls none needs to be looked for, whatever the start.
+    let is_null = |value: &Value<'_>| matches!(value, Value::Null);
+    if array.is_empty() || (is_null(&element) && !array.iter().any(is_null)) {
+        return Ok(Value::Null);
+    }
+    let Value::Int32(start) = start else {
+        return Err(EvalError::new("22004", "initial position must not be null"));
+    };
+    let skipped = usize::try_from(start.max(1) - 1)
+        .unwrap_or(0)
+        .min(array.len());
+    Ok(match array::position(&array[skipped..], element) {
+        Value::Int32(found) => Value::Int32(found + skipped as i32),
+        other => other,
+    })
 }
 
 fn null_text<'a>(value: Value<'a>) -> Option<&'a str> {

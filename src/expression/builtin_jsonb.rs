@@ -5,6 +5,7 @@ use super::builtin_array::elements;
 use super::jsonb_access as access;
 use super::jsonb_build as build;
 use super::jsonb_edit as edit;
+use super::jsonb_shape as shape;
 use super::typed::Native;
 use super::value::Value;
 
@@ -20,9 +21,11 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "jsonb_array_element_text" => {
             code!(|a, arena| Ok(shown(access::element(text(a[0]), integer(a[1])), arena)))
         }
-        "jsonb_extract_path" => code!(|a, arena| Ok(json(access::at_path(text(a[0]), path(a))))),
+        "jsonb_extract_path" => {
+            code!(|a, arena| Ok(json(access::at_path(text(a[0]), elements(a[1])))))
+        }
         "jsonb_extract_path_text" => {
-            code!(|a, arena| Ok(shown(access::at_path(text(a[0]), path(a)), arena)))
+            code!(|a, arena| Ok(shown(access::at_path(text(a[0]), elements(a[1])), arena)))
         }
         "jsonb_contains" => {
             code!(|a, arena| Ok(Value::Bool(access::contains(text(a[0]), text(a[1])))))
@@ -43,6 +46,13 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "jsonb_array_length" => {
             code!(|a, arena| Ok(Value::Int32(access::array_length(text(a[0]))?)))
         }
+        _ => changing(code),
+    }
+}
+
+/// Codes that give another document.
+fn changing(code: &str) -> Option<Native> {
+    match code {
         "to_jsonb" => code!(|a, arena| Ok(Value::Jsonb(build::to_jsonb(a[0], arena)?))),
         "jsonb_build_object" | "jsonb_build_object_noargs" => {
             code!(|a, arena| Ok(Value::Jsonb(build::build_object(a, arena)?)))
@@ -73,6 +83,28 @@ pub(super) fn native(code: &str) -> Option<Native> {
             elements(a[1]),
             arena
         )?))),
+        "jsonb_insert" => code!(|a, arena| {
+            let after = matches!(a.get(3), Some(Value::Bool(true)));
+            Ok(Value::Jsonb(edit::insert(
+                text(a[0]),
+                elements(a[1]),
+                text(a[2]),
+                after,
+                arena,
+            )?))
+        }),
+        "jsonb_strip_nulls" => {
+            code!(|a, arena| Ok(Value::Jsonb(shape::strip_nulls(text(a[0]), arena))))
+        }
+        "jsonb_pretty" => code!(|a, arena| Ok(Value::Text(shape::pretty(text(a[0]), arena)))),
+        "jsonb_object" => {
+            code!(|a, arena| Ok(Value::Jsonb(shape::object(elements(a[0]), arena)?)))
+        }
+        "jsonb_object_two_arg" => code!(|a, arena| Ok(Value::Jsonb(shape::object_of_two(
+            elements(a[0]),
+            elements(a[1]),
+            arena
+        )?))),
         "jsonb_set" => code!(|a, arena| {
             let create = a
                 .get(3)
@@ -97,14 +129,6 @@ fn shown<'a>(found: Option<&'a str>, arena: &'a bumpalo::Bump) -> Value<'a> {
     found
         .and_then(|json| access::as_text(json, arena))
         .map_or(Value::Null, Value::Text)
-}
-
-/// The steps of `#>` stand in an array, those of `jsonb_extract_path` one by one.
-fn path<'s, 'a>(a: &'s [Value<'a>]) -> &'s [Value<'a>] {
-    match a.get(1) {
-        Some(Value::Array(steps)) => steps,
-        _ => &a[1..],
-    }
 }
 
 fn keys<'s, 'a: 's>(a: &'s [Value<'a>]) -> impl Iterator<Item = &'a str> + 's {

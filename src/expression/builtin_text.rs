@@ -46,15 +46,16 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "like_escape" => code!(|a, arena| Ok(Value::Text(
             arena.alloc_str(&like::with_backslash(text(a[0]), text(a[1]))?)
         ))),
+        _ => position(code)
+            .or_else(|| trimming(code))
+            .or_else(|| other(code)),
+    }
+}
+
+fn position(code: &str) -> Option<Native> {
+    match code {
         "textlen" => code!(|a, arena| Ok(Value::Int32(texts::length(text(a[0]))))),
         "textoctetlen" => code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0]))))),
-        "byteaoctetlen" => code!(|a, arena| Ok(Value::Int32(bytes(a[0]).len() as i32))),
-        "byteacat" => code!(|a, arena| {
-            let mut both =
-                bumpalo::collections::Vec::from_iter_in(bytes(a[0]).iter().copied(), arena);
-            both.extend_from_slice(bytes(a[1]));
-            Ok(Value::Bytea(both.into_bump_slice()))
-        }),
         "text_substr" => code!(|a, arena| Ok(Value::Text(texts::substring(
             text(a[0]),
             integer(a[1]),
@@ -82,6 +83,12 @@ pub(super) fn native(code: &str) -> Option<Native> {
             text(a[1]),
             integer(a[2])
         )?))),
+        _ => None,
+    }
+}
+
+fn trimming(code: &str) -> Option<Native> {
+    match code {
         "btrim1" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), " ")))),
         "btrim" => code!(|a, arena| Ok(Value::Text(texts::trim(text(a[0]), text(a[1]))))),
         "ltrim1" => code!(|a, arena| Ok(Value::Text(texts::trim_start(text(a[0]), " ")))),
@@ -118,8 +125,13 @@ pub(super) fn native(code: &str) -> Option<Native> {
             " ",
             arena
         )?))),
+        _ => None,
+    }
+}
+
+fn other(code: &str) -> Option<Native> {
+    match code {
         "md5_text" => code!(|a, arena| Ok(Value::Text(texts::md5(text(a[0]).as_bytes(), arena)))),
-        "md5_bytes" => code!(|a, arena| Ok(Value::Text(texts::md5(bytes(a[0]), arena)))),
         "lower" => code!(|a, arena| Ok(Value::Text(texts::lower(text(a[0]), arena)))),
         "upper" => code!(|a, arena| Ok(Value::Text(texts::upper(text(a[0]), arena)))),
         "booltext" => code!(
@@ -132,21 +144,21 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "textoverlay" => code!(|a, arena| overlay(a, integer(a[3]), arena)),
         "textoverlay_no_len" => code!(|a, arena| overlay(a, texts::length(text(a[1])), arena)),
         "translate" => code!(|a, arena| Ok(translate(text(a[0]), text(a[1]), text(a[2]), arena))),
+        "bit_length/sql/text" => {
+            code!(|a, arena| Ok(Value::Int32(texts::octet_length(text(a[0])) * 8)))
+        }
         "ascii" => code!(|a, arena| Ok(Value::Int32(
             text(a[0]).chars().next().map_or(0, |c| c as i32)
         ))),
         "chr" => code!(|a, arena| chr(integer(a[0]), arena)),
+        "to_hex64" => code!(|a, arena| Ok(match a[0] {
+            Value::Int64(value) => Value::Text(arena.alloc_str(&format!("{value:x}"))),
+            _ => Value::Null,
+        })),
         "to_hex32" => code!(|a, arena| Ok(Value::Text(
             arena.alloc_str(&format!("{:x}", integer(a[0])))
         ))),
         _ => None,
-    }
-}
-
-fn bytes<'a>(value: Value<'a>) -> &'a [u8] {
-    match value {
-        Value::Bytea(bytes) => bytes,
-        _ => &[],
     }
 }
 
@@ -181,10 +193,10 @@ fn translate<'a>(whole: &str, from: &str, to: &str, arena: &'a Bump) -> Value<'a
 }
 
 fn chr<'a>(code: i32, arena: &'a Bump) -> Outcome<'a> {
-    let message = match code {
-        0 => "null character not permitted",
-        ..0 => "character number must be positive",
-        _ => "requested character not valid for encoding",
+    let (sqlstate, message) = match code {
+        0 => ("54000", "null character not permitted"),
+        ..0 => ("22023", "character number must be positive"),
+        _ => ("54000", "requested character not valid for encoding"),
     };
     match u32::try_from(code)
         .ok()
@@ -192,6 +204,6 @@ fn chr<'a>(code: i32, arena: &'a Bump) -> Outcome<'a> {
         .and_then(char::from_u32)
     {
         Some(c) => Ok(Value::Text(arena.alloc_str(c.encode_utf8(&mut [0; 4])))),
-        None => Err(EvalError::new("54000", message)),
+        None => Err(EvalError::new(sqlstate, message)),
     }
 }

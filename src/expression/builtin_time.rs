@@ -5,8 +5,19 @@ use super::calendar::{is_date_infinite, is_timestamp_infinite};
 use super::cast;
 use super::datetime;
 use super::datetime_extract;
+use super::datetime_make;
+use super::interval;
 use super::typed::{Native, scalar};
 use super::value::{Scalar, Value};
+
+macro_rules! justified {
+    ($justify:ident) => {
+        code!(|a, arena| match a[0] {
+            Value::Interval(span) => Ok(Value::Interval(span.$justify()?)),
+            _ => Ok(Value::Null),
+        })
+    };
+}
 
 pub(super) fn native(code: &str) -> Option<Native> {
     match code {
@@ -50,6 +61,59 @@ pub(super) fn native(code: &str) -> Option<Native> {
             integer(a[1]),
             integer(a[2])
         )?))),
+        "make_time" => code!(|a, arena| Ok(Value::Time(datetime_make::make_time(
+            integer(a[0]),
+            integer(a[1]),
+            double(a[2])
+        )?))),
+        "make_timestamp" => {
+            code!(
+                |a, arena| Ok(Value::Timestamp(datetime_make::make_timestamp(
+                    [0, 1, 2, 3, 4].map(|at| integer(a[at])),
+                    double(a[5])
+                )?))
+            )
+        }
+        // The session's zone is UTC.
+        "make_timestamptz" => {
+            code!(
+                |a, arena| Ok(Value::TimestampTz(datetime_make::make_timestamp(
+                    [0, 1, 2, 3, 4].map(|at| integer(a[at])),
+                    double(a[5])
+                )?))
+            )
+        }
+        "make_interval" => code!(|a, arena| {
+            let whole = |at: usize| a.get(at).map_or(0, |value| integer(*value));
+            let seconds = a.get(6).map_or(0.0, |value| double(*value));
+            let fields = [0, 1, 2, 3, 4, 5].map(whole);
+            Ok(Value::Interval(interval::make_interval(fields, seconds)?))
+        }),
+        "interval_justify_days" => justified!(justify_days),
+        "interval_justify_hours" => justified!(justify_hours),
+        "interval_justify_interval" => justified!(justify),
+        "timestamp_bin" => code!(|a, arena| match a[0] {
+            Value::Interval(stride) => Ok(Value::Timestamp(datetime_make::date_bin(
+                stride,
+                micros(a[1]),
+                micros(a[2])
+            )?)),
+            _ => Ok(Value::Null),
+        }),
+        "timestamptz_bin" => code!(|a, arena| match a[0] {
+            Value::Interval(stride) => Ok(Value::TimestampTz(datetime_make::date_bin(
+                stride,
+                micros(a[1]),
+                micros(a[2])
+            )?)),
+            _ => Ok(Value::Null),
+        }),
+        _ => parts(code),
+    }
+}
+
+fn parts(code: &str) -> Option<Native> {
+    match code {
         "timestamp_age" | "timestamptz_age" => {
             code!(|a, arena| Ok(Value::Interval(datetime::age(micros(a[0]), micros(a[1]))?)))
         }

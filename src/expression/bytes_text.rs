@@ -1,4 +1,7 @@
-//! Texts of uuid and bytea.
+//! Texts of uuid and bytea, and the formats of `encode` and `decode`.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::error::EvalError;
 
@@ -122,5 +125,104 @@ pub fn hex_digit(byte: u8) -> Option<u8> {
         b'a'..=b'f' => Some(byte - b'a' + 10),
         b'A'..=b'F' => Some(byte - b'A' + 10),
         _ => None,
+    }
+}
+
+/// Length of a line of base64, after which PostgreSQL breaks it.
+const BASE64_LINE: usize = 76;
+
+fn unrecognized(format: &str) -> EvalError {
+    EvalError::new("22023", format!("unrecognized encoding: \"{format}\""))
+}
+
+/// `encode(bytea, format)`: hex, base64 (in lines) or escape.
+pub fn encode(bytes: &[u8], format: &str) -> Result<String, EvalError> {
+    let mut out = String::with_capacity(bytes.len() * 2);
+    match format.to_ascii_lowercase().as_str() {
+        "hex" => bytes.iter().for_each(|byte| push_hex(*byte, &mut out)),
+        "base64" => {
+            for (at, line) in bytes.chunks(BASE64_LINE / 4 * 3).enumerate() {
+                if at > 0 {
+                    out.push('\n');
+                }
+                STANDARD.encode_string(line, &mut out);
+            }
+            // The break follows a full line, also where nothing follows the break.
+            if !bytes.is_empty() && bytes.len().is_multiple_of(BASE64_LINE / 4 * 3) {
+                out.push('\n');
+            }
+        }
+        "escape" => {
+            for byte in bytes {
+                match byte {
+                    b'\\' => out.push_str("\\\\"),
+                    0 | 0x80.. => {
+                        out.push('\\');
+                        for shift in [6, 3, 0] {
+                            out.push((b'0' + (byte >> shift & 7)) as char);
+                        }
+                    }
+                    _ => out.push(*byte as char),
+                }
+            }
+        }
+        _ => return Err(unrecognized(format)),
+    }
+    Ok(out)
+}
+
+/// `decode(text, format)`.
+pub fn decode(text: &str, format: &str) -> Result<Vec<u8>, EvalError> {
+    match format.to_ascii_lowercase().as_str() {
+        "hex" => parse_hex(text.as_bytes()),
+        "base64" => decode_base64(text.as_bytes()),
+        "escape" => parse_escaped(text.as_bytes())
+            .ok_or_else(|| EvalError::new("22P02", "invalid input syntax for type bytea")),
+        _ => Err(unrecognized(format)),
+    }
+}
+
+/// As PostgreSQL reads base64: space is skipped, and what follows the end is still read, as short groups.
+fn decode_base64(text: &[u8]) -> Result<Vec<u8>, EvalError> {
+    let invalid = |message: String| EvalError::new("22023", message);
+    let mut out = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut group, mut count, mut kept) = (0_u32, 0, 3);
+    for byte in text {
+        let value = match byte {
+            b' ' | b'\t' | b'\n' | b'\r' => continue,
+            b'=' => {
+                if kept == 3 {
+                    kept = match count {
+                        2 => 1,
+                        3 => 2,
+                        _ => {
+                            let message = "unexpected \"=\" while decoding base64 sequence";
+                            return Err(invalid(message.to_owned()));
+                        }
+                    };
+                }
+                0
+            }
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => {
+                let message = "invalid symbol found while decoding base64 sequence";
+                return Err(invalid(message.to_owned()));
+            }
+        };
+        group = group << 6 | u32::from(value);
+        count += 1;
+        if count == 4 {
+            out.extend_from_slice(&group.to_be_bytes()[1..=kept]);
+            (group, count) = (0, 0);
+        }
+    }
+    if count == 0 {
+        Ok(out)
+    } else {
+        Err(invalid("invalid base64 end sequence".to_owned()))
     }
 }

@@ -57,6 +57,19 @@ impl Catalog {
         self.functions.get(name).map_or(&[][..], Vec::as_slice)
     }
 
+    /// Operators or functions with their names, in order.
+    pub fn entries(&self, operators: bool) -> Vec<(Name, &Entry)> {
+        let map = if operators {
+            &self.operators
+        } else {
+            &self.functions
+        };
+        let mut names: Vec<Name> = map.keys().copied().collect();
+        names.sort_unstable();
+        let of = |name: Name| map[name].iter().map(move |entry| (name, entry));
+        names.into_iter().flat_map(of).collect()
+    }
+
     pub fn function_names(&self) -> impl Iterator<Item = Name> {
         self.functions.keys().copied()
     }

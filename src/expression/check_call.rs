@@ -167,83 +167,77 @@ fn declared_generic(declared: &[Name]) -> bool {
     declared.iter().all(|d| d.starts_with("any"))
 }
 
-/// Functions that no expression may call, with the reason.
-fn refused(name: &str, span: &Range<usize>) -> Option<Problem> {
-    let clock = [
-        "now",
-        "clock_timestamp",
-        "statement_timestamp",
-        "transaction_timestamp",
-        "timeofday",
-    ];
-    let random = [
-        "random",
-        "gen_random_uuid",
-        "uuid_generate_v4",
-        "uuid_generate_v1",
-        "nextval",
-        "currval",
-        "lastval",
-        "setseed",
-        "txid_current",
-    ];
-    let aggregates = [
-        "count",
-        "sum",
-        "avg",
+/// Functions that read the clock.
+const CLOCK: &[&str] = &[
+    "now",
+    "clock_timestamp",
+    "statement_timestamp",
+    "transaction_timestamp",
+    "timeofday",
+];
+
+/// Functions that give another value each time.
+const RANDOM: &[&str] = &[
+    "random",
+    "gen_random_uuid",
+    "uuid_generate_v4",
+    "uuid_generate_v1",
+    "nextval",
+    "currval",
+    "lastval",
+    "setseed",
+    "txid_current",
+];
+
+/// Functions over many rows, with how one folds instead.
+const AGGREGATES: &[(&str, &str)] = &[
+    ("sum", "fold it: total = total + data.amount"),
+    ("count", "fold it: orders = orders + 1"),
+    (
         "min",
+        "fold it with least: lowest = least(lowest, data.price)",
+    ),
+    (
         "max",
-        "array_agg",
-        "string_agg",
-        "jsonb_agg",
-        "json_agg",
-        "jsonb_object_agg",
-        "bool_and",
-        "bool_or",
-        "every",
-        "row_number",
-        "rank",
-        "lag",
-        "lead",
-        "first_value",
-        "last_value",
-    ];
-    if clock.contains(&name) {
-        let problem = Problem::new(
-            span.clone(),
-            "nondeterministic",
-            format!("`{name}` reads the clock: a replay must give what the live fold gave"),
-        );
-        return Some(problem.with_hint("use event.time"));
+        "fold it with greatest: highest = greatest(highest, data.price)",
+    ),
+    ("array_agg", "fold it with array_append"),
+    ("avg", FOLD),
+    ("string_agg", FOLD),
+    ("jsonb_agg", FOLD),
+    ("json_agg", FOLD),
+    ("jsonb_object_agg", FOLD),
+    ("bool_and", FOLD),
+    ("bool_or", FOLD),
+    ("every", FOLD),
+    ("row_number", FOLD),
+    ("rank", FOLD),
+    ("lag", FOLD),
+    ("lead", FOLD),
+    ("first_value", FOLD),
+    ("last_value", FOLD),
+];
+
+const FOLD: &str = "fold the value into a column of the row";
+
+/// Why no expression may call a function of that name.
+fn refused(name: &str, span: &Range<usize>) -> Option<Problem> {
+    let problem = |code, message: String, hint: &str| {
+        Some(Problem::new(span.clone(), code, message).with_hint(hint))
+    };
+    let replay = "a replay must give what the live fold gave";
+    if CLOCK.contains(&name) {
+        let message = format!("`{name}` reads the clock: {replay}");
+        return problem("nondeterministic", message, "use event.time");
     }
-    if random.contains(&name) {
-        let problem = Problem::new(
-            span.clone(),
-            "nondeterministic",
-            format!(
-                "`{name}` gives another value each time: a replay must give what the live fold gave"
-            ),
-        );
-        return Some(
-            problem.with_hint(
-                "use a value of the event, such as event.time, event.id or event.offset",
-            ),
-        );
+    if RANDOM.contains(&name) {
+        let message = format!("`{name}` gives another value each time: {replay}");
+        let hint = "use a value of the event, such as event.time, event.id or event.offset";
+        return problem("nondeterministic", message, hint);
     }
-    if aggregates.contains(&name) {
-        let problem = Problem::new(
-            span.clone(),
-            "unsupported",
-            format!("`{name}` is an aggregate: an expression sees one event and one row"),
-        );
-        return Some(problem.with_hint(match name {
-            "sum" => "fold it: total = total + data.amount",
-            "count" => "fold it: orders = orders + 1",
-            "min" => "fold it with least: lowest = least(lowest, data.price)",
-            "max" => "fold it with greatest: highest = greatest(highest, data.price)",
-            "array_agg" => "fold it with array_append",
-            _ => "fold the value into a column of the row",
-        }));
-    }
-    None
+    let (_, hint) = AGGREGATES
+        .iter()
+        .find(|(aggregate, _)| *aggregate == name)?;
+    let message = format!("`{name}` is an aggregate: an expression sees one event and one row");
+    problem("unsupported", message, hint)
 }

@@ -32,7 +32,7 @@ impl Checker<'_, '_> {
         let (first, rest) = parts.split_first()?;
         match first.folded.as_str() {
             "data" => {
-                let slot = self.scope.data.slot(path(rest));
+                let slot = self.scope.data.slot_at(path(rest), span.clone());
                 Some(Node::new(
                     Kind::Member { slot, item: false },
                     Ty::Untyped,
@@ -47,6 +47,9 @@ impl Checker<'_, '_> {
                 Some(_) => Some(Node::typed(Kind::Index, BIGINT, span)),
                 None => self.report(outside_each("index", span)),
             },
+            name if self.is_lookup(name) && !(rest.is_empty() && self.is_column(name)) => {
+                self.lookup(first, rest, span)
+            }
             _ if rest.is_empty() => self.column(first, span),
             _ => self.unknown_root(first),
         }
@@ -56,7 +59,7 @@ impl Checker<'_, '_> {
         let Some(paths) = &mut self.scope.item else {
             return self.report(outside_each("item", span));
         };
-        let slot = paths.slot(path(rest));
+        let slot = paths.slot_at(path(rest), span.clone());
         Some(Node::new(
             Kind::Member { slot, item: true },
             Ty::Untyped,
@@ -116,6 +119,50 @@ impl Checker<'_, '_> {
         Some(Node::typed(Kind::Old(index), ty, span))
     }
 
+    fn is_lookup(&self, name: &str) -> bool {
+        self.scope.lookups.iter().any(|lookup| lookup.name == name)
+    }
+
+    fn is_column(&self, name: &str) -> bool {
+        self.scope.columns.iter().any(|(column, _)| column == name)
+    }
+
+    fn lookup(&mut self, first: &Part, rest: &[Part], span: Range<usize>) -> Option<Node> {
+        let lookups = self.scope.lookups;
+        let index = lookups
+            .iter()
+            .position(|known| known.name == first.folded)?;
+        let [column] = rest else {
+            let message = format!(
+                "`{}` is a row: one of its columns is a value",
+                first.written
+            );
+            return self.report(Problem::new(span, "unknown-name", message));
+        };
+        let names = &lookups[index].columns;
+        if let Some(place) = names.iter().position(|(name, _)| *name == column.folded) {
+            let (lookup, ty) = (index, plain(names[place].1));
+            let kind = Kind::Lookup {
+                lookup,
+                column: place,
+            };
+            return Some(Node::typed(kind, ty, span));
+        }
+        let problem = Problem::new(
+            column.span.clone(),
+            "unknown-column",
+            format!("unknown column `{}.{}`", first.written, column.written),
+        );
+        let near = closest(&column.folded, names.iter().map(|(name, _)| name.as_str()));
+        self.report(match near {
+            Some(near) => problem.with_hint(format!("did you mean `{}.{near}`?", first.written)),
+            None => {
+                let known: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
+                problem.with_hint(format!("its columns are {}", known.join(", ")))
+            }
+        })
+    }
+
     fn column(&mut self, part: &Part, span: Range<usize>) -> Option<Node> {
         let (index, ty) = self.find_column(part, "")?;
         Some(Node::typed(Kind::Column(index), ty, span))
@@ -155,7 +202,8 @@ impl Checker<'_, '_> {
             "unknown-name",
             format!("`{}` has no members", first.written),
         );
-        let near = closest(&first.folded, ROOTS.iter().copied());
+        let lookups = self.scope.lookups.iter().map(|lookup| lookup.name.as_str());
+        let near = closest(&first.folded, ROOTS.iter().copied().chain(lookups));
         self.report(match near {
             Some(near) => problem.with_hint(format!("did you mean `{near}`?")),
             None => problem.with_hint("dotted names begin with data, event, headers, item or old; a jsonb column takes -> and ->>"),

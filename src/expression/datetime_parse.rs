@@ -8,6 +8,7 @@ use super::calendar::{
 };
 use super::datetime_fields::{Reading, Special, read};
 use super::error::EvalError;
+use super::numeric_convert::is_space;
 use super::timezone::Zone;
 
 pub fn parse_date(text: &str) -> Result<i32, EvalError> {
@@ -19,7 +20,9 @@ pub fn parse_date(text: &str) -> Result<i32, EvalError> {
         Reading::Special(Special::NegativeInfinity) => Ok(DATE_NEGATIVE_INFINITY),
         Reading::Special(Special::Epoch) => Ok((-UNIX_EPOCH_MICROS / MICROS_PER_DAY) as i32),
         Reading::Fields(fields) => {
-            let days = fields.date(text, "date")?;
+            let days = fields
+                .date(text, "date")
+                .map_err(|error| lone_day(text, error))?;
             date_in_range(days)
                 .ok_or_else(|| EvalError::new("22008", format!("date out of range: \"{text}\"")))
         }
@@ -40,6 +43,16 @@ pub fn parse_timestamptz(text: &str) -> Result<i64, EvalError> {
     parse_moment(text, "timestamp with time zone", true)
 }
 
+/// A lone number of one or two digits is a day without a month: PostgreSQL complains of its range.
+fn lone_day(text: &str, error: EvalError) -> EvalError {
+    let digits = text.trim_matches(is_space);
+    let lone = matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit());
+    match error.sqlstate() {
+        "22007" if lone => EvalError::datetime_field(text),
+        _ => error,
+    }
+}
+
 fn parse_moment(text: &str, type_name: &str, zoned: bool) -> Result<i64, EvalError> {
     let fields = match read(text, type_name)? {
         Reading::Special(Special::Infinity) => return Ok(TIMESTAMP_INFINITY),
@@ -48,7 +61,9 @@ fn parse_moment(text: &str, type_name: &str, zoned: bool) -> Result<i64, EvalErr
         Reading::Fields(fields) => fields,
     };
     let out_of_range = || EvalError::new("22008", format!("timestamp out of range: \"{text}\""));
-    let days = fields.date(text, type_name)?;
+    let days = fields
+        .date(text, type_name)
+        .map_err(|error| lone_day(text, error))?;
     let local = timestamp_from_parts(days, fields.time.unwrap_or(0)).ok_or_else(out_of_range)?;
     match &fields.zone {
         Some(zone) if zoned => zone.to_utc(local),

@@ -19,6 +19,7 @@ pub(super) fn emit(node: &Node, result: Type) -> Option<Program> {
             result,
             columns: Vec::new(),
             reads_old: false,
+            reads_lookup: false,
             is_event_key: is_event_key(node),
         },
         operands: Vec::new(),
@@ -108,6 +109,7 @@ impl Compiler {
             }
             Kind::Column(_)
             | Kind::Old(_)
+            | Kind::Lookup { .. }
             | Kind::Event(_)
             | Kind::Header(_)
             | Kind::Index
@@ -120,12 +122,40 @@ impl Compiler {
                 self.cast(of.decided(), *to, *explicit, at)?;
             }
             Kind::Call(code, list) => self.call(code, list, at)?,
+            Kind::And(list) => self.logic(list, at, true)?,
+            Kind::Or(list) => self.logic(list, at, false)?,
+            Kind::Coalesce(list) => self.coalesce(list, at)?,
+            Kind::Extreme { greatest, of } => {
+                self.nodes(of, at)?;
+                let (count, greatest) = (of.len() as u16, *greatest);
+                self.emit(Op::Extreme {
+                    at,
+                    count,
+                    greatest,
+                });
+            }
+            Kind::Case {
+                operand,
+                branches,
+                otherwise,
+            } => self.case(operand.as_deref(), branches, otherwise, at)?,
+            Kind::Array(list) => {
+                self.nodes(list, at)?;
+                let count = list.len() as u16;
+                self.emit(Op::Array { at, count });
+            }
+            _ => self.operator(node, at)?,
+        }
+        Some(())
+    }
+
+    /// What takes one or two values and is no function.
+    fn operator(&mut self, node: &Node, at: Register) -> Option<()> {
+        match &node.kind {
             Kind::Not(of) => {
                 self.node(of, at)?;
                 self.emit(Op::Not { at });
             }
-            Kind::And(list) => self.logic(list, at, true)?,
-            Kind::Or(list) => self.logic(list, at, false)?,
             Kind::IsNull { of, negated } => {
                 self.node(of, at)?;
                 self.emit(Op::IsNull {
@@ -167,26 +197,6 @@ impl Compiler {
                 self.emit(Op::Subscript { at });
                 self.land(&[end]);
             }
-            Kind::Coalesce(list) => self.coalesce(list, at)?,
-            Kind::Extreme { greatest, of } => {
-                self.nodes(of, at)?;
-                let (count, greatest) = (of.len() as u16, *greatest);
-                self.emit(Op::Extreme {
-                    at,
-                    count,
-                    greatest,
-                });
-            }
-            Kind::Case {
-                operand,
-                branches,
-                otherwise,
-            } => self.case(operand.as_deref(), branches, otherwise, at)?,
-            Kind::Array(list) => {
-                self.nodes(list, at)?;
-                let count = list.len() as u16;
-                self.emit(Op::Array { at, count });
-            }
             Kind::Quantified {
                 code,
                 left,
@@ -197,6 +207,7 @@ impl Compiler {
                 let (native, all) = (code.native, *all);
                 self.emit(Op::Quantified { native, at, all });
             }
+            other => unreachable!("no operator: {other:?}"),
         }
         Some(())
     }
@@ -218,6 +229,14 @@ impl Compiler {
             Kind::Old(column) => {
                 self.program.reads_old = true;
                 Op::Old {
+                    column: u16::try_from(*column).ok()?,
+                    to,
+                }
+            }
+            Kind::Lookup { lookup, column } => {
+                self.program.reads_lookup = true;
+                Op::Lookup {
+                    lookup: u16::try_from(*lookup).ok()?,
                     column: u16::try_from(*column).ok()?,
                     to,
                 }

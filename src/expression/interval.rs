@@ -66,6 +66,76 @@ impl Interval {
         negated().ok_or_else(interval_out_of_range)
     }
 
+    /// `justify_hours`: 24 hours are a day.
+    pub fn justify_hours(self) -> Result<Interval, EvalError> {
+        Ok(self.hours_to_days()?.same_sign_of_days())
+    }
+
+    /// `justify_days`: 30 days are a month.
+    pub fn justify_days(self) -> Result<Interval, EvalError> {
+        let mut span = self.days_to_months()?;
+        if span.months > 0 && span.days < 0 {
+            span.days += DAYS_PER_MONTH as i32;
+            span.months -= 1;
+        } else if span.months < 0 && span.days > 0 {
+            span.days -= DAYS_PER_MONTH as i32;
+            span.months += 1;
+        }
+        Ok(span)
+    }
+
+    /// `justify_interval`: both, and all fields of one sign.
+    pub fn justify(self) -> Result<Interval, EvalError> {
+        let same_sign = (self.days > 0 && self.micros > 0) || (self.days < 0 && self.micros < 0);
+        // Before the hours, so that the days cannot overflow.
+        let span = if same_sign {
+            self.days_to_months()?
+        } else {
+            self
+        };
+        let mut span = span.hours_to_days()?.days_to_months()?;
+        let (days, micros) = (span.days, span.micros);
+        if span.months > 0 && (days < 0 || (days == 0 && micros < 0)) {
+            span.days += DAYS_PER_MONTH as i32;
+            span.months -= 1;
+        } else if span.months < 0 && (days > 0 || (days == 0 && micros > 0)) {
+            span.days -= DAYS_PER_MONTH as i32;
+            span.months += 1;
+        }
+        Ok(span.same_sign_of_days())
+    }
+
+    fn hours_to_days(self) -> Result<Interval, EvalError> {
+        let whole = (self.micros / MICROS_PER_DAY) as i32;
+        let days = self.days.checked_add(whole);
+        Ok(Interval {
+            days: days.ok_or_else(interval_out_of_range)?,
+            micros: self.micros % MICROS_PER_DAY,
+            ..self
+        })
+    }
+
+    fn days_to_months(self) -> Result<Interval, EvalError> {
+        let whole = self.days / DAYS_PER_MONTH as i32;
+        let months = self.months.checked_add(whole);
+        Ok(Interval {
+            months: months.ok_or_else(interval_out_of_range)?,
+            days: self.days % DAYS_PER_MONTH as i32,
+            ..self
+        })
+    }
+
+    fn same_sign_of_days(mut self) -> Interval {
+        if self.days > 0 && self.micros < 0 {
+            self.micros += MICROS_PER_DAY;
+            self.days -= 1;
+        } else if self.days < 0 && self.micros > 0 {
+            self.micros -= MICROS_PER_DAY;
+            self.days += 1;
+        }
+        self
+    }
+
     pub fn multiply(self, factor: f64) -> Result<Interval, EvalError> {
         self.scaled(&|value| value * factor)
     }
@@ -166,7 +236,10 @@ pub fn timestamp_difference(left: i64, right: i64) -> Result<Interval, EvalError
             "cannot subtract infinite timestamps",
         ));
     }
-    let micros = left.checked_sub(right).ok_or_else(interval_out_of_range)?;
+    // Here PostgreSQL 15's own difference overflows unseen, and gives nonsense.
+    let micros = left
+        .checked_sub(right)
+        .ok_or_else(|| EvalError::unsupported("interval out of range"))?;
     Ok(Interval {
         months: 0,
         days: (micros / MICROS_PER_DAY) as i32,
@@ -237,32 +310,29 @@ pub fn interval_to_time(span: Interval) -> Result<i64, EvalError> {
 }
 
 /// `make_interval(years, months, weeks, days, hours, mins, secs)`.
-pub fn make_interval(
-    years: i32,
-    months: i32,
-    weeks: i32,
-    days: i32,
-    hours: i32,
-    minutes: i32,
-    seconds: f64,
-) -> Result<Interval, EvalError> {
+pub fn make_interval(fields: [i32; 6], seconds: f64) -> Result<Interval, EvalError> {
+    let [years, months, weeks, days, hours, minutes] = fields;
+    if !seconds.is_finite() {
+        return Err(interval_out_of_range());
+    }
     let whole = || {
         Some((
             years.checked_mul(12)?.checked_add(months)?,
             weeks.checked_mul(7)?.checked_add(days)?,
         ))
     };
-    let (months, days) = whole().ok_or_else(interval_out_of_range)?;
+    // PostgreSQL 15 does not look whether the sums fit.
+    let wraps = || EvalError::unsupported("interval out of range");
+    let (months, days) = whole().ok_or_else(wraps)?;
     let micros = (seconds * MICROS_PER_SECOND as f64).round_ties_even();
     if !(-9.0e18..9.0e18).contains(&micros) {
-        return Err(interval_out_of_range());
+        return Err(wraps());
     }
     let clock = (i64::from(hours) * 60 + i64::from(minutes)) * 60 * MICROS_PER_SECOND;
+    let micros = clock.checked_add(micros as i64).ok_or_else(wraps)?;
     Ok(Interval {
         months,
         days,
-        micros: clock
-            .checked_add(micros as i64)
-            .ok_or_else(interval_out_of_range)?,
+        micros,
     })
 }

@@ -1,4 +1,4 @@
-//! Operators that give a changed jsonb: `||`, `-`, `#-`, `jsonb_set`.
+//! Operators that give a changed jsonb: `||`, `-`, `#-`, `jsonb_set`, `jsonb_insert`.
 
 use bumpalo::Bump;
 
@@ -129,7 +129,7 @@ pub fn delete_path<'a>(
     Edit {
         path,
         value: None,
-        create: false,
+        mode: Mode::Replace,
     }
     .write(json, 0, &mut out)?;
     Ok(arena.alloc_str(&out))
@@ -153,7 +153,31 @@ pub fn set<'a>(
     Edit {
         path,
         value: Some(value),
-        create,
+        mode: if create { Mode::Create } else { Mode::Replace },
+    }
+    .write(target, 0, &mut out)?;
+    Ok(arena.alloc_str(&out))
+}
+
+/// `jsonb_insert(target, path, value, insert_after)`.
+pub fn insert<'a>(
+    target: &'a str,
+    path: &[Value<'_>],
+    value: &str,
+    after: bool,
+    arena: &'a Bump,
+) -> Result<&'a str, EvalError> {
+    if kind(target) < Kind::Array {
+        return Err(EvalError::new("22023", "cannot set path in scalar"));
+    }
+    if path.is_empty() {
+        return Ok(target);
+    }
+    let mut out = String::with_capacity(target.len() + value.len());
+    Edit {
+        path,
+        value: Some(value),
+        mode: if after { Mode::After } else { Mode::Before },
     }
     .write(target, 0, &mut out)?;
     Ok(arena.alloc_str(&out))
@@ -164,7 +188,19 @@ struct Edit<'e> {
     path: &'e [Value<'e>],
     /// `None` deletes.
     value: Option<&'e str>,
-    create: bool,
+    mode: Mode,
+}
+
+/// What happens at the end of the path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// What stands there is replaced or goes.
+    Replace,
+    /// As `Replace`; what is missing is created.
+    Create,
+    /// The value comes before the element there, or after it.
+    Before,
+    After,
 }
 
 impl Edit<'_> {
@@ -185,6 +221,10 @@ impl Edit<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn inserts(&self) -> bool {
+        matches!(self.mode, Mode::Before | Mode::After)
     }
 
     fn is_last(&self, level: usize) -> bool {
@@ -216,13 +256,16 @@ impl Edit<'_> {
                 continue;
             }
             found = true;
+            if self.inserts() && self.is_last(level) {
+                return Err(EvalError::new("22023", "cannot replace existing key"));
+            }
             if let Some(value) = self.replaced(&value, level)? {
                 changed.push((name, value));
             }
         }
         if let Some(value) = self.value
             && !found
-            && self.create
+            && self.mode != Mode::Replace
             && self.is_last(level)
         {
             changed.push((step.to_owned(), value.to_owned()));
@@ -255,14 +298,24 @@ impl Edit<'_> {
             index
         };
         let mut changed: Vec<String> = Vec::with_capacity(old.len() + 1);
-        let new_element = self.value.filter(|_| self.create && self.is_last(level));
+        let new_element = self
+            .value
+            .filter(|_| self.mode != Mode::Replace && self.is_last(level));
         if let Some(value) = new_element
             && at < 0
         {
             changed.push(value.to_owned());
         }
         for (position, item) in old.iter().enumerate() {
-            if position as i64 == at {
+            if position as i64 == at && self.is_last(level) && self.inserts() {
+                let value = self.value.unwrap_or_default().to_owned();
+                let pair = [value, (*item).to_owned()];
+                changed.extend(pair);
+                if self.mode == Mode::After {
+                    let last = changed.len() - 1;
+                    changed.swap(last - 1, last);
+                }
+            } else if position as i64 == at {
                 changed.extend(self.replaced(item, level)?);
             } else {
                 changed.push((*item).to_owned());

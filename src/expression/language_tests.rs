@@ -8,10 +8,7 @@ use super::cast::{parse_text, to_text};
 use super::cell::Cell;
 use super::jsonb_walk::{elements, members};
 use super::value::Type;
-use super::{
-    Env, Machine, Names, Paths, Problem, Scope, compile, parse_assignments, parse_column,
-    parse_type,
-};
+use super::{Env, Machine, Names, Paths, Problem, Scope, compile, parse_type};
 
 /// Name, type and text of the row's cells.
 const ROW: &[(&str, &str, Option<&str>)] = &[
@@ -77,6 +74,7 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let mut scope = Scope {
         columns: &columns,
         old: true,
+        lookups: &[],
         item: Some(&mut item),
         data: &mut data,
         headers: &mut headers,
@@ -124,6 +122,7 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let env = Env {
         row: &cells,
         old: &cells,
+        lookups: &[],
         event: &event,
         item: &items,
         index: 1,
@@ -437,6 +436,7 @@ fn programs_know_what_they_read() {
         let mut scope = Scope {
             columns: &columns,
             old: true,
+            lookups: &[],
             item: None,
             data: &mut data,
             headers: &mut headers,
@@ -452,111 +452,5 @@ fn programs_know_what_they_read() {
             (!reads.is_empty(), old, key),
             "{text}"
         );
-    }
-}
-
-#[test]
-fn sets_are_split_at_their_commas() {
-    let text = "unit_count = unit_count + data.units, date_incoming = greatest(a, b),\n \"Odd\" = case when x then array[1, 2] end";
-    let parts = parse_assignments(text).unwrap();
-    let shown: Vec<(&str, &str)> = parts
-        .iter()
-        .map(|p| (p.name.as_str(), &text[p.expr_span.clone()]))
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            ("unit_count", "unit_count + data.units"),
-            ("date_incoming", "greatest(a, b)"),
-            ("Odd", "case when x then array[1, 2] end"),
-        ]
-    );
-    for bad in [
-        "",
-        "a",
-        "a = ",
-        "a = 1,",
-        "a == 1",
-        "(a, b) = (1, 2)",
-        "a = 1 b = 2,,",
-    ] {
-        let parts = parse_assignments(bad);
-        let compiles = parts.as_ref().is_ok_and(|parts| {
-            parts
-                .iter()
-                .all(|p| super::parse::parse(&bad[p.expr_span.clone()]).is_ok())
-        });
-        assert!(!compiles, "{bad}: {parts:?}");
-    }
-}
-
-#[test]
-fn columns_read_as_in_create_table() {
-    for (text, ty, not_null, default, expression) in [
-        (
-            "bigint not null default 0",
-            "bigint",
-            true,
-            Some(("0", "0")),
-            None,
-        ),
-        ("date", "date", false, None, None),
-        ("text = event.key", "text", false, None, Some("event.key")),
-        (
-            "numeric(12,2) default 1.005 not null",
-            "numeric(12,2)",
-            true,
-            Some(("1.01", "1.005")),
-            None,
-        ),
-        (
-            "text[] default '{}'::text[]",
-            "text[]",
-            false,
-            Some(("{}", "'{}'::text[]")),
-            None,
-        ),
-        ("timestamptz default null", "timestamptz", false, None, None),
-        (
-            "integer default -1",
-            "integer",
-            false,
-            Some(("-1", "-1")),
-            None,
-        ),
-        (
-            "jsonb default '{\"b\":1, \"a\":2}'",
-            "jsonb",
-            false,
-            Some(("{\"a\": 2, \"b\": 1}", "'{\"b\":1, \"a\":2}'")),
-            None,
-        ),
-    ] {
-        let column = parse_column(text).unwrap_or_else(|p| panic!("{text}: {p:?}"));
-        let arena = Bump::new();
-        let got = column.default.as_ref().map(|(cell, sql)| {
-            (
-                to_text(cell.value(), &arena).unwrap_or("null"),
-                sql.as_str(),
-            )
-        });
-        assert_eq!(
-            (column.ty.to_string().as_str(), column.not_null, got),
-            (ty, not_null, default),
-            "{text}"
-        );
-        assert_eq!(column.expr_span.map(|s| &text[s]), expression, "{text}");
-    }
-    for bad in [
-        "",
-        "bigint primary key",
-        "bigint default now()",
-        "bigint default 'x'",
-        "bigint default data.x",
-        "bigin",
-        "text unique",
-        "bigint not null null",
-    ] {
-        assert!(parse_column(bad).is_err(), "{bad}");
     }
 }

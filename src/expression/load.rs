@@ -34,6 +34,7 @@ pub(super) fn constant(text: &str, expr: &Expr, ty: Type) -> Result<Cell, Vec<Pr
     let mut scope = Scope {
         columns: &[],
         old: false,
+        lookups: &[],
         item: None,
         data: &mut data,
         headers: &mut headers,
@@ -73,6 +74,7 @@ pub(super) fn evaluate_constant(program: &Program) -> Result<Cell, super::error:
     let env = Env {
         row: &[],
         old: &[],
+        lookups: &[],
         event: &event,
         item: &[],
         index: 0,

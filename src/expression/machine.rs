@@ -50,6 +50,11 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
             }
             Op::Column { column, to } => r[usize::from(to)] = env.row[usize::from(column)].value(),
             Op::Old { column, to } => r[usize::from(to)] = env.old[usize::from(column)].value(),
+            Op::Lookup { lookup, column, to } => {
+                let found = env.lookups[usize::from(lookup)];
+                r[usize::from(to)] =
+                    found.map_or(Value::Null, |row| row[usize::from(column)].value());
+            }
             Op::Event { field, to } => r[usize::from(to)] = event_field(field, env),
             Op::Header { slot, to } => {
                 r[usize::from(to)] = text(env.event.headers[usize::from(slot)])

@@ -32,6 +32,7 @@ pub mod calendar;
 pub mod datetime;
 pub mod datetime_extract;
 mod datetime_fields;
+mod datetime_make;
 mod datetime_parse;
 mod datetime_text;
 mod datetime_tokens;
@@ -47,6 +48,7 @@ pub mod jsonb_build;
 mod jsonb_cast;
 mod jsonb_compare;
 pub mod jsonb_edit;
+mod jsonb_shape;
 pub mod jsonb_walk;
 
 pub mod array;
@@ -58,22 +60,29 @@ mod escape;
 mod keywords;
 mod lex;
 mod parse;
+mod parse_call;
 mod parse_definition;
 mod parse_primary;
+mod parse_token;
 mod parse_type;
 
 mod catalog;
 mod problem;
+pub mod reference;
 mod resolve;
 mod scope;
 
 mod builtin;
 mod builtin_array;
+mod builtin_bytes;
 mod builtin_jsonb;
+mod builtin_number;
 mod builtin_text;
 mod builtin_time;
 mod check;
 mod check_call;
+mod check_choice;
+mod check_compare;
 mod check_name;
 mod check_place;
 mod simplify;
@@ -95,7 +104,7 @@ pub use parse_definition::{AssignmentText, ColumnText, parse_assignments, parse_
 pub use parse_type::parse_type;
 pub use problem::Problem;
 pub use program::{Env, Machine, Program};
-pub use scope::{Names, Paths, Scope};
+pub use scope::{Lookup, Names, Paths, Scope};
 
 #[cfg(test)]
 mod language_tests;

@@ -14,6 +14,9 @@ const DIGITS_BEFORE_POINT_MAX: i64 = 131_072;
 /// Digits that a numeric may have after the point.
 pub const SCALE_MAX: u32 = 16_383;
 
+/// Digits that `round` and `trunc` go to, on either side of the point.
+const ROUND_DIGITS_MAX: i32 = 2000;
+
 /// Largest scale and number of digits of [`Numeric::Small`].
 pub const SMALL_DIGITS: u32 = 18;
 
@@ -410,8 +413,15 @@ impl<'a> Numeric<'a> {
     }
 
     fn rescale(self, digits: i32, round: bool, arena: &'a Bump) -> Result<Numeric<'a>, EvalError> {
-        // PostgreSQL limits the argument to what keeps the result in its format (NUMERIC_MAX_RESULT_SCALE).
-        let digits = digits.clamp(-2000, 2000);
+        if !self.is_finite() {
+            return Ok(self);
+        }
+        // Beyond, the minor versions of PostgreSQL 15 do not agree.
+        if digits > ROUND_DIGITS_MAX || (digits < -ROUND_DIGITS_MAX && self.is_long()) {
+            let message = format!("cannot round to {digits} digits: at most {ROUND_DIGITS_MAX}");
+            return Err(EvalError::unsupported(message));
+        }
+        let digits = digits.max(-ROUND_DIGITS_MAX);
         if let Numeric::Small { mantissa, scale } = self
             && (0..=SMALL_DIGITS as i32).contains(&digits)
         {
@@ -434,6 +444,13 @@ impl<'a> Numeric<'a> {
             Some(decimal) => Numeric::from_decimal(decimal.rescale(digits, round), arena),
             None => Ok(self),
         }
+    }
+
+    /// Whether so many digits stand before the point that the limit of rounding matters.
+    fn is_long(self) -> bool {
+        self.to_decimal().is_some_and(|decimal| {
+            decimal.digit_count() as i64 - i64::from(decimal.scale) >= i64::from(ROUND_DIGITS_MAX)
+        })
     }
 
     /// PostgreSQL's order: NaN equals itself and is above everything else. The display scale does not count.

@@ -2,7 +2,7 @@
 
 use bumpalo::Bump;
 
-use super::decimal::digits_of;
+use super::decimal::{Decimal, digits_of};
 use super::error::EvalError;
 use super::numeric::Numeric;
 
@@ -79,6 +79,73 @@ pub fn square_root<'a>(value: Numeric<'a>, arena: &'a Bump) -> Result<Numeric<'a
         .max(i64::from(decimal.scale))
         .clamp(0, DISPLAY_SCALE_MAX);
     Numeric::from_decimal(decimal.square_root(scale as u32), arena)
+}
+
+/// Digits after the point without the zeros at the end; `None` for NaN and the infinities.
+pub fn least_scale(value: Numeric<'_>) -> Option<u32> {
+    let decimal = value.to_decimal()?;
+    let digits = decimal.digits();
+    let zeros = digits.len() - digits.trim_end_matches('0').len();
+    Some(if decimal.is_zero() {
+        0
+    } else {
+        decimal.scale.saturating_sub(zeros as u32)
+    })
+}
+
+/// `gcd(x, y)`.
+pub fn greatest_divisor<'a>(
+    left: Numeric<'a>,
+    right: Numeric<'a>,
+    arena: &'a Bump,
+) -> Result<Numeric<'a>, EvalError> {
+    let (Some(left), Some(right)) = (left.to_decimal(), right.to_decimal()) else {
+        return Ok(Numeric::NaN);
+    };
+    Numeric::from_decimal(common_divisor(left, right)?, arena)
+}
+
+/// `lcm(x, y)`.
+pub fn least_multiple<'a>(
+    left: Numeric<'a>,
+    right: Numeric<'a>,
+    arena: &'a Bump,
+) -> Result<Numeric<'a>, EvalError> {
+    let (Some(left), Some(right)) = (left.to_decimal(), right.to_decimal()) else {
+        return Ok(Numeric::NaN);
+    };
+    let scale = left.scale.max(right.scale);
+    if left.is_zero() || right.is_zero() {
+        return Numeric::from_decimal(
+            Decimal {
+                scale,
+                ..Decimal::default()
+            },
+            arena,
+        );
+    }
+    let divisor = common_divisor(left.clone(), right.clone())?;
+    let mut multiple = left.divide(&divisor, 0, false).multiply(&right);
+    multiple.negative = false;
+    Numeric::from_decimal(multiple.rescale(scale as i32, true), arena)
+}
+
+/// Euclid's algorithm on whole multiples of the smaller unit.
+fn common_divisor(left: Decimal, right: Decimal) -> Result<Decimal, EvalError> {
+    if left.digit_count().max(right.digit_count()) > ROOT_DIGITS_MAX {
+        return Err(EvalError::unsupported(
+            "number too long for a common divisor",
+        ));
+    }
+    let scale = left.scale.max(right.scale);
+    let (mut left, mut right) = (left, right);
+    while !right.is_zero() {
+        let whole = left.divide(&right, 0, false);
+        let rest = left.add(&whole.multiply(&right).negate());
+        (left, right) = (right, rest);
+    }
+    left.negative = false;
+    Ok(left.rescale(scale as i32, false))
 }
 
 /// Weight and value of the first base-10000 digit.

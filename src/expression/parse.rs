@@ -329,8 +329,11 @@ impl<'t> Parser<'t> {
     fn matching(&mut self, left: Expr, infix: Infix, negated: bool) -> Parsed<(Expr, bool)> {
         match infix {
             Infix::Between => {
-                let symmetric =
-                    self.take_word("symmetric") || (self.take_word("asymmetric") && false);
+                let symmetric = self.take_word("symmetric");
+                if !symmetric {
+                    // The default, said aloud.
+                    self.take_word("asymmetric");
+                }
                 let low = self.expr_above(level::ANY, Grammar::Restricted)?;
                 self.expect_word("and")?;
                 let high = self.expr_above(level::LIKE + 1, Grammar::Full)?;
@@ -426,112 +429,6 @@ impl<'t> Parser<'t> {
             return Err(Problem::new(self.span(), "unsupported", message));
         }
         Ok(())
-    }
-
-    // Tokens.
-
-    pub fn token(&self) -> &Token {
-        &self.tokens[self.at]
-    }
-
-    pub fn peek(&self, ahead: usize) -> Option<&Tok> {
-        self.tokens.get(self.at + ahead).map(|t| &t.tok)
-    }
-
-    pub fn previous(&self) -> &Token {
-        &self.tokens[self.at.saturating_sub(1)]
-    }
-
-    pub fn span(&self) -> Range<usize> {
-        self.token().span.clone()
-    }
-
-    /// The unquoted word at the current token.
-    pub fn word(&self) -> Option<&str> {
-        self.word_at(0)
-    }
-
-    pub fn word_at(&self, ahead: usize) -> Option<&str> {
-        match self.peek(ahead) {
-            Some(Tok::Word {
-                folded,
-                quoted: false,
-                ..
-            }) => Some(folded),
-            _ => None,
-        }
-    }
-
-    pub fn is_word(&self, word: &str) -> bool {
-        self.word() == Some(word)
-    }
-
-    pub fn take_word(&mut self, word: &str) -> bool {
-        let found = self.is_word(word);
-        self.at += usize::from(found);
-        found
-    }
-
-    pub fn take(&mut self, tok: &Tok) -> bool {
-        let found = self.token().tok == *tok;
-        self.at += usize::from(found);
-        found
-    }
-
-    pub fn expect_word(&mut self, word: &str) -> Parsed<()> {
-        if self.take_word(word) {
-            return Ok(());
-        }
-        let shown = self.shown();
-        Err(Problem::new(
-            self.span(),
-            "syntax",
-            format!("expected `{word}`, found {shown}"),
-        ))
-    }
-
-    /// The span of the token that was expected and taken.
-    pub fn expect(&mut self, tok: &Tok) -> Parsed<Range<usize>> {
-        let span = self.span();
-        if self.take(tok) {
-            return Ok(span);
-        }
-        let sign = match tok {
-            Tok::LeftParen => "(",
-            Tok::RightParen => ")",
-            Tok::LeftBracket => "[",
-            Tok::RightBracket => "]",
-            Tok::Comma => ",",
-            _ => "a sign",
-        };
-        let shown = self.shown();
-        Err(Problem::new(
-            span,
-            "syntax",
-            format!("expected `{sign}`, found {shown}"),
-        ))
-    }
-
-    pub fn expect_end(&mut self) -> Parsed<()> {
-        if self.token().tok == Tok::End {
-            return Ok(());
-        }
-        Err(self.unexpected())
-    }
-
-    fn shown(&self) -> String {
-        match self.token().tok {
-            Tok::End => "the end".to_owned(),
-            _ => format!("`{}`", &self.text[self.span()]),
-        }
-    }
-
-    pub fn unexpected(&self) -> Problem {
-        let message = match self.token().tok {
-            Tok::End => "the expression ends too early".to_owned(),
-            _ => format!("unexpected `{}`", &self.text[self.span()]),
-        };
-        Problem::new(self.span(), "syntax", message)
     }
 
     fn too_deep(&self, span: Range<usize>) -> Problem {

@@ -133,13 +133,12 @@ impl Parser<'_> {
     }
 
     /// `(a)` or `(a, b)` behind a type name.
-    fn integers(&mut self) -> Parsed<Option<Vec<(i64, std::ops::Range<usize>)>>> {
+    fn integers(&mut self) -> Parsed<Option<Vec<i64>>> {
         if !self.take(&Tok::LeftParen) {
             return Ok(None);
         }
         let mut numbers = Vec::new();
         loop {
-            let span = self.span();
             let minus = self.take(&Tok::Op("-".to_owned()));
             let number = match &self.token().tok {
                 Tok::Number(number) => number.parse::<i64>().ok(),
@@ -149,7 +148,7 @@ impl Parser<'_> {
                 return Err(self.unexpected());
             };
             self.at += 1;
-            numbers.push((if minus { -number } else { number }, span));
+            numbers.push(if minus { -number } else { number });
             if self.take(&Tok::RightParen) {
                 return Ok(Some(numbers));
             }
@@ -163,8 +162,8 @@ impl Parser<'_> {
         };
         let span = self.previous().span.clone();
         let (precision, scale) = match numbers.as_slice() {
-            [(precision, _)] => (*precision, 0),
-            [(precision, _), (scale, _)] => (*precision, *scale),
+            [precision] => (*precision, 0),
+            [precision, scale] => (*precision, *scale),
             _ => {
                 return Err(Problem::new(
                     span,
@@ -186,7 +185,7 @@ impl Parser<'_> {
     fn length_modifier(&mut self) -> Parsed<Modifier> {
         match self.integers()?.as_deref() {
             None => Ok(Modifier::None),
-            Some([(length, _)]) if (1..=10_485_760).contains(length) => {
+            Some([length]) if (1..=10_485_760).contains(length) => {
                 Ok(Modifier::Length(*length as u32))
             }
             Some(_) => {
@@ -203,8 +202,8 @@ impl Parser<'_> {
     fn float_precision(&mut self) -> Parsed<Scalar> {
         match self.integers()?.as_deref() {
             None => Ok(Scalar::Double),
-            Some([(1..=24, _)]) => Ok(Scalar::Real),
-            Some([(25..=53, _)]) => Ok(Scalar::Double),
+            Some([1..=24]) => Ok(Scalar::Real),
+            Some([25..=53]) => Ok(Scalar::Double),
             Some(_) => Err(Problem::new(
                 self.previous().span.clone(),
                 "unsupported-type",

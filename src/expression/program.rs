@@ -7,8 +7,8 @@ use crate::event::{Event, Member};
 use super::cell::Cell;
 use super::error::EvalError;
 use super::machine;
-use super::typed::{EventField, Native};
-use super::value::{Scalar, Type, Value};
+use super::typed::{BIGINT, EventField, Native};
+use super::value::{Modifier, Scalar, Type, Value};
 
 pub use super::machine::Machine;
 
@@ -19,6 +19,8 @@ pub struct Env<'a> {
     pub row: &'a [Cell],
     /// The row before the event.
     pub old: &'a [Cell],
+    /// In the order of `Scope::lookups`: the rows found; none where there is no such row.
+    pub lookups: &'a [Option<&'a [Cell]>],
     pub event: &'a Event<'a>,
     /// By slot of `Scope::item`: the members of the element at hand.
     pub item: &'a [Member<'a>],
@@ -39,6 +41,7 @@ pub struct Program {
     /// Rising, each once; of the row itself.
     pub(super) columns: Vec<usize>,
     pub(super) reads_old: bool,
+    pub(super) reads_lookup: bool,
     pub(super) is_event_key: bool,
 }
 
@@ -65,6 +68,34 @@ impl Program {
         self.reads_old
     }
 
+    /// Members of the payload, or of the element of `each` (`item`), that are read: slot, and as which type.
+    pub fn members(&self, of_item: bool) -> impl Iterator<Item = (usize, Type)> {
+        self.ops.iter().filter_map(move |op| match *op {
+            Op::Member {
+                slot,
+                item,
+                scalar,
+                array,
+                ..
+            } if item == of_item => {
+                let modifier = Modifier::None;
+                let ty = Type {
+                    scalar,
+                    modifier,
+                    array,
+                };
+                Some((usize::from(slot), ty))
+            }
+            Op::AddColumnMember { slot, .. } if !of_item => Some((usize::from(slot), BIGINT)),
+            _ => None,
+        })
+    }
+
+    /// Whether a column of another table's row is read.
+    pub fn reads_lookup(&self) -> bool {
+        self.reads_lookup
+    }
+
     /// Whether the value is `event.key` as it stands.
     pub fn is_event_key(&self) -> bool {
         self.is_event_key
@@ -83,6 +114,7 @@ impl Program {
             )
         }) || self.reads_row()
             || self.reads_old
+            || self.reads_lookup
     }
 
     /// The columns of the row that are read, rising.
@@ -113,6 +145,11 @@ pub(super) enum Op {
         to: Register,
     },
     Old {
+        column: u16,
+        to: Register,
+    },
+    Lookup {
+        lookup: u16,
         column: u16,
         to: Register,
     },

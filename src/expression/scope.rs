@@ -1,5 +1,7 @@
 //! What an expression may name, and the slots that its payload members and headers get. Knows nothing of expressions.
 
+use std::ops::Range;
+
 use crate::event::Path;
 
 use super::value::Type;
@@ -10,15 +12,29 @@ pub struct Scope<'s> {
     pub columns: &'s [(String, Type)],
     /// Whether `old.<column>` may be read.
     pub old: bool,
+    /// Rows of other tables, each under its own name.
+    pub lookups: &'s [Lookup],
     /// Below `each`: where `item.<path>` gets its slots; then `index` may be read too.
     pub item: Option<&'s mut Paths>,
     pub data: &'s mut Paths,
     pub headers: &'s mut Names,
 }
 
+/// A row of another table, as expressions name it.
+#[derive(Debug)]
+pub struct Lookup {
+    pub name: String,
+    /// In the order of its cells.
+    pub columns: Vec<(String, Type)>,
+}
+
 /// Member paths, each once; its place is its slot.
 #[derive(Debug, Default)]
-pub struct Paths(Vec<Path>);
+pub struct Paths {
+    list: Vec<Path>,
+    /// Slots, and where in the expression they are named; since they were last taken.
+    named: Vec<(usize, Range<usize>)>,
+}
 
 impl Paths {
     pub fn new() -> Paths {
@@ -26,15 +42,27 @@ impl Paths {
     }
 
     pub fn slot(&mut self, path: Path) -> usize {
-        intern(&mut self.0, path)
+        intern(&mut self.list, path)
+    }
+
+    /// As [`Paths::slot`], and keeps where the path is named.
+    pub(super) fn slot_at(&mut self, path: Path, span: Range<usize>) -> usize {
+        let slot = self.slot(path);
+        self.named.push((slot, span));
+        slot
+    }
+
+    /// What has been named since the last time.
+    pub fn take_named(&mut self) -> Vec<(usize, Range<usize>)> {
+        std::mem::take(&mut self.named)
     }
 
     pub fn as_slice(&self) -> &[Path] {
-        &self.0
+        &self.list
     }
 
     pub fn into_vec(self) -> Vec<Path> {
-        self.0
+        self.list
     }
 }
 

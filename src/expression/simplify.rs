@@ -15,39 +15,19 @@ type Simplified = Result<Node, Problem>;
 pub(super) fn simplify(node: Node) -> Simplified {
     let Node { kind, ty, span } = node;
     let with = |kind: Kind| Node::new(kind, ty, span.clone());
-    let one = |node: Box<Node>| simplify(*node).map(Box::new);
     match kind {
         Kind::Constant(_)
         | Kind::Number(_)
         | Kind::Literal(_)
         | Kind::Column(_)
         | Kind::Old(_)
+        | Kind::Lookup { .. }
         | Kind::Event(_)
         | Kind::Header(_)
         | Kind::Index
         | Kind::Member { .. }
         | Kind::Operand => Ok(with(kind)),
-        Kind::Cast {
-            of,
-            from,
-            to,
-            explicit,
-        } => {
-            let of = one(of)?;
-            if of.constant().is_some_and(Cell::is_null) {
-                return Ok(with(Kind::Constant(Cell::NULL)));
-            }
-            let known = of.constant().is_some() && is_immutable_cast(from, to);
-            compute_if(
-                known,
-                with(Kind::Cast {
-                    of,
-                    from,
-                    to,
-                    explicit,
-                }),
-            )
-        }
+        Kind::Cast { .. } => cast(Node { kind, ty, span }),
         Kind::Call(code, list) => {
             let list = all(list)?;
             let has_null = list.iter().any(|n| n.constant().is_some_and(Cell::is_null));
@@ -69,6 +49,66 @@ pub(super) fn simplify(node: Node) -> Simplified {
             value,
             negated,
         })),
+        Kind::Distinct { .. }
+        | Kind::Nullif { .. }
+        | Kind::Quantified { .. }
+        | Kind::Subscript(..) => pair(Node { kind, ty, span }),
+        Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
+        Kind::Coalesce(list) => coalesce(list, &with),
+        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme {
+            greatest,
+            of: all(of)?,
+        })),
+        Kind::Case {
+            operand,
+            branches,
+            otherwise,
+        } => case(operand, branches, *otherwise, &with),
+        Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
+    }
+}
+
+#[expect(clippy::boxed_local, reason = "nodes stand in boxes")]
+fn one(node: Box<Node>) -> Result<Box<Node>, Problem> {
+    simplify(*node).map(Box::new)
+}
+
+fn cast(node: Node) -> Simplified {
+    let Node { kind, ty, span } = node;
+    let with = |kind: Kind| Node::new(kind, ty, span.clone());
+    match kind {
+        Kind::Cast {
+            of,
+            from,
+            to,
+            explicit,
+        } => {
+            let of = one(of)?;
+            // Of an array whose elements are cast PostgreSQL does not look whether it is null.
+            let by_element = from.array && to.array && !is_immutable_cast(from, to);
+            if !by_element && of.constant().is_some_and(Cell::is_null) {
+                return Ok(with(Kind::Constant(Cell::NULL)));
+            }
+            let known = of.constant().is_some() && is_immutable_cast(from, to);
+            compute_if(
+                known,
+                with(Kind::Cast {
+                    of,
+                    from,
+                    to,
+                    explicit,
+                }),
+            )
+        }
+        other => Ok(with(other)),
+    }
+}
+
+/// What compares, or takes an element.
+fn pair(node: Node) -> Simplified {
+    let Node { kind, ty, span } = node;
+    let with = |kind: Kind| Node::new(kind, ty, span.clone());
+    match kind {
         Kind::Distinct {
             equal,
             left,
@@ -92,18 +132,6 @@ pub(super) fn simplify(node: Node) -> Simplified {
             }
             whole(with(Kind::Nullif { equal, left, right }))
         }
-        Kind::UntypedNullif(left, right) => Ok(with(Kind::UntypedNullif(left, right))),
-        Kind::Coalesce(list) => coalesce(list, &with),
-        Kind::Extreme { greatest, of } => whole(with(Kind::Extreme {
-            greatest,
-            of: all(of)?,
-        })),
-        Kind::Case {
-            operand,
-            branches,
-            otherwise,
-        } => case(operand, branches, otherwise, &with),
-        Kind::Array(list) => whole(with(Kind::Array(all(list)?))),
         Kind::Quantified {
             code,
             left,
@@ -119,6 +147,7 @@ pub(super) fn simplify(node: Node) -> Simplified {
             }))
         }
         Kind::Subscript(left, right) => whole(with(Kind::Subscript(one(left)?, one(right)?))),
+        other => Ok(with(other)),
     }
 }
 
@@ -173,8 +202,10 @@ fn is_immutable_cast(from: Type, to: Type) -> bool {
     };
     let with_zone = |ty: Type| ty.scalar == Scalar::TimestampTz;
     let over_text = is_text(from) != is_text(to) || from.array != to.array;
+    // An array's own text is not computed at plan time.
+    let through_text = from.array != to.array;
     match () {
-        () if over_text => !of_clock(from) && !of_clock(to) && !from.array && !to.array,
+        () if over_text => !of_clock(from) && !of_clock(to) && !through_text,
         () => with_zone(from) == with_zone(to),
     }
 }
@@ -237,7 +268,7 @@ fn coalesce(list: Vec<Node>, with: &dyn Fn(Kind) -> Node) -> Simplified {
 fn case(
     operand: Option<Box<Node>>,
     branches: Vec<(Node, Node)>,
-    otherwise: Box<Node>,
+    otherwise: Node,
     with: &dyn Fn(Kind) -> Node,
 ) -> Simplified {
     let operand = operand.map(|o| simplify(*o)).transpose()?;
@@ -260,7 +291,7 @@ fn case(
     }
     let otherwise = match last {
         Some(last) => last,
-        None => simplify(*otherwise)?,
+        None => simplify(otherwise)?,
     };
     if kept.is_empty() {
         return Ok(otherwise);

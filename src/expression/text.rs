@@ -9,12 +9,15 @@ use super::cast::write_output;
 use super::error::EvalError;
 use super::value::Value;
 
-/// Longest text that a function may build (PostgreSQL's limit of one gigabyte).
-const RESULT_BYTES_MAX: usize = 0x3fff_ffff;
+/// Longest text that a function may build. PostgreSQL's limit is a gigabyte; here one event shall not take that.
+pub const RESULT_BYTES_MAX: usize = 16 << 20;
 
 #[cold]
 fn too_long() -> EvalError {
-    EvalError::new("54000", "requested length too large")
+    EvalError::new(
+        "54000",
+        format!("requested length too large: at most {RESULT_BYTES_MAX} bytes"),
+    )
 }
 
 /// `left || right`.

@@ -75,7 +75,7 @@ impl Zone {
                     .any(|byte| byte.is_ascii_digit() || byte == b'<') =>
             {
                 Err(EvalError::unsupported(format!(
-                    "cannot read \"{name}\" as a time zone"
+                    "cannot read \"{name}\" as a time zone: name it, or give an interval such as interval '2 hours'"
                 )))
             }
             Err(_) => Err(EvalError::new(

@@ -62,6 +62,11 @@ pub(super) enum Kind {
     Number(Cell),
     Column(usize),
     Old(usize),
+    /// A column of the row that a lookup of the rule found.
+    Lookup {
+        lookup: usize,
+        column: usize,
+    },
     Event(EventField),
     Header(usize),
     Index,
@@ -192,5 +197,4 @@ pub(super) const INTEGER: Type = scalar(Scalar::Integer);
 pub(super) const BIGINT: Type = scalar(Scalar::BigInt);
 pub(super) const NUMERIC: Type = scalar(Scalar::Numeric);
 pub(super) const TEXT: Type = scalar(Scalar::Text);
-pub(super) const JSONB: Type = scalar(Scalar::Jsonb);
 pub(super) const TIMESTAMPTZ: Type = scalar(Scalar::TimestampTz);

@@ -2,8 +2,8 @@
 
 use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
-use super::plan::{Batch, Element, Touch};
-use super::table::TableState;
+use super::plan::{Batch, Element, NO_ROW, Touch};
+use super::table::{RuleState, TableState};
 use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
 use crate::event::Event;
 use crate::expression::cell::Cell;
@@ -11,6 +11,8 @@ use crate::expression::error::EvalError;
 use crate::expression::program::{Env, Machine, Program};
 use crate::expression::value::Value;
 use bumpalo::Bump;
+use foldhash::fast::RandomState;
+use hashbrown::{HashMap, HashSet};
 
 /// What has to be known of an event until it is through. Kept between events for its memory only.
 #[derive(Debug, Default)]
@@ -21,9 +23,9 @@ pub(super) struct EventLog {
     /// Rows that may have a null in a not-null column.
     suspects: Vec<Touch>,
     /// Rows that the event deleted: no later rule of it may create them again.
-    deleted: Vec<(u16, u32)>,
-    /// Rows as they were before the event, where a rule may ask for them.
-    before: Vec<Before>,
+    deleted: HashSet<(u16, u32), RandomState>,
+    /// Rows as they were before the event, where a rule may ask for them; none if there was no row.
+    before: HashMap<(u16, u32), Option<Vec<Cell>>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -40,14 +42,6 @@ enum Undo {
         row: u32,
         present: bool,
     },
-}
-
-#[derive(Debug)]
-struct Before {
-    table: u16,
-    row: u32,
-    /// `None`: there was no row.
-    cells: Option<Vec<Cell>>,
 }
 
 /// What the second pass works with.
@@ -90,7 +84,10 @@ impl<'f> Applier<'f> {
                 touch: *touch,
                 only: touches.len() == 1,
             };
-            outcome = self.rule(step);
+            outcome = match self.rule_state(*touch).prefix {
+                None => self.rule(step),
+                Some(prefix) => self.every_row(step, prefix),
+            };
             if outcome.is_err() {
                 break;
             }
@@ -103,6 +100,30 @@ impl<'f> Applier<'f> {
         }
         self.log.clear();
         outcome
+    }
+
+    /// A rule on all rows with a prefix that there are by now.
+    fn every_row(&mut self, step: Step<'_>, prefix: usize) -> Result<(), EventFailure> {
+        let Step { rule, touch, .. } = step;
+        let rows = |applier: &Self| {
+            applier.table(touch).cache.prefixes[prefix]
+                .rows(touch.row)
+                .len()
+        };
+        let mut reached = false;
+        for at in 0..rows(self) {
+            let cache = &self.table(touch).cache;
+            let row = cache.prefixes[prefix].rows(touch.row)[at];
+            if cache.head(row).has(mark::PRESENT) {
+                reached = true;
+                let touch = Touch { row, ..touch };
+                self.rule(Step { touch, ..step })?;
+            }
+        }
+        if !reached && rule.if_missing == IfMissing::Fail {
+            return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
+        }
+        Ok(())
     }
 
     fn rule(&mut self, step: Step<'_>) -> Result<(), EventFailure> {
@@ -119,7 +140,7 @@ impl<'f> Applier<'f> {
             }
         }
         self.remember(step, present);
-        if let (Some(when), true) = (&rule.when, self.when_reads_row(touch)) {
+        if let (Some(when), true) = (&rule.when, self.rule_state(touch).when_reads_row) {
             match self.evaluate(when, step, present) {
                 Ok(Value::Bool(true)) => {}
                 Ok(_) => return Ok(()),
@@ -197,7 +218,7 @@ impl<'f> Applier<'f> {
         cache.head_mut(touch.row).marks &= !mark::PRESENT;
         cache.mark_dirty(touch.row);
         self.log.undo.push(presence(touch, true));
-        self.log.deleted.push((touch.table, touch.row));
+        self.log.deleted.insert((touch.table, touch.row));
     }
 
     /// What a rule that creates the row starts from. The key cells stand already.
@@ -213,16 +234,11 @@ impl<'f> Applier<'f> {
     fn remember(&mut self, step: Step<'_>, present: bool) {
         let touch = step.touch;
         let state = &self.tables[usize::from(touch.table)];
-        let known = |before: &Before| before.row == touch.row && before.table == touch.table;
-        if step.only || !state.reads_old || self.log.before.iter().any(known) {
+        if step.only || !(state.reads_old || state.looked_up) {
             return;
         }
-        let cells = present.then(|| state.cache.cells(touch.row).to_vec());
-        self.log.before.push(Before {
-            table: touch.table,
-            row: touch.row,
-            cells,
-        });
+        let before = self.log.before.entry((touch.table, touch.row));
+        before.or_insert_with(|| present.then(|| state.cache.cells(touch.row).to_vec()));
     }
 
     fn evaluate<'s>(
@@ -236,11 +252,8 @@ impl<'f> Applier<'f> {
         let row = state.cache.cells(touch.row);
         let mut old: &[Cell] = &[];
         if step.rule.reads_old {
-            let known = |before: &&Before| before.row == touch.row && before.table == touch.table;
-            old = match self.log.before.iter().find(known) {
-                Some(Before {
-                    cells: Some(cells), ..
-                }) => cells,
+            old = match self.log.before.get(&(touch.table, touch.row)) {
+                Some(Some(cells)) => cells,
                 None if present => row,
                 _ => &state.null_row,
             };
@@ -248,6 +261,7 @@ impl<'f> Applier<'f> {
         let env = Env {
             row,
             old,
+            lookups: looked_up(self.tables, self.log, self.scratch, step),
             event: step.event,
             item: step.element.members,
             index: step.element.index,
@@ -300,7 +314,8 @@ impl<'f> Applier<'f> {
                     present,
                 } => {
                     let head = self.tables[usize::from(table)].cache.head_mut(row);
-                    head.marks = head.marks & !mark::PRESENT | u8::from(present) * mark::PRESENT;
+                    head.marks &= !mark::PRESENT;
+                    head.marks |= u8::from(present) * mark::PRESENT;
                 }
             }
         }
@@ -310,8 +325,8 @@ impl<'f> Applier<'f> {
         &self.tables[usize::from(touch.table)]
     }
 
-    fn when_reads_row(&self, touch: Touch) -> bool {
-        self.table(touch).rules[usize::from(touch.rule)].when_reads_row
+    fn rule_state(&self, touch: Touch) -> &RuleState {
+        &self.table(touch).rules[usize::from(touch.rule)]
     }
 
     #[cold]
@@ -330,6 +345,32 @@ impl<'f> Applier<'f> {
         };
         EventFailure::new(self.projection, step.event_index, at, reason)
     }
+}
+
+/// The rows that the rule looks up, as they were before the event.
+fn looked_up<'s>(
+    tables: &'s [TableState],
+    log: &'s EventLog,
+    scratch: &'s Bump,
+    step: Step<'s>,
+) -> &'s [Option<&'s [Cell]>] {
+    let found = step.element.lookups;
+    if found.is_empty() {
+        return &[];
+    }
+    let row_of = |at: usize| {
+        let (table, row) = (step.rule.lookups[at].table, found[at]);
+        if row == NO_ROW {
+            return None;
+        }
+        if let Some(before) = log.before.get(&(table as u16, row)) {
+            return before.as_deref();
+        }
+        let cache = &tables[table].cache;
+        let present = cache.head(row).has(mark::PRESENT);
+        present.then(|| cache.cells(row))
+    };
+    scratch.alloc_slice_fill_with(found.len(), row_of)
 }
 
 impl EventLog {

@@ -2,6 +2,7 @@
 //! marks that tell what the batch did to them. Knows nothing of events and rules.
 
 use super::key::PackedKey;
+use super::prefix::PrefixIndex;
 use crate::expression::cell::Cell;
 use hashbrown::HashTable;
 
@@ -41,6 +42,8 @@ pub(super) struct TableCache {
     /// Rows that the batch brought in: absent ones do not outlive it.
     fresh: Vec<u32>,
     hand: u32,
+    /// One per number of first key columns by which rules reach rows.
+    pub(super) prefixes: Vec<PrefixIndex>,
     /// A row has been evicted: from then on an unknown row may be stored.
     pub(super) evicted: bool,
 }
@@ -90,7 +93,7 @@ impl Head {
 }
 
 impl TableCache {
-    pub(super) fn new(columns: usize) -> TableCache {
+    pub(super) fn new(columns: usize, prefix_lens: &[usize]) -> TableCache {
         TableCache {
             stride: columns,
             index: HashTable::new(),
@@ -101,6 +104,10 @@ impl TableCache {
             dirty: Vec::new(),
             fresh: Vec::new(),
             hand: 0,
+            prefixes: prefix_lens
+                .iter()
+                .map(|len| PrefixIndex::new(*len))
+                .collect(),
             evicted: false,
         }
     }
@@ -159,8 +166,22 @@ impl TableCache {
         self.index.find(hash, matches).map(|entry| entry.row)
     }
 
+    /// The key is not in the index. The new row's cells are null and its marks `USED` alone; also `NEEDED`, if `known` does not
+    /// say otherwise, unless all rows with its prefix are known.
+    pub(super) fn insert_needed(&mut self, hash: u64, slot: i32, key: &[u8], known: bool) -> u32 {
+        let (row, known_by_prefix) = self.insert_known(hash, slot, key);
+        if !known && !known_by_prefix {
+            self.head_mut(row).marks |= mark::NEEDED;
+        }
+        row
+    }
+
     /// The key is not in the index. The new row's cells are null and its marks `USED` alone.
     pub(super) fn insert(&mut self, hash: u64, slot: i32, key: &[u8]) -> u32 {
+        self.insert_known(hash, slot, key).0
+    }
+
+    fn insert_known(&mut self, hash: u64, slot: i32, key: &[u8]) -> (u32, bool) {
         let row = self.free.pop().unwrap_or_else(|| {
             if self.places as usize == self.chunks.len() * CHUNK_ROWS {
                 self.chunks.push(Chunk {
@@ -171,6 +192,10 @@ impl TableCache {
             self.places += 1;
             self.places - 1
         });
+        let mut known = false;
+        for prefix in &mut self.prefixes {
+            known |= prefix.insert(row, slot, key);
+        }
         let key = PackedKey::new(key);
         self.heap_bytes += key.heap_bytes();
         *self.head_mut(row) = Head {
@@ -188,7 +213,7 @@ impl TableCache {
         };
         self.index
             .insert_unique(hash, IndexEntry { tag, row }, hash_of);
-        row
+        (row, known)
     }
 
     fn remove(&mut self, row: u32) {
@@ -200,6 +225,9 @@ impl TableCache {
         }
         for column in 0..self.stride {
             self.replace(row, column, Cell::NULL);
+        }
+        for prefix in &mut self.prefixes {
+            prefix.remove(row);
         }
         self.free.push(row);
     }
@@ -221,12 +249,25 @@ impl TableCache {
         &self.fresh
     }
 
-    /// Rows that are still needed have been looked for, and are not there.
-    pub(super) fn needed_are_absent(&mut self) {
+    /// A rule reaches all rows with this prefix; gives the number of their group. `complete`: all of them are in memory.
+    pub(super) fn reach(&mut self, prefix: usize, slot: i32, key: &[u8], complete: bool) -> u32 {
+        let chunks = &self.chunks;
+        let owner_of = |row| {
+            let (chunk, at) = place(row);
+            chunks[chunk].heads[at].slot
+        };
+        self.prefixes[prefix].reach(key, slot, complete, owner_of)
+    }
+
+    /// Rows that are still needed have been looked for, and are not there. False if rows that a rule reaches together belong to
+    /// different owners.
+    pub(super) fn needed_are_absent(&mut self) -> bool {
         for at in 0..self.fresh.len() {
             let row = self.fresh[at];
             self.head_mut(row).marks &= !mark::NEEDED;
         }
+        let prefixes = self.prefixes.iter_mut();
+        prefixes.fold(true, |sound, prefix| prefix.needed_are_complete() && sound)
     }
 
     /// What the batch left is what the database holds: nothing is dirty any more, rows that are gone are forgotten, and of a
@@ -248,6 +289,13 @@ impl TableCache {
                 self.remove(row);
             }
         }
+        self.end_batch();
+    }
+
+    fn end_batch(&mut self) {
+        for prefix in &mut self.prefixes {
+            prefix.end_batch();
+        }
     }
 
     /// Forgets every row that the batch changed or brought in, so that memory tells again what the database did before it.
@@ -258,12 +306,14 @@ impl TableCache {
                 self.remove(row);
             }
         }
+        self.end_batch();
     }
 
     pub(super) fn clear(&mut self) {
+        let prefix_lens: Vec<usize> = self.prefixes.iter().map(PrefixIndex::columns).collect();
         *self = TableCache {
             evicted: self.evicted,
-            ..TableCache::new(self.stride)
+            ..TableCache::new(self.stride, &prefix_lens)
         };
     }
 
@@ -308,7 +358,11 @@ impl TableCache {
 
     /// Memory that the rows in use take.
     pub(super) fn used_bytes(&self) -> usize {
-        self.rows() * self.row_bytes() + self.heap_bytes
+        self.rows() * self.row_bytes() + self.heap_bytes + self.prefix_bytes()
+    }
+
+    fn prefix_bytes(&self) -> usize {
+        self.prefixes.iter().map(PrefixIndex::heap_bytes).sum()
     }
 
     /// Memory that is allocated for rows, in use or not.
@@ -319,6 +373,7 @@ impl TableCache {
             + index
             + lists * size_of::<u32>()
             + self.heap_bytes
+            + self.prefix_bytes()
     }
 
     fn row_bytes(&self) -> usize {

@@ -1,7 +1,7 @@
 //! What a batch reads and what it did, as the store wants it: rows by table, sorted by packed key.
 
 use super::cache::{TableCache, mark};
-use super::key::key_fields;
+use super::key::{key_fields, prefix_bytes};
 use crate::expression::cell::Cell;
 
 /// Rows of one table, sorted by packed key bytes.
@@ -18,6 +18,19 @@ pub struct Needs<'f> {
     pub lock: bool,
     /// Only key, key cells and owner mean anything.
     pub rows: Rows<'f>,
+    /// All rows with these prefixes are needed, those that are there.
+    pub prefixes: Vec<Prefixes<'f>>,
+    /// Where partitions share the table and rules reach rows by prefix: what has to be locked before any row, so that nobody
+    /// adds rows to a prefix that somebody else reaches.
+    pub guards: Option<Prefixes<'f>>,
+}
+
+/// First key columns that rows have in common, sorted by packed bytes, each once.
+#[derive(Debug)]
+pub struct Prefixes<'f> {
+    /// How many of the key columns.
+    pub columns: usize,
+    keys: Vec<&'f [u8]>,
 }
 
 /// What a batch did to the tables: `changes.tables[n]` belongs to the projection's `n`th table.
@@ -79,6 +92,54 @@ impl<'f> Rows<'f> {
     /// The checkpoint slot that owns the row; -1 in a shared table.
     pub fn owner(&self, n: usize) -> i32 {
         self.cache.head(self.rows[n]).slot()
+    }
+}
+
+impl<'f> Needs<'f> {
+    pub(super) fn of(cache: &'f TableCache, shared: bool) -> Needs<'f> {
+        let needed = |row: &u32| cache.head(*row).has(mark::NEEDED);
+        let rows = cache.fresh().iter().copied().filter(needed).collect();
+        let rows = Rows::sorted(cache, rows);
+        let prefixes: Vec<Prefixes<'f>> = cache
+            .prefixes
+            .iter()
+            .map(|index| Prefixes::sorted(index.columns(), index.needed().collect()))
+            .filter(|prefixes| !prefixes.is_empty())
+            .collect();
+        // The shortest prefix guards the longer ones too.
+        let guards = cache.prefixes.first().filter(|_| shared).map(|index| {
+            let keys = (0..rows.len()).map(|n| rows.key(n));
+            let all = keys.chain(prefixes.iter().flat_map(|prefixes| prefixes.keys()));
+            let first = |key: &'f [u8]| &key[..prefix_bytes(key, index.columns())];
+            Prefixes::sorted(index.columns(), all.map(first).collect())
+        });
+        Needs {
+            lock: shared,
+            rows,
+            prefixes,
+            guards,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.prefixes.is_empty()
+    }
+}
+
+impl<'f> Prefixes<'f> {
+    fn sorted(columns: usize, mut keys: Vec<&'f [u8]>) -> Prefixes<'f> {
+        keys.sort_unstable();
+        keys.dedup();
+        Prefixes { columns, keys }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Each as PostgreSQL binary fields (length word and bytes), one after the other.
+    pub fn keys(&self) -> impl Iterator<Item = &'f [u8]> {
+        self.keys.iter().copied()
     }
 }
 

@@ -35,6 +35,7 @@ pub enum RulePart {
     When,
     Key,
     Each,
+    Lookup,
     Set,
 }
 
@@ -131,6 +132,7 @@ impl fmt::Display for RulePlace {
             RulePart::When => f.write_str(", when")?,
             RulePart::Key => f.write_str(", key")?,
             RulePart::Each => f.write_str(", each")?,
+            RulePart::Lookup => f.write_str(", lookup")?,
             RulePart::Set => f.write_str(", set")?,
         }
         match &self.column {

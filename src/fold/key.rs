@@ -80,6 +80,11 @@ pub fn key_fields(mut packed: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
+/// How many bytes of a packed key its first columns take.
+pub(super) fn prefix_bytes(packed: &[u8], columns: usize) -> usize {
+    key_fields(packed).take(columns).map(<[u8]>::len).sum()
+}
+
 /// A packed key in a row: short ones without an allocation.
 #[derive(Debug)]
 pub(super) enum PackedKey {

@@ -11,13 +11,14 @@ mod dispatch;
 mod failure;
 mod key;
 mod plan;
+mod prefix;
 mod table;
 
 #[cfg(test)]
 mod tests;
 
 pub use cache::SHARED_SLOT;
-pub use changes::{Changes, Needs, Rows, TableChanges};
+pub use changes::{Changes, Needs, Prefixes, Rows, TableChanges};
 pub use failure::{EventFailure, Reason, RulePart, RulePlace};
 pub use key::key_fields;
 pub use plan::Batch;
@@ -127,11 +128,17 @@ impl Folder {
     /// between batches.
     pub fn new(projection: Arc<Projection>, shared: &[bool], cache_bytes_max: usize) -> Folder {
         let tables = projection.tables.iter().zip(shared);
+        let mut tables: Vec<TableState> = tables
+            .map(|(table, shared)| TableState::new(table, *shared))
+            .collect();
+        for rule in projection.tables.iter().flat_map(|table| &table.rules) {
+            for lookup in &rule.lookups {
+                tables[lookup.table].looked_up = true;
+            }
+        }
         Folder {
             dispatch: Dispatch::new(&projection),
-            tables: tables
-                .map(|(table, shared)| TableState::new(table, *shared))
-                .collect(),
+            tables,
             projection,
             cache_bytes_max,
             bulk: false,
@@ -179,57 +186,83 @@ impl Folder {
     /// Rows of a table that must be loaded, or locked and loaded, before the batch is folded.
     pub fn needs(&self, table: usize) -> Needs<'_> {
         let state = &self.tables[table];
-        let needed = |row: &u32| state.cache.head(*row).has(mark::NEEDED);
-        let rows = state.cache.fresh().iter().copied().filter(needed).collect();
-        Needs {
-            lock: state.shared,
-            rows: Rows::sorted(&state.cache, rows),
-        }
+        Needs::of(&state.cache, state.shared)
     }
 
-    /// Takes a row that [`Folder::needs`] asked for. On a conflict the batch cannot be folded.
+    /// Takes a row that [`Folder::needs`] asked for by its key. On a conflict the batch cannot be folded.
     pub fn supply(&mut self, table: usize, row: LoadedRow<'_>) -> Result<(), OwnershipConflict> {
+        let conflict = OwnershipConflict { table };
+        let (_, place) = self.place_of(table, &row)?;
+        self.tables[table].take(place.ok_or(conflict)?, row.cells);
+        Ok(())
+    }
+
+    /// Takes a row that [`Folder::needs`] asked for by its first key columns, and how many those were. What memory knows of the
+    /// row counts for more: it is ahead of the database. On a conflict the batch cannot be folded.
+    pub fn supply_of_prefix(
+        &mut self,
+        table: usize,
+        columns: usize,
+        row: LoadedRow<'_>,
+    ) -> Result<(), OwnershipConflict> {
+        let (slot, place) = self.place_of(table, &row)?;
+        let state = &mut self.tables[table];
+        let index = state.cache.prefixes.iter();
+        let mut index = index.filter(|index| index.columns() == columns);
+        let prefix = &self.key[..key::prefix_bytes(&self.key, columns)];
+        let reached_by = index.next().and_then(|index| index.reached_by(prefix));
+        let slot = slot.filter(|slot| reached_by == Some(*slot));
+        let slot = slot.ok_or(OwnershipConflict { table })?;
+        let known = |place: &u32| !state.cache.head(*place).has(mark::NEEDED);
+        if place.as_ref().is_some_and(known) {
+            return Ok(());
+        }
+        let place = place.unwrap_or_else(|| {
+            let hash = plan::hash_of(&self.hasher, slot, &self.key);
+            state.cache.insert(hash, slot, &self.key)
+        });
+        state.take(place, row.cells);
+        Ok(())
+    }
+
+    /// The owner slot of a loaded row (none if nobody owns it), and its place, if memory has one for it. The row's key is left
+    /// in `self.key`.
+    fn place_of(
+        &mut self,
+        table: usize,
+        row: &LoadedRow<'_>,
+    ) -> Result<(Option<i32>, Option<u32>), OwnershipConflict> {
         let columns = &self.projection.tables[table].columns;
         let key_len = self.projection.tables[table].key_len;
-        let state = &mut self.tables[table];
+        let state = &self.tables[table];
         self.key.clear();
         for (cell, column) in row.cells.iter().zip(columns).take(key_len) {
             key::pack(cell.value(), &column.column_type, &mut self.key);
         }
         let find = |slot| {
-            state.cache.find(
-                plan::hash_of(&self.hasher, slot, &self.key),
-                slot,
-                &self.key,
-            )
+            let hash = plan::hash_of(&self.hasher, slot, &self.key);
+            state.cache.find(hash, slot, &self.key)
         };
-        let conflict = OwnershipConflict { table };
-        let place = if state.shared {
-            find(SHARED_SLOT)
-        } else {
-            // Whoever else of this batch knows the key must not go on believing that the row is its own, or is not there.
-            let foreign = |slot: &&i32| Some(**slot) != row.owner && find(**slot).is_some();
-            if self.slots.iter().find(foreign).is_some() {
-                return Err(conflict);
-            }
-            row.owner.and_then(find)
-        };
-        let place = place.ok_or(conflict)?;
-        let head = state.cache.head_mut(place);
-        head.marks &= !mark::NEEDED;
-        head.marks |= mark::PRESENT | mark::STORED;
-        for (column, cell) in row.cells.iter_mut().enumerate() {
-            let cell = std::mem::replace(cell, Cell::NULL);
-            state.cache.replace(place, column, cell);
+        if state.shared {
+            return Ok((Some(SHARED_SLOT), find(SHARED_SLOT)));
         }
-        Ok(())
+        // Whoever else of this batch knows the key must not go on believing that the row is its own, or is not there.
+        let foreign = |slot: &&i32| Some(**slot) != row.owner && find(**slot).is_some();
+        match self.slots.iter().find(foreign) {
+            Some(_) => Err(OwnershipConflict { table }),
+            None => Ok((row.owner, row.owner.and_then(find))),
+        }
     }
 
-    /// Needed rows that were not supplied do not exist.
-    pub fn supply_missing_as_absent(&mut self) {
-        for state in &mut self.tables {
-            state.cache.needed_are_absent();
-        }
+    /// Needed rows that were not supplied do not exist. On a conflict the batch cannot be folded.
+    pub fn supply_missing_as_absent(&mut self) -> Result<(), OwnershipConflict> {
+        let states = self.tables.iter_mut().enumerate();
+        let conflicts = states.filter_map(|(table, state)| {
+            let sound = state.cache.needed_are_absent();
+            (!sound).then_some(OwnershipConflict { table })
+        });
+        // Of every table, also behind a conflict: what is left must be in order.
+        conflicts.reduce(|first, _| first).map_or(Ok(()), Err)
     }
 
     /// The second pass: folds the batch in order. Every event is applied to all its rows or to none.
@@ -392,6 +425,13 @@ impl Folder {
                 _ => break,
             }
         }
+    }
+}
+
+impl<'r> LoadedRow<'r> {
+    /// Of a shared table.
+    pub fn unowned(cells: &'r mut [Cell]) -> LoadedRow<'r> {
+        LoadedRow { cells, owner: None }
     }
 }
 

@@ -29,10 +29,11 @@ pub struct Batch<'b> {
     pub(super) unheard: Vec<u32>,
 }
 
-/// One rule on one row.
+/// One rule on one row, or on all rows with a prefix.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Touch {
     pub(super) event: u32,
+    /// Of a rule that reaches all rows with a prefix: the number of their group.
     pub(super) row: u32,
     /// Index into [`Batch::elements`], or [`NO_ELEMENT`].
     pub(super) element: u32,
@@ -42,16 +43,22 @@ pub(super) struct Touch {
 
 pub(super) const NO_ELEMENT: u32 = u32::MAX;
 
-/// One element of an array that `each` runs over.
+/// One element of an array that `each` runs over, and the rows that the rule looks up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Element<'b> {
     pub(super) members: &'b [Member<'b>],
     pub(super) index: i64,
+    /// In the order of the rule's lookups: rows of their tables, or [`NO_ROW`].
+    pub(super) lookups: &'b [u32],
 }
+
+/// A lookup by a key that is null.
+pub(super) const NO_ROW: u32 = u32::MAX;
 
 const NO_ITEM: Element<'static> = Element {
     members: &[],
     index: 0,
+    lookups: &[],
 };
 
 impl<'b> Batch<'b> {
@@ -184,6 +191,7 @@ impl<'b> Planner<'_, 'b> {
             let element = Element {
                 members,
                 index: index as i64,
+                lookups: &[],
             };
             let at = self.batch.elements.len() as u32;
             self.batch.elements.push(element);
@@ -210,6 +218,10 @@ impl<'b> Planner<'_, 'b> {
                 }
             }
         }
+        let element_index = match rule.lookups.is_empty() {
+            true => element_index,
+            false => self.look_up(step, rule, element, element_index)?,
+        };
         let row = match step.event.key {
             Some(key) if step.rule.text_key => {
                 self.key.clear();
@@ -226,6 +238,50 @@ impl<'b> Planner<'_, 'b> {
             rule: step.rule.rule,
         });
         Ok(())
+    }
+
+    /// Brings the rows that a rule looks up into the cache; gives the number of the element that knows them.
+    fn look_up(
+        &mut self,
+        step: Step<'b>,
+        rule: &Rule,
+        element: Element<'b>,
+        element_index: u32,
+    ) -> Result<u32, EventFailure> {
+        let found = self.arena.alloc_slice_fill_copy(rule.lookups.len(), NO_ROW);
+        for (at, lookup) in rule.lookups.iter().enumerate() {
+            self.key.clear();
+            let columns = &self.projection.tables[lookup.table].columns;
+            let scratch: &Bump = self.scratch;
+            let values = scratch.alloc_slice_fill_copy(lookup.key.len(), Value::Null);
+            for (column, program) in lookup.key.iter().enumerate() {
+                match evaluate(program, scratch, self.machine, step, element) {
+                    Ok(Value::Null) => break,
+                    Ok(value) => {
+                        pack(value, &columns[column].column_type, self.key);
+                        values[column] = value;
+                    }
+                    Err(error) => {
+                        let reason = Reason::Expression(error);
+                        return Err(self.failure(step, RulePart::Lookup, None, reason));
+                    }
+                }
+            }
+            if !values.iter().any(|value| matches!(value, Value::Null)) {
+                let state = &mut self.tables[lookup.table];
+                found[at] = touch(state, self.hasher, self.bulk, step.slot, self.key, values);
+            }
+        }
+        let element = Element {
+            lookups: found,
+            ..element
+        };
+        if let Some(known) = self.batch.elements.get_mut(element_index as usize) {
+            *known = element;
+            return Ok(element_index);
+        }
+        self.batch.elements.push(element);
+        Ok(self.batch.elements.len() as u32 - 1)
     }
 
     fn evaluated_key(
@@ -251,6 +307,11 @@ impl<'b> Planner<'_, 'b> {
             return Err(self.failure(step, RulePart::Key, Some(column), reason));
         }
         let state = &mut self.tables[usize::from(step.rule.table)];
+        if let Some(prefix) = state.rules[usize::from(step.rule.rule)].prefix {
+            let slot = state.slot(step.slot);
+            let complete = self.bulk && !state.cache.evicted;
+            return Ok(state.cache.reach(prefix, slot, self.key, complete));
+        }
         Ok(touch(
             state,
             self.hasher,
@@ -298,6 +359,7 @@ fn evaluate<'s>(
     let env = Env {
         row: &[],
         old: &[],
+        lookups: &[],
         event: step.event,
         item: element.members,
         index: element.index,
@@ -322,7 +384,7 @@ fn touch(
     packed: &[u8],
     key: &[Value<'_>],
 ) -> u32 {
-    let slot = if state.shared { SHARED_SLOT } else { slot };
+    let slot = state.slot(slot);
     let hash = hash_of(hasher, slot, packed);
     if let Some(row) = state.cache.find(hash, slot, packed) {
         let head = state.cache.head_mut(row);
@@ -333,12 +395,10 @@ fn touch(
         return row;
     }
     state.misses += 1;
-    let row = state.cache.insert(hash, slot, packed);
+    let known = bulk && !state.cache.evicted;
+    let row = state.cache.insert_needed(hash, slot, packed, known);
     for (column, value) in key.iter().enumerate() {
         state.cache.replace(row, column, Cell::from_value(*value));
-    }
-    if !(bulk && !state.cache.evicted) {
-        state.cache.head_mut(row).marks |= mark::NEEDED;
     }
     state.cache.head_mut(row).marks |= mark::REFERENCED;
     row

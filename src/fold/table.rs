@@ -1,6 +1,6 @@
 //! What the fold keeps for each table: its rows, and what is known of its rules beforehand.
 
-use super::cache::TableCache;
+use super::cache::{SHARED_SLOT, TableCache, mark};
 use crate::definition::projection::{Rule, Table};
 use crate::event::json::Plan;
 use crate::expression::cell::Cell;
@@ -17,6 +17,8 @@ pub(super) struct TableState {
     pub(super) null_by_default: bool,
     /// Some rule reads `old.`.
     pub(super) reads_old: bool,
+    /// Rules of other tables look up rows of this one.
+    pub(super) looked_up: bool,
     pub(super) hits: u64,
     pub(super) misses: u64,
 }
@@ -25,33 +27,62 @@ pub(super) struct TableState {
 pub(super) struct RuleState {
     /// `when` has to wait for the second pass.
     pub(super) when_reads_row: bool,
+    /// The rule reaches every row with a prefix: index into [`TableCache::prefixes`].
+    pub(super) prefix: Option<usize>,
     /// Takes `item.` members out of an element of `each`.
     pub(super) item_plan: Plan,
 }
 
 impl TableState {
     pub(super) fn new(table: &Table, shared: bool) -> TableState {
+        let prefix_lens = table.prefix_lens();
+        let rule = |rule| RuleState::new(rule, &prefix_lens);
         let others = &table.columns[table.key_len..];
         TableState {
-            cache: TableCache::new(table.columns.len()),
+            cache: TableCache::new(table.columns.len(), &prefix_lens),
             shared,
-            rules: table.rules.iter().map(RuleState::new).collect(),
+            rules: table.rules.iter().map(rule).collect(),
             null_row: table.columns.iter().map(|_| Cell::NULL).collect(),
             null_by_default: others
                 .iter()
                 .any(|column| column.not_null && column.default.is_null()),
             reads_old: table.rules.iter().any(|rule| rule.reads_old),
+            looked_up: false,
             hits: 0,
             misses: 0,
         }
     }
 }
 
+impl TableState {
+    /// Fills in a row as the database holds it.
+    pub(super) fn take(&mut self, row: u32, cells: &mut [Cell]) {
+        let head = self.cache.head_mut(row);
+        head.marks &= !mark::NEEDED;
+        head.marks |= mark::PRESENT | mark::STORED | mark::REFERENCED;
+        for (column, cell) in cells.iter_mut().enumerate() {
+            let cell = std::mem::replace(cell, Cell::NULL);
+            self.cache.replace(row, column, cell);
+        }
+    }
+
+    /// The owner slot of rows that events of a partition touch.
+    pub(super) fn slot(&self, of_partition: i32) -> i32 {
+        if self.shared {
+            SHARED_SLOT
+        } else {
+            of_partition
+        }
+    }
+}
+
 impl RuleState {
-    fn new(rule: &Rule) -> RuleState {
+    fn new(rule: &Rule, prefix_lens: &[usize]) -> RuleState {
         let when = rule.when.as_ref();
         RuleState {
-            when_reads_row: when.is_some_and(|when| when.reads_row() || when.reads_old()),
+            when_reads_row: when
+                .is_some_and(|when| when.reads_row() || when.reads_old() || when.reads_lookup()),
+            prefix: prefix_lens.iter().position(|len| *len == rule.key.len()),
             item_plan: match &rule.each {
                 Some(each) => Plan::new(&each.paths),
                 None => Plan::default(),

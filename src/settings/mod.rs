@@ -105,7 +105,7 @@ pub enum LogFormat {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogFilter {
-    /// `info` for `run` and `demo`, `warn` for the other commands.
+    /// `info` for `run`, `error` for `demo`, `warn` for the other commands.
     Auto,
     /// Directives as `tracing` takes them, for example `info,consolidator::worker=debug`.
     Directives(String),

@@ -274,6 +274,14 @@ impl<'l> KeysEncoder<'l> {
         }
     }
 
+    /// To load all rows by their first key columns, or to lock those.
+    pub fn for_prefixes(layout: &'l TableLayout, columns: usize) -> KeysEncoder<'l> {
+        KeysEncoder {
+            types: &layout.delete_types[..columns],
+            keys: EncodedKeys::default(),
+        }
+    }
+
     /// To delete: [`push_owned`](KeysEncoder::push_owned) the keys.
     pub fn for_deletes(layout: &'l TableLayout) -> KeysEncoder<'l> {
         KeysEncoder {

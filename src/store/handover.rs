@@ -3,27 +3,52 @@
 
 use super::encode::{EncodedChanges, EncodedKeys, EncodedTable, KeysEncoder, Purpose, RowsEncoder};
 use super::layout::{Layout, TableLayout};
-use super::rows::Rows;
-use crate::fold::{self, Changes, Folder, LoadedRow, Needs, OwnershipConflict};
+use super::load::{Loaded, Wanted};
+use crate::fold::{self, Changes, Folder, LoadedRow, Needs, OwnershipConflict, Prefixes};
 
-/// The keys of the rows that a table needs, sorted as the fold sorts them: the order in which everybody locks.
-pub fn keys(layout: &Layout, table: usize, needs: &Needs<'_>) -> EncodedKeys {
+/// What a table needs, sorted as the fold sorts it: the order in which everybody locks.
+pub fn wanted(layout: &Layout, table: usize, needs: &Needs<'_>) -> Wanted {
     let layout = &layout.tables[table];
-    let mut encoder = KeysEncoder::new(layout);
+    let mut keys = KeysEncoder::new(layout);
     for n in 0..needs.rows.len() {
-        encoder.push_fields(needs.rows.key_fields(n));
+        keys.push_fields(needs.rows.key_fields(n));
     }
-    encoder.finish()
+    let of = |prefixes: &Prefixes<'_>| {
+        let mut encoder = KeysEncoder::for_prefixes(layout, prefixes.columns);
+        for prefix in prefixes.keys() {
+            encoder.push_fields(fold::key_fields(prefix));
+        }
+        encoder.finish()
+    };
+    let prefixes = needs.prefixes.iter();
+    Wanted {
+        keys: keys.finish(),
+        prefixes: prefixes
+            .map(|prefixes| (prefixes.columns, of(prefixes)))
+            .collect(),
+        guards: needs.guards.as_ref().map(of).unwrap_or_default(),
+    }
 }
 
 /// Gives loaded rows to the fold.
 ///
 /// # Errors
 /// A row is owned by another partition than the one whose event asked for it.
-pub fn supply(folder: &mut Folder, table: usize, rows: &mut Rows) -> Result<(), OwnershipConflict> {
-    for (owner, cells) in rows.drain() {
-        let owner = (owner >= 0).then_some(owner);
+pub fn supply(
+    folder: &mut Folder,
+    table: usize,
+    loaded: &mut Loaded,
+) -> Result<(), OwnershipConflict> {
+    let some = |owner: i32| (owner >= 0).then_some(owner);
+    for (owner, cells) in loaded.by_key.drain() {
+        let owner = some(owner);
         folder.supply(table, LoadedRow { cells, owner })?;
+    }
+    for (columns, rows) in &mut loaded.by_prefix {
+        for (owner, cells) in rows.drain() {
+            let owner = some(owner);
+            folder.supply_of_prefix(table, *columns, LoadedRow { cells, owner })?;
+        }
     }
     Ok(())
 }

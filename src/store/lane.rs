@@ -12,6 +12,7 @@ use super::connect::Store;
 use super::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::layout::{Layout, PLACEHOLDER, TableLayout};
+use super::load::{self, Loaded, Wanted};
 use super::rows::{self, Rows};
 
 /// Plans for a lane's statements: parameters are small sets of keys, tables are large, statistics may be missing. Always by index,
@@ -125,11 +126,11 @@ impl LaneStore {
         &mut self,
         layout: &Layout,
         table: usize,
-        keys: &EncodedKeys,
-    ) -> Result<Rows> {
+        wanted: &Wanted,
+    ) -> Result<Loaded> {
         let layout = &layout.tables[table];
         debug_assert!(!layout.shared, "rows of a shared table are locked");
-        load_rows(self.session(), layout, keys, None).await
+        load::load(self.session(), layout, wanted).await
     }
 
     /// Begins the transaction of one batch by claiming its partitions.
@@ -157,6 +158,7 @@ impl LaneStore {
             tx,
             layout,
             placeholders: Vec::new(),
+            guards: Vec::new(),
         })
     }
 }
@@ -177,9 +179,31 @@ pub struct Transaction<'l> {
     layout: &'l Layout,
     /// Keys that were locked, by table, and how many of them hold only a placeholder.
     placeholders: Vec<(usize, EncodedKeys, u64)>,
+    /// Prefixes that were locked, by table, and whether some of them were not there before.
+    guards: Vec<(usize, EncodedKeys, bool)>,
 }
 
 impl Transaction<'_> {
+    /// All that a batch wants of a table: locked if it is shared. Shared tables come before owned ones, each kind in the order of
+    /// their index: everybody locks in the same order, and what is read without a lock is read when all locks are held.
+    ///
+    /// # Errors
+    /// As the server's; `Contention` if somebody holds a row for too long.
+    pub async fn load(&mut self, table: usize, wanted: Wanted) -> Result<Loaded> {
+        let layout = self.table(table);
+        if !layout.shared {
+            return load::load(&mut self.tx, layout, &wanted).await;
+        }
+        if wanted.guards.rows() > 0 {
+            let added = load::lock_guards(&mut self.tx, layout, &wanted.guards).await?;
+            self.guards.push((table, wanted.guards, added));
+        }
+        let prefixes = wanted.prefixes;
+        let by_key = self.lock_shared(table, wanted.keys).await?;
+        let by_prefix = load::by_prefix(&mut self.tx, layout, &prefixes).await?;
+        Ok(Loaded { by_key, by_prefix })
+    }
+
     /// Rows of an owned table, those that are there. The caller compares owners.
     ///
     /// # Errors
@@ -187,7 +211,7 @@ impl Transaction<'_> {
     pub async fn load_owned(&mut self, table: usize, keys: &EncodedKeys) -> Result<Rows> {
         let layout = self.table(table);
         debug_assert!(!layout.shared, "rows of a shared table are locked");
-        load_rows(&mut self.tx, layout, keys, None).await
+        load::by_key(&mut self.tx, layout, keys, None).await
     }
 
     /// Rows of a shared table, those that are there, locked until the end of the transaction; the missing ones are claimed too, so that
@@ -214,7 +238,7 @@ impl Transaction<'_> {
         let rows = if missing == keys.rows() as u64 {
             Rows::default()
         } else {
-            load_rows(&mut self.tx, layout, &keys, Some(PLACEHOLDER)).await?
+            load::by_key(&mut self.tx, layout, &keys, Some(PLACEHOLDER)).await?
         };
         if missing > 0 {
             self.placeholders.push((table, keys, missing));
@@ -236,6 +260,7 @@ impl Transaction<'_> {
             }
         }
         self.drop_placeholders(changes).await?;
+        self.drop_idle_guards(changes).await?;
         fail::fail_point!("batch-written");
         Ok(())
     }
@@ -327,6 +352,18 @@ impl<'l> Transaction<'l> {
         Ok(())
     }
 
+    async fn drop_idle_guards(&mut self, changes: &EncodedChanges) -> Result<()> {
+        for (table, guards, added) in std::mem::take(&mut self.guards) {
+            let mut changes = changes.tables.iter();
+            let deletes = changes.any(|change| change.table == table && change.deletes.rows() > 0);
+            if added || deletes {
+                let layout = self.table(table);
+                load::drop_idle_guards(&mut self.tx, layout, &guards).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn insert(&mut self, layout: &TableLayout, inserts: &EncodedRows) -> Result<u64> {
         let context = || format!("writing table {}", layout.name);
         match inserts {
@@ -402,24 +439,6 @@ impl StoreError {
         }
         self
     }
-}
-
-async fn load_rows(
-    connection: &mut PgConnection,
-    layout: &TableLayout,
-    keys: &EncodedKeys,
-    skip_owner: Option<i32>,
-) -> Result<Rows> {
-    let mut loaded = Rows::default();
-    let mut first_key = 0;
-    for chunk in &keys.chunks {
-        let answer = rows::fetch(connection, &layout.sql.load, chunk)
-            .await
-            .context(|| format!("loading rows of table {}", layout.name))?;
-        loaded.extend(&answer, first_key, &layout.column_types, skip_owner)?;
-        first_key += chunk.rows;
-    }
-    Ok(loaded)
 }
 
 async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {

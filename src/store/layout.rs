@@ -2,7 +2,7 @@
 
 use super::error::{Result, StoreError};
 use super::quote::{generation_schema, identifier, identifiers, qualified};
-use super::schema::{OWNER, SHARED};
+use super::schema::{OWNER, SHARED, guard_table};
 use crate::definition::projection::{Projection, Table};
 use crate::expression::value::{Modifier, Scalar, Type};
 
@@ -46,6 +46,10 @@ pub(crate) struct Statements {
     pub(crate) lock: String,
     /// The same without the locks, for the test that shows what they are for.
     pub(crate) claim_missing: String,
+    /// By number of first key columns that rules reach rows by: prefixes → as `load`.
+    load_by_prefix: Vec<(usize, String)>,
+    /// Of a table whose rules reach rows by prefix.
+    pub(crate) guard: Option<GuardStatements>,
     pub(crate) insert: String,
     pub(crate) copy: String,
     pub(crate) update: String,
@@ -56,6 +60,15 @@ pub(crate) struct Statements {
     pub(crate) create_stage: String,
     pub(crate) copy_stage: String,
     pub(crate) update_from_stage: String,
+}
+
+/// What locks all rows with a prefix at once: a row of a table of their first key columns.
+#[derive(Debug)]
+pub(crate) struct GuardStatements {
+    /// Prefixes → locks them; counts those that were added.
+    pub(crate) lock: String,
+    /// Prefixes → removes those that no row has.
+    pub(crate) drop_idle: String,
 }
 
 impl Layout {
@@ -84,6 +97,14 @@ impl Layout {
     /// Some table is shared.
     pub fn any_shared(&self) -> bool {
         self.tables.iter().any(|table| table.shared)
+    }
+
+    /// Shared tables before owned ones: see [`Transaction::load`](super::Transaction::load).
+    pub fn loading_order(&self) -> impl Iterator<Item = usize> + use<> {
+        let shared = self.shared();
+        let mut order: Vec<usize> = (0..shared.len()).collect();
+        order.sort_by_key(|table| !shared[*table]);
+        order.into_iter()
     }
 
     /// Per table: rows are met from several partitions.
@@ -150,44 +171,36 @@ impl Statements {
         } else {
             format!(" and t.{owner} = u.{owner}")
         };
-        let assign_owner = if shared {
-            format!("{owner} = {SHARED}")
-        } else {
-            format!("{owner} = u.{owner}")
-        };
-        let assign = join(
-            rest.iter()
-                .map(|name| format!("{0} = u.{0}", identifier(name)))
-                .chain([assign_owner]),
-            ", ",
-        );
-
+        let assign = assignments(rest, shared);
         let loaded = join(
             names.iter().map(|name| format!("t.{}", identifier(name))),
             ", ",
         );
-        let required: Vec<(&str, String)> = table.columns[key.len()..]
-            .iter()
-            .filter(|column| column.not_null)
-            .map(|column| (column.name.as_str(), zero(column.column_type)))
-            .collect();
-        let claimed = identifiers(
-            key.iter()
-                .copied()
-                .chain(required.iter().map(|(name, _)| *name))
-                .chain([OWNER]),
-        );
-        let claims = join(
-            key.iter()
-                .map(|name| format!("u.{}", identifier(name)))
-                .chain(required.iter().map(|(_, zero)| zero.clone()))
-                .chain([PLACEHOLDER.to_string()]),
-            ", ",
-        );
-        let claim = format!(
-            "insert into {place} as t ({claimed}) select {claims} from {from_keys} as u ({key_columns}) \
-             on conflict ({key_columns})"
-        );
+        let claim = claim(&place, table, &from_keys);
+        let prefix_lens = table.prefix_lens();
+        let load_by_prefix = prefix_lens.iter().map(|len| {
+            let (from, columns, same) = by_first_columns(key, &types, *len);
+            let sql = format!(
+                "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
+                 join {place} t on {same}"
+            );
+            (*len, sql)
+        });
+        let guard = prefix_lens.first().map(|len| {
+            let (from, columns, same) = by_first_columns(key, &types, *len);
+            let guards = qualified(schema, &guard_table(&table.name));
+            let first = identifier(key[0]);
+            GuardStatements {
+                lock: format!(
+                    "insert into {guards} as t ({columns}) select * from {from} \
+                     on conflict ({columns}) do update set {first} = t.{first} where false"
+                ),
+                drop_idle: format!(
+                    "delete from {guards} t using {from} as u ({columns}) where {same} \
+                     and not exists (select from {place} t where {same})"
+                ),
+            }
+        });
         // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
         let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
 
@@ -198,6 +211,8 @@ impl Statements {
             ),
             lock: format!("{claim} do update set {owner} = t.{owner} where false"),
             claim_missing: format!("{claim} do nothing"),
+            load_by_prefix: load_by_prefix.collect(),
+            guard,
             insert: format!(
                 "insert into {place} ({columns}, {owner}) select * from {}",
                 unnest_owned(&types),
@@ -224,6 +239,60 @@ impl Statements {
             ),
         }
     }
+}
+
+/// What an update takes from the written row `u`.
+fn assignments(columns: &[&str], shared: bool) -> String {
+    let owner = identifier(OWNER);
+    let owner = match shared {
+        true => format!("{owner} = {SHARED}"),
+        false => format!("{owner} = u.{owner}"),
+    };
+    let columns = columns
+        .iter()
+        .map(|name| format!("{0} = u.{0}", identifier(name)));
+    join(columns.chain([owner]), ", ")
+}
+
+/// An insert of placeholders for the keys in `from_keys`, as far as the action on conflict, which is missing.
+fn claim(place: &str, table: &Table, from_keys: &str) -> String {
+    let (key, rest) = table.columns.split_at(table.key_len);
+    let required = || rest.iter().filter(|column| column.not_null);
+    let names = || key.iter().map(|column| column.name.as_str());
+    let filled = required().map(|column| column.name.as_str());
+    let columns = identifiers(names().chain(filled).chain([OWNER]));
+    let values = join(
+        names()
+            .map(|name| format!("u.{}", identifier(name)))
+            .chain(required().map(|column| zero(column.column_type)))
+            .chain([PLACEHOLDER.to_string()]),
+        ", ",
+    );
+    let key_columns = identifiers(names());
+    format!(
+        "insert into {place} as t ({columns}) select {values} from {from_keys} as u ({key_columns}) \
+         on conflict ({key_columns})"
+    )
+}
+
+impl Statements {
+    /// Rows by this many first key columns.
+    pub(crate) fn load_by_prefix(&self, columns: usize) -> &str {
+        let statement = self.load_by_prefix.iter().find(|(len, _)| *len == columns);
+        &statement.expect("a rule reaches rows by this prefix").1
+    }
+}
+
+/// Parameters, column list, and condition on `t` and `u` for the first columns of a key.
+fn by_first_columns(key: &[&str], types: &[Type], len: usize) -> (String, String, String) {
+    let same = key[..len]
+        .iter()
+        .map(|name| format!("t.{0} = u.{0}", identifier(name)));
+    (
+        unnest(&types[..len]),
+        identifiers(key[..len].iter().copied()),
+        join(same, " and "),
+    )
 }
 
 /// `unnest($1::text[], $2::bigint[], …)`: one parameter per column.

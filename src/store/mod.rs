@@ -2,7 +2,8 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
-//! `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see, `lane` for the transaction of a batch, `encode`/`layout`/`rows` for the bytes it moves.
+//! `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
+//! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod adopt;
 mod begin;
@@ -15,6 +16,7 @@ pub mod handover;
 mod lane;
 mod layout;
 mod life;
+mod load;
 mod migrate;
 mod nodelay;
 mod pointer;
@@ -38,11 +40,15 @@ pub use generation::{Generation, Goal, Orders, Phase, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
 pub use life::{LEASE, Led, LoadState, Position};
+pub use load::{Loaded, Wanted};
 pub use progress::{BuildStatus, TopicProgress};
 pub use readers::ReadSettings;
 pub use retire::Gone;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
-pub use status::{Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, TableStatus};
+pub use status::{
+    BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
+    TableStatus,
+};
 pub use stop::Stop;
 pub use switch::{Prepared, SwitchOrder, Switched};

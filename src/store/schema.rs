@@ -44,15 +44,17 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Takes keys and indexes away from the tables of a generation that holds nothing yet.
+/// Takes keys and indexes away from the tables of a generation that holds nothing yet; not from helpers of ours, which no load
+/// writes.
 pub(super) async fn drop_keys(connection: &mut PgConnection, generation: i64) -> Result<()> {
     let statements: Vec<String> = sqlx::query_scalar(
         "select format('alter table %s drop constraint %I', c.conrelid::regclass, c.conname) \
-         from pg_catalog.pg_constraint c where c.connamespace = to_regnamespace($1) and c.contype = 'p' \
+         from pg_catalog.pg_constraint c join pg_catalog.pg_class t on t.oid = c.conrelid \
+         where c.connamespace = to_regnamespace($1) and c.contype = 'p' and t.relname not like '%$%' \
          union all \
          select format('drop index %s', i.indexrelid::regclass) \
          from pg_catalog.pg_index i join pg_catalog.pg_class t on t.oid = i.indrelid \
-         where t.relnamespace = to_regnamespace($1) and not i.indisprimary",
+         where t.relnamespace = to_regnamespace($1) and not i.indisprimary and t.relname not like '%$%'",
     )
     .bind(identifier(&generation_schema(generation)))
     .fetch_all(&mut *connection)
@@ -109,6 +111,7 @@ pub(super) async fn analyze(
 fn table_statements(schema: &str, table: &Table) -> Vec<String> {
     let place = qualified(schema, &table.name);
     let mut statements = vec![create_table(&place, table)];
+    statements.extend(create_guards(schema, table));
     statements.extend(index_statements(&place, table));
     if let Some(comment) = &table.comment {
         statements.push(format!("comment on table {place} is {}", literal(comment)));
@@ -159,6 +162,28 @@ fn create_table(place: &str, table: &Table) -> String {
         "create table {place} (\n  {}\n) with (fillfactor = {FILLFACTOR})",
         lines.join(",\n  ")
     )
+}
+
+/// Where rules reach all rows with a prefix and partitions share the table, whoever is at those rows holds the lock of a row
+/// here: rows that are not there cannot be locked themselves.
+fn create_guards(schema: &str, table: &Table) -> Option<String> {
+    let len = *table.prefix_lens().first()?;
+    let columns = &table.columns[..len];
+    let lines = columns.iter().map(|column| {
+        let name = identifier(&column.name);
+        format!("{name} {} not null,\n  ", column.column_type)
+    });
+    Some(format!(
+        "create table {} (\n  {}primary key ({})\n)",
+        qualified(schema, &guard_table(&table.name)),
+        lines.collect::<String>(),
+        identifiers(columns.iter().map(|column| column.name.as_str()))
+    ))
+}
+
+/// `$` cannot stand in a user's names.
+pub(crate) fn guard_table(table: &str) -> String {
+    format!("{table}$prefix")
 }
 
 /// A view of the definition sees the tables without their hidden columns, whatever it does with them (`select *`, natural

@@ -10,6 +10,9 @@ use super::error::{Context, Result};
 use super::generation::State;
 use super::stop::Stop;
 
+/// The rest is counted in [`GenerationStatus::dead_letters`].
+pub const BLOCKED_KEYS_SHOWN: i64 = 20;
+
 /// A projection with its generations, oldest first. Times are RFC 3339 in UTC.
 #[derive(Clone, Debug)]
 pub struct ProjectionStatus {
@@ -41,6 +44,8 @@ pub struct GenerationStatus {
     pub blockers: Vec<Blocker>,
     /// Events set aside.
     pub dead_letters: i64,
+    /// Keys whose events are set aside, those that began first; at most [`BLOCKED_KEYS_SHOWN`].
+    pub blocked_keys: Vec<BlockedKey>,
 }
 
 /// A checkpoint, with what was measured beside it.
@@ -63,6 +68,8 @@ pub struct PartitionStatus {
     /// How long before the measurement that was; 0 without a gap.
     pub lag_seconds: Option<f64>,
     pub measured_at: Option<String>,
+    /// Seconds since then, by the server's clock.
+    pub measured_ago: Option<f64>,
     /// `host/pid/lane`; `None` if nobody has it.
     pub owner_name: Option<String>,
     pub owner_pid: Option<i32>,
@@ -129,6 +136,24 @@ pub struct Blocker {
     pub since: Option<String>,
     /// The lane's backend that waits.
     pub blocked_pid: i32,
+}
+
+/// A key of one partition whose rows stand still: its events are set aside since one could not be applied.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct BlockedKey {
+    pub topic: String,
+    pub partition: i32,
+    /// `None`: events without a key, which hold nothing back.
+    pub key: Option<String>,
+    /// Of the event that could not be applied.
+    pub offset: i64,
+    pub event_type: Option<String>,
+    pub table_name: Option<String>,
+    pub rule: Option<String>,
+    pub reason: String,
+    pub since: String,
+    /// Set aside so far.
+    pub events: i64,
 }
 
 #[derive(FromRow)]
@@ -224,6 +249,10 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
     let tables = tables(connection, row.id).await?;
     let blockers = blockers(connection, row.id).await?;
     let stops = super::stop::load(connection, row.id).await?;
+    let blocked_keys = match row.dead_letters {
+        0 => Vec::new(),
+        _ => blocked_keys(connection, row.id).await?,
+    };
     Ok(GenerationStatus {
         id: row.id,
         state: row.state,
@@ -238,6 +267,7 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
         stops,
         blockers,
         dead_letters: row.dead_letters,
+        blocked_keys,
     })
 }
 
@@ -251,6 +281,7 @@ async fn partitions(
            case when c.end_offset <= c.next_offset then 0 when isfinite(c.as_of) \
              then greatest(0, extract(epoch from c.measured_at - c.as_of)) end::double precision as lag_seconds, \
            to_char(c.measured_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as measured_at, \
+           greatest(0, extract(epoch from clock_timestamp() - c.measured_at))::double precision as measured_ago, \
            c.owner_name, c.owner_pid, a.pid is not null as owner_connected \
          from consolidator.checkpoint c \
          left join pg_stat_activity a on a.pid = c.owner_pid and a.backend_start = c.owner_backend_start \
@@ -268,13 +299,29 @@ async fn tables(connection: &mut PgConnection, generation: i64) -> Result<Vec<Ta
            coalesce(pg_total_relation_size(c.oid), 0) as bytes, \
            exists (select from consolidator.generation g where g.id = $1 and c.relname = any (g.shared_tables)) as shared \
          from pg_class c join pg_namespace n on n.oid = c.relnamespace \
-         where n.nspname = $2 and c.relkind = 'r' order by c.relname",
+         where n.nspname = $2 and c.relkind = 'r' and c.relname not like '%$%' order by c.relname",
     )
     .bind(generation)
     .bind(super::quote::generation_schema(generation))
     .fetch_all(connection)
     .await
     .doing("reading the status of tables")
+}
+
+async fn blocked_keys(connection: &mut PgConnection, generation: i64) -> Result<Vec<BlockedKey>> {
+    sqlx::query_as(
+        "select d.topic, d.partition, d.key, d.\"offset\", d.event_type, d.table_name, d.rule, d.reason, \
+           to_char(d.set_aside_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as since, d.events \
+         from (select l.*, count(*) over place as events, row_number() over (place order by l.\"offset\") as place_row \
+               from consolidator.dead_letter l where l.generation = $1 \
+               window place as (partition by l.topic, l.partition, l.key)) d \
+         where d.place_row = 1 order by d.set_aside_at, d.id limit $2",
+    )
+    .bind(generation)
+    .bind(BLOCKED_KEYS_SHOWN)
+    .fetch_all(connection)
+    .await
+    .doing("reading which keys are blocked")
 }
 
 async fn blockers(connection: &mut PgConnection, generation: i64) -> Result<Vec<Blocker>> {

@@ -21,6 +21,8 @@ pub struct Stop {
     pub rule: Option<String>,
     pub reason: String,
     pub hint: Option<String>,
+    /// RFC 3339 in UTC; given by the server when it is recorded.
+    pub stopped_at: Option<String>,
 }
 
 impl Store {
@@ -88,7 +90,8 @@ impl Store {
 
 pub(super) async fn load(connection: &mut PgConnection, generation: i64) -> Result<Vec<Stop>> {
     sqlx::query_as(
-        "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint \
+        "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint, \
+           to_char(stopped_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as stopped_at \
          from consolidator.stop where generation = $1 order by id",
     )
     .bind(generation)

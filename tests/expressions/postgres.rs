@@ -32,7 +32,7 @@ impl Oracle {
                 connection
                     .execute(sqlx::AssertSqlSafe(statement.clone()))
                     .await
-                    .unwrap_or_else(|e| panic!("{statement}: {e}"));
+                    .unwrap_or_else(|error| panic!("{error}: {statement}"));
             }
             connection
         });

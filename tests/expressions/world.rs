@@ -1,48 +1,55 @@
 //! The rows, payloads and headers that expressions see, as cells for us and as tables for PostgreSQL.
 
 use bumpalo::Bump;
-use consolidator::event::{Event, Member, Path};
+use consolidator::event::{Event, Member, json};
 use consolidator::expression::cast::{parse_text, to_text};
 use consolidator::expression::cell::Cell;
-use consolidator::expression::jsonb_walk::{elements, members};
 use consolidator::expression::value::{Modifier, Type};
 use consolidator::expression::{Env, Machine, Names, Paths, Program, parse_type};
 
 use super::Answer;
-use super::generate::{Generator, TYPES};
+use super::generate::Generator;
+use super::values::TYPES;
 
 const ROWS: usize = 40;
 const HEADER: &str = "h-1";
 
 pub struct World {
+    columns: Vec<(String, Type)>,
     /// By row and column: the value's text, or null.
     rows: Vec<Vec<Option<String>>>,
+    /// The same as we hold them.
+    cells: Vec<Vec<Cell>>,
     payloads: Vec<String>,
 }
 
 impl World {
     pub fn new(generator: &mut Generator) -> World {
-        let rows = (0..ROWS)
+        let types: Vec<(String, Type)> = columns()
+            .into_iter()
+            .map(|(name, ty)| (name, parse_type(ty).expect("a type")))
+            .collect();
+        let rows: Vec<Vec<Option<String>>> = (0..ROWS)
             .map(|_| {
-                columns()
-                    .iter()
-                    .map(|(_, ty)| generator.column_value(ty))
-                    .collect()
+                let values = columns().into_iter();
+                values.map(|(_, ty)| generator.column_value(ty)).collect()
             })
             .collect();
-        let payloads = (0..ROWS).map(|_| generator.payload()).collect();
-        World { rows, payloads }
+        let cells = rows.iter().map(|row| cells(row, &types)).collect();
+        World {
+            payloads: (0..ROWS).map(|_| generator.payload()).collect(),
+            columns: types,
+            rows,
+            cells,
+        }
     }
 
     pub fn rows(&self) -> usize {
         self.rows.len()
     }
 
-    pub fn columns(&self) -> Vec<(String, Type)> {
-        columns()
-            .into_iter()
-            .map(|(name, ty)| (name, parse_type(ty).expect("a type")))
-            .collect()
+    pub fn columns(&self) -> &[(String, Type)] {
+        &self.columns
     }
 
     pub fn statements(&self) -> Vec<String> {
@@ -69,9 +76,8 @@ impl World {
                 )
             })
             .collect();
-        vec![
+        let mut statements = vec![
             format!("create temp table world (row_number int primary key, data jsonb, {})", definitions.join(", ")),
-            format!("insert into world values {}", rows.join(", ")),
             "create temp table event (type text, id text, key text, time timestamptz, version bigint, partition int, \"offset\" bigint)".to_owned(),
             "insert into event values ('Sold', 'e-1', 'XYZ-1', '2022-03-02 09:00:00.25+00', 5, 2, 41)".to_owned(),
             format!("create temp table headers (\"x-id\" text, none text); insert into headers values ('{HEADER}', null)"),
@@ -81,25 +87,19 @@ impl World {
              declare a pg_temp.answer; begin execute q into a.ty, a.value; return a;
              exception when others then a.state := sqlstate; a.value := sqlerrm; return a; end $$"
                 .to_owned(),
-        ]
+        ];
+        statements.extend(
+            rows.iter()
+                .map(|row| format!("insert into world values {row}")),
+        );
+        statements
     }
 
     pub fn evaluate(&self, program: &Program, row: usize, data: &Paths, headers: &Names) -> Answer {
         let arena = Bump::new();
-        let cells: Vec<Cell> = self.rows[row]
-            .iter()
-            .zip(self.columns())
-            .map(|(text, (_, ty))| {
-                text.as_ref().map_or(Cell::NULL, |t| {
-                    Cell::from_value(parse_text(t, &ty, &arena).expect("a stored value"))
-                })
-            })
-            .collect();
-        let found: Vec<Member> = data
-            .as_slice()
-            .iter()
-            .map(|path| member(&self.payloads[row], path))
-            .collect();
+        let mut found = vec![Member::Missing; data.as_slice().len()];
+        let plan = json::Plan::new(data.as_slice());
+        json::extract(&self.payloads[row], &plan, &mut found).expect("the payload is JSON");
         let headers: Vec<Option<&str>> = headers
             .as_slice()
             .iter()
@@ -122,8 +122,9 @@ impl World {
             members: &found,
         };
         let env = Env {
-            row: &cells,
+            row: &self.cells[row],
             old: &[],
+            lookups: &[],
             event: &event,
             item: &[],
             index: 0,
@@ -147,31 +148,19 @@ impl World {
     }
 }
 
+fn cells(row: &[Option<String>], columns: &[(String, Type)]) -> Vec<Cell> {
+    let cell = |(text, (_, ty)): (&Option<String>, &(String, Type))| {
+        let arena = Bump::new();
+        text.as_ref().map_or(Cell::NULL, |text| {
+            Cell::from_value(parse_text(text, ty, &arena).expect("a value's text"))
+        })
+    };
+    row.iter().zip(columns).map(cell).collect()
+}
+
 /// Two columns of every type: a name says its type and number.
 pub fn columns() -> Vec<(String, &'static str)> {
     let both =
         |(name, ty): &(&str, &'static str)| [(format!("{name}1"), *ty), (format!("{name}2"), *ty)];
     TYPES.iter().flat_map(both).collect()
-}
-
-fn member<'j>(json: &'j str, path: &Path) -> Member<'j> {
-    let mut json = json;
-    for step in &path.0 {
-        let next = if json.starts_with('{') {
-            // Of a repeated name the last one counts, as in jsonb.
-            members(json)
-                .filter(|(name, _)| name == step)
-                .last()
-                .map(|(_, value)| value)
-        } else {
-            step.parse::<usize>()
-                .ok()
-                .and_then(|index| elements(json).nth(index))
-        };
-        match next {
-            Some(next) => json = next,
-            None => return Member::Missing,
-        }
-    }
-    Member::Json(json)
 }

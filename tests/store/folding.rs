@@ -69,16 +69,13 @@ impl Lane {
 
         let moves = claim(&self.checkpoint, records.len() as i64);
         let mut tx = self.store.begin(&self.layout, &[moves]).await.unwrap();
-        for table in 0..self.layout.tables.len() {
+        for table in self.layout.loading_order() {
             let needs = self.folder.needs(table);
-            let keys = handover::keys(&self.layout, table, &needs);
-            let mut rows = match needs.lock {
-                true => tx.lock_shared(table, keys).await.unwrap(),
-                false => tx.load_owned(table, &keys).await.unwrap(),
-            };
-            handover::supply(&mut self.folder, table, &mut rows).unwrap();
+            let wanted = handover::wanted(&self.layout, table, &needs);
+            let mut loaded = tx.load(table, wanted).await.unwrap();
+            handover::supply(&mut self.folder, table, &mut loaded).unwrap();
         }
-        self.folder.supply_missing_as_absent();
+        self.folder.supply_missing_as_absent().unwrap();
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
         assert!(outcome.failure.is_none(), "{:?}", outcome.failure);
         tx.write(&handover::changes(&self.layout, &self.folder.changes()))
@@ -95,11 +92,8 @@ fn what_two_lanes_fold_is_in_the_tables_that_readers_see() {
     block_on(async {
         let base = base().await;
         let loaded = definition::load("sales.yaml", DEFINITION);
-        let projection = Arc::new(
-            loaded
-                .projection
-                .expect(&format!("{:?}", loaded.diagnostics)),
-        );
+        assert!(loaded.projection.is_some(), "{:?}", loaded.diagnostics);
+        let projection = Arc::new(loaded.projection.unwrap());
         let generation = base.generation(&projection).await;
         assert_eq!(
             generation.meant().unwrap().fold_fingerprint,

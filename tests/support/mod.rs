@@ -40,6 +40,13 @@ pub fn postgres_url(database: &str) -> String {
     server.url(database)
 }
 
+/// The process id of the Postgres that tests share; it runs once its url was asked for.
+pub fn postgres_pid() -> i32 {
+    let postgres = lock(&POSTGRES);
+    let pid = postgres.as_ref().and_then(PostgresServer::pid);
+    pid.expect("the Postgres of the tests runs")
+}
+
 /// A Postgres of the test's own, with more settings than the usual ones.
 pub fn start_postgres(settings: &[(&str, &str)]) -> PostgresServer {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -65,6 +72,11 @@ pub fn run_dir() -> &'static Path {
         end_with_process();
         dir
     })
+}
+
+/// The folder of the repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Runs a future to its end on a runtime that all tests share.

@@ -1,19 +1,34 @@
 //! Expressions of a definition: compiled with the names they may read, their problems put where they stand in the file.
 //! Knows nothing of tables and rules.
 
+use std::ops::Range;
+
 use crate::definition::diagnostic::Report;
 use crate::definition::file::Assignments;
 use crate::definition::source::Text;
 use crate::event::Path;
 use crate::expression::program::Program;
 use crate::expression::value::{Type, Value};
-use crate::expression::{self, Names, Paths, Problem, Scope};
+use crate::expression::{self, Lookup, Names, Paths, Problem, Scope};
 
 /// Compiles expressions and gathers the slots that all of a projection share.
 #[derive(Default)]
 pub struct Compiler {
     paths: Paths,
     headers: Names,
+    /// What expressions read of events, since it was last taken.
+    read: Vec<MemberRead>,
+}
+
+/// A member of the payload, or of an element of it, that an expression names.
+pub struct MemberRead {
+    pub path: Path,
+    /// Below the element of `each`.
+    pub item: bool,
+    /// Where it stands in the file.
+    pub span: Range<usize>,
+    /// As which types the expression reads it.
+    pub types: Vec<Type>,
 }
 
 /// What an expression may read besides the event.
@@ -21,6 +36,7 @@ pub struct Reads<'s> {
     /// The row's columns; empty where there is no row yet.
     pub columns: &'s [(String, Type)],
     pub old: bool,
+    pub lookups: &'s [Lookup],
     pub item: Option<&'s mut Paths>,
 }
 
@@ -29,6 +45,7 @@ impl Reads<'_> {
     pub const EVENT: Reads<'static> = Reads {
         columns: &[],
         old: false,
+        lookups: &[],
         item: None,
     };
 }
@@ -39,23 +56,40 @@ impl Compiler {
         &mut self,
         report: &mut Report<'_>,
         text: &Text,
-        reads: Reads<'_>,
+        mut reads: Reads<'_>,
         target: Option<Type>,
     ) -> Option<Program> {
         let mut scope = Scope {
             columns: reads.columns,
             old: reads.old,
-            item: reads.item,
+            lookups: reads.lookups,
+            item: reads.item.as_deref_mut(),
             data: &mut self.paths,
             headers: &mut self.headers,
         };
-        match expression::compile(text.as_str(), &mut scope, target) {
+        let program = match expression::compile(text.as_str(), &mut scope, target) {
             Ok(program) => Some(program),
             Err(problems) => {
                 report_problems(report, text, problems);
                 None
             }
+        };
+        note_reads(
+            &mut self.read,
+            text,
+            &mut self.paths,
+            program.as_ref(),
+            false,
+        );
+        if let Some(item) = reads.item {
+            note_reads(&mut self.read, text, item, program.as_ref(), true);
         }
+        program
+    }
+
+    /// Members that expressions have named since the last time.
+    pub fn take_read(&mut self) -> Vec<MemberRead> {
+        std::mem::take(&mut self.read)
     }
 
     pub fn header_slot(&mut self, name: &str) -> usize {
@@ -64,6 +98,28 @@ impl Compiler {
 
     pub fn into_slots(self) -> (Vec<Path>, Vec<String>) {
         (self.paths.into_vec(), self.headers.into_vec())
+    }
+}
+
+fn note_reads(
+    read: &mut Vec<MemberRead>,
+    text: &Text,
+    paths: &mut Paths,
+    program: Option<&Program>,
+    item: bool,
+) {
+    for (slot, span) in paths.take_named() {
+        let members = program
+            .into_iter()
+            .flat_map(|program| program.members(item));
+        read.push(MemberRead {
+            path: paths.as_slice()[slot].clone(),
+            item,
+            span: text.locate(span),
+            types: members
+                .filter_map(|(member, ty)| (member == slot).then_some(ty))
+                .collect(),
+        });
     }
 }
 

@@ -1,7 +1,7 @@
 //! Topics and their envelopes. Knows nothing of tables.
 
 use crate::definition::check::compile::Compiler;
-use crate::definition::check::{not_supported_yet, one_of};
+use crate::definition::check::{declared, not_supported_yet, one_of};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{EnvelopeFile, TopicFile};
 use crate::definition::projection::{Envelope, EnvelopeField, EnvelopeMapping, Format, Topic};
@@ -20,13 +20,7 @@ pub fn topics(report: &mut Report<'_>, compiler: &mut Compiler, files: &[TopicFi
             report.error(file.name.span.clone(), "duplicate-name", message);
             continue;
         }
-        if let Some(span) = &file.events {
-            not_supported_yet(
-                report,
-                span.clone(),
-                "`events`, the declaration of members,",
-            );
-        }
+        declared::check_types(report, &file.events);
         check_format(report, file.format.as_ref());
         topics.push(Topic {
             name: file.name.text.clone(),

@@ -2,7 +2,9 @@
 //! nowhere else. Knows nothing of YAML.
 
 mod compile;
+mod declared;
 mod envelope;
+mod lookup;
 mod names;
 mod query;
 mod rule;
@@ -37,11 +39,14 @@ pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projectio
         report.error(0..0, "missing-key", "a definition needs at least one table");
     }
     check_counts(report, file);
-    let tables = file
-        .tables
-        .iter()
-        .filter_map(|table| table::table(report, &mut compiler, &file.topics, table));
-    let tables = tables.collect::<Vec<_>>();
+    let drafts = file.tables.iter();
+    let drafts: Vec<_> = drafts
+        .map(|table| table::draft(report, &file.topics, table))
+        .collect();
+    let sound = drafts.iter().flatten();
+    let mut tables: Vec<_> = sound
+        .map(|draft| table::table(report, &mut compiler, draft, &drafts))
+        .collect();
     let views = file
         .views
         .iter()
@@ -55,6 +60,7 @@ pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projectio
     if report.has_errors() {
         return None;
     }
+    table::share_looked_up(&mut tables);
     let (paths, header_names) = compiler.into_slots();
     Some(Projection {
         name: file.name.as_ref()?.text.clone(),

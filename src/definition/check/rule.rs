@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 
 use super::compile::{Compiler, Reads, pairs, report_problems};
-use super::table::Layout;
-use super::{not_supported_yet, one_of};
+use super::lookup::lookups;
+use super::table::{Draft, Layout};
+use super::{declared, not_supported_yet, one_of};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
 use crate::definition::source::Text;
 use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type};
-use crate::expression::{Paths, Problem};
+use crate::expression::{Lookup, Paths, Problem};
 
 const BOOLEAN: Type = Type {
     scalar: Scalar::Boolean,
@@ -28,14 +29,14 @@ pub fn rule(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    all: &[Option<Draft<'_>>],
     file: &RuleFile,
 ) -> Option<Rule> {
-    if let Some(span) = &file.lookup {
-        not_supported_yet(report, span.clone(), "`lookup`");
-    }
     if let Some(version) = &file.version {
         not_supported_yet(report, version.span.clone(), "`version` of a rule");
     }
+    // What other expressions have read by now is not this rule's.
+    compiler.take_read();
     let types = types(report, &file.types)?;
     let topic = file
         .topic
@@ -47,16 +48,28 @@ pub fn rule(
         .map(|text| compiler.compile(report, text, Reads::EVENT, Some(JSONB)));
     let mut item = file.each.as_ref().map(|_| Paths::default());
     let key = key(report, compiler, layout, file, item.as_mut());
+    // Expressions cannot be judged without knowing every name.
+    let (lookups, scope) = lookups(report, compiler, layout, all, file, item.as_mut())?;
     let when = file.when.as_ref().map(|text| {
         let reads = Reads {
             columns: &layout.columns,
             old: true,
+            lookups: &scope,
             item: item.as_mut(),
         };
         compiler.compile(report, text, reads, Some(BOOLEAN))
     });
-    let action = action(report, compiler, layout, file, item.as_mut());
-    let if_missing = if_missing(report, file, matches!(action, Some(Action::Delete)));
+    let action = action(report, compiler, layout, &scope, file, item.as_mut());
+    let of_prefix = key.as_ref().is_some_and(|key| key.len() < layout.key.len());
+    let creates_nothing = match action {
+        Some(Action::Delete) => Some("a rule that deletes creates no row"),
+        _ if of_prefix => {
+            Some("a rule that reaches every row with the first key columns creates no row")
+        }
+        _ => None,
+    };
+    let if_missing = if_missing(report, file, creates_nothing);
+    declared::check_rule(report, layout.topics, file, &types, &compiler.take_read());
     let (when, action, key) = (flip(when)?, action?, key?);
     let each = match (flip(array)?, item) {
         (Some(array), Some(paths)) => Some(Each {
@@ -75,6 +88,7 @@ pub fn rule(
         when,
         key,
         each,
+        lookups,
         action,
         if_missing,
         reads_old,
@@ -124,7 +138,8 @@ fn topic_index(report: &mut Report<'_>, layout: &Layout<'_>, topic: &Text) -> Op
     index
 }
 
-/// One program per key column: the rule's own expression, else the table's.
+/// One program per key column: the rule's own expression, else the table's. Fewer than there are key columns if the rule's own
+/// key gives only the first of them: then it reaches every row with that prefix.
 fn key(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
@@ -141,16 +156,10 @@ fn key(
         .map(|(name, _)| own.iter().any(|(column, _)| column.text == *name))
         .collect();
     let leading = given.iter().take_while(|given| **given).count();
-    if !own.is_empty() && leading == own.len() && leading < given.len() {
-        not_supported_yet(
-            report,
-            own[0].0.span.clone(),
-            "a rule that reaches every row with the first key columns",
-        );
-        return None;
-    }
+    let of_prefix = !own.is_empty() && leading == own.len() && leading < given.len();
+    let reached = if of_prefix { leading } else { given.len() };
     let mut programs = Vec::new();
-    for ((name, column_type), default) in layout.columns.iter().zip(&layout.key) {
+    for ((name, column_type), default) in layout.columns.iter().zip(&layout.key).take(reached) {
         let of_rule = own
             .iter()
             .find(|(column, _)| column.text == *name)
@@ -168,16 +177,42 @@ fn key(
             return None;
         }
         let reads = Reads {
-            columns: &[],
-            old: false,
             item: item.as_deref_mut(),
+            ..Reads::EVENT
         };
         programs.push(compiler.compile(report, expression, reads, Some(*column_type)));
     }
-    programs.into_iter().collect()
+    let programs: Vec<Program> = programs.into_iter().collect::<Option<_>>()?;
+    if of_prefix && !programs.iter().any(Program::is_event_key) {
+        prefix_without_event_key(report, layout, &own);
+        return None;
+    }
+    Some(programs)
 }
 
-fn own_key(
+fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &[(Text, Text)]) {
+    let key = &layout.columns[..layout.key.len()];
+    let names = |columns: &[(String, Type)]| {
+        let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    };
+    let (given, left_out) = key.split_at(own.len());
+    report
+        .error(
+            own[0].1.span.clone(),
+            "prefix-without-event-key",
+            format!(
+                "this key reaches every row with the same {}, which takes `event.key` among its columns",
+                names(given)
+            ),
+        )
+        .hint(format!(
+            "to reach one row, give {} too; to reach all of an order's lines, let the order's events have its key",
+            names(left_out)
+        ));
+}
+
+pub fn own_key(
     report: &mut Report<'_>,
     layout: &Layout<'_>,
     file: &Assignments,
@@ -211,7 +246,7 @@ fn own_key(
 }
 
 /// The row's column that an expression consists of, or begins with.
-fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> {
+pub fn row_column<'l>(layout: &'l Layout<'_>, expression: &Text) -> Option<&'l str> {
     let text = expression.as_str();
     let end = text
         .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
@@ -225,6 +260,7 @@ fn action(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    lookups: &[Lookup],
     file: &RuleFile,
     item: Option<&mut Paths>,
 ) -> Option<Action> {
@@ -249,7 +285,7 @@ fn action(
         (None, true) => Some(Action::Delete),
         (None, false) => Some(Action::Set(Vec::new())),
         (Some(assignments), false) => {
-            set(report, compiler, layout, assignments, item).map(Action::Set)
+            set(report, compiler, layout, lookups, assignments, item).map(Action::Set)
         }
     }
 }
@@ -258,6 +294,7 @@ fn set(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     layout: &Layout<'_>,
+    lookups: &[Lookup],
     file: &Assignments,
     mut item: Option<&mut Paths>,
 ) -> Option<Vec<Assignment>> {
@@ -279,6 +316,7 @@ fn set(
         let reads = Reads {
             columns: &layout.columns,
             old: true,
+            lookups,
             item: item.as_deref_mut(),
         };
         // An unknown column's expression is compiled all the same: all problems are reported together.
@@ -333,28 +371,28 @@ fn assigned_column(report: &mut Report<'_>, layout: &Layout<'_>, name: &Text) ->
     }
 }
 
-fn if_missing(report: &mut Report<'_>, file: &RuleFile, deletes: bool) -> IfMissing {
+/// `creates_nothing` says why a rule has no row to create.
+fn if_missing(
+    report: &mut Report<'_>,
+    file: &RuleFile,
+    creates_nothing: Option<&str>,
+) -> IfMissing {
     const WORDS: &[(&str, IfMissing)] = &[
         ("create", IfMissing::Create),
         ("skip", IfMissing::Skip),
         ("fail", IfMissing::Fail),
     ];
-    let default = if deletes {
-        IfMissing::Skip
-    } else {
-        IfMissing::Create
+    let default = match creates_nothing {
+        Some(_) => IfMissing::Skip,
+        None => IfMissing::Create,
     };
     let Some(text) = &file.if_missing else {
         return default;
     };
     let meaning = one_of(report, text, "value of `if_missing`", WORDS);
-    if deletes && meaning == Some(IfMissing::Create) {
+    if let (Some(why), Some(IfMissing::Create)) = (creates_nothing, meaning) {
         report
-            .error(
-                text.span.clone(),
-                "wrong-value",
-                "a rule that deletes creates no row",
-            )
+            .error(text.span.clone(), "wrong-value", why)
             .hint("`skip` (the default) or `fail`");
     }
     meaning.unwrap_or(default)

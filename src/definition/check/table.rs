@@ -6,7 +6,7 @@ use super::compile::{Compiler, Reads, report_problems};
 use super::{names, not_supported_yet, one_of, query, rule};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
-use crate::definition::projection::{Column, Index, Table};
+use crate::definition::projection::{Column, Index, Lookup, Table};
 use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
@@ -28,12 +28,19 @@ pub struct Layout<'f> {
     pub topics: &'f [TopicFile],
 }
 
-pub fn table(
+/// A table whose columns are known, and its rules not yet.
+pub struct Draft<'f> {
+    file: &'f TableFile,
+    pub layout: Layout<'f>,
+    columns: Vec<Column>,
+}
+
+/// `None`: rules cannot be judged without knowing every column.
+pub fn draft<'f>(
     report: &mut Report<'_>,
-    compiler: &mut Compiler,
-    topics: &[TopicFile],
-    file: &TableFile,
-) -> Option<Table> {
+    topics: &'f [TopicFile],
+    file: &'f TableFile,
+) -> Option<Draft<'f>> {
     let (mut columns, mut key) = (Vec::new(), Vec::new());
     for column in &file.key {
         if let Some((column, expression)) = key_column(report, column) {
@@ -48,7 +55,6 @@ pub fn table(
     columns.extend(file.columns.iter().filter_map(|file| column(report, file)));
     check_columns(report, file);
     if columns.len() < file.key.len() + file.columns.len() {
-        // Rules cannot be judged without knowing every column.
         return None;
     }
     let layout = Layout {
@@ -60,31 +66,64 @@ pub fn table(
         key,
         topics,
     };
-    let rules: Vec<_> = file
-        .rules
-        .iter()
-        .take(super::RULES_MAX)
-        .filter_map(|file| rule::rule(report, compiler, &layout, file))
-        .collect();
+    Some(Draft {
+        file,
+        layout,
+        columns,
+    })
+}
+
+/// `all`: every table of the definition, for rules that look up rows of others.
+pub fn table(
+    report: &mut Report<'_>,
+    compiler: &mut Compiler,
+    draft: &Draft<'_>,
+    all: &[Option<Draft<'_>>],
+) -> Table {
+    let Draft {
+        file,
+        layout,
+        columns,
+    } = draft;
+    let rules = file.rules.iter().take(super::RULES_MAX);
+    let rules = rules.filter_map(|file| rule::rule(report, compiler, layout, all, file));
+    let rules = rules.collect();
     let version = version(report, compiler, file.version.as_ref());
-    Some(Table {
+    let mut table = Table {
         name: file.name.text.clone(),
         comment: file.comment.clone(),
         key_len: file.key.len(),
-        owned: rules
-            .iter()
-            .all(|rule| rule.key.iter().any(|program| program.is_event_key())),
+        owned: false,
         version_type: version.as_ref().map(|program| program.result()),
         version,
         history: history(report, file.history.as_ref()),
         indexes: file
             .indexes
             .iter()
-            .filter_map(|file| index(report, &columns, file))
+            .filter_map(|file| index(report, columns, file))
             .collect(),
-        columns,
+        columns: columns.clone(),
         rules,
-    })
+    };
+    table.owned = table.has_own_rules();
+    table
+}
+
+/// A row that is looked up from several partitions is shared by them.
+pub fn share_looked_up(tables: &mut [Table]) {
+    let mut shared = Vec::new();
+    for rule in tables.iter().flat_map(|table| &table.rules) {
+        let foreign = |lookup: &&Lookup| !tables[lookup.table].is_own_key(&lookup.key);
+        shared.extend(
+            rule.lookups
+                .iter()
+                .filter(foreign)
+                .map(|lookup| lookup.table),
+        );
+    }
+    for table in shared {
+        tables[table].owned = false;
+    }
 }
 
 fn version(

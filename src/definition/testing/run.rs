@@ -10,7 +10,7 @@ use super::{TestCase, compare};
 use crate::definition::projection::Projection;
 use crate::event::{Decoder, Record};
 use crate::expression::cell::Cell;
-use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure};
+use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict};
 
 /// What came of a test case.
 #[derive(Debug)]
@@ -76,6 +76,30 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
     TestResult { failures }
 }
 
+const NO_OWNERS: &str = "a shared table has no owners";
+
+/// The rows that the batch needs of those that there are.
+fn supply(folder: &mut Folder, table: usize, rows: &Rows) -> Result<(), OwnershipConflict> {
+    let needs = folder.needs(table);
+    let keys = (0..needs.rows.len()).map(|n| needs.rows.key(n));
+    let by_key: Vec<Vec<Cell>> = keys.filter_map(|key| rows.get(key).cloned()).collect();
+    let mut by_prefix: Vec<(usize, Vec<Cell>)> = Vec::new();
+    for prefixes in &needs.prefixes {
+        for prefix in prefixes.keys() {
+            let from = rows.range(prefix.to_vec()..);
+            let same = from.take_while(|(key, _)| key.starts_with(prefix));
+            by_prefix.extend(same.map(|(_, cells)| (prefixes.columns, cells.clone())));
+        }
+    }
+    for mut cells in by_key {
+        folder.supply(table, LoadedRow::unowned(&mut cells))?;
+    }
+    for (columns, mut cells) in by_prefix {
+        folder.supply_of_prefix(table, columns, LoadedRow::unowned(&mut cells))?;
+    }
+    Ok(())
+}
+
 struct State<'p> {
     projection: &'p Projection,
     folder: Folder,
@@ -129,19 +153,9 @@ impl<'p> State<'p> {
         let events = [event];
         let batch = self.folder.plan(&events, &|_, partition| partition, &arena);
         for (table, rows) in self.tables.iter().enumerate() {
-            let needs = self.folder.needs(table).rows;
-            let wanted: Vec<Vec<u8>> = (0..needs.len()).map(|n| needs.key(n).to_owned()).collect();
-            for cells in wanted.iter().filter_map(|key| rows.get(key)) {
-                let row = LoadedRow {
-                    cells: &mut cells.clone(),
-                    owner: None,
-                };
-                self.folder
-                    .supply(table, row)
-                    .expect("a shared table has no owners");
-            }
+            supply(&mut self.folder, table, rows).expect(NO_OWNERS);
         }
-        self.folder.supply_missing_as_absent();
+        self.folder.supply_missing_as_absent().expect(NO_OWNERS);
         let outcome = self.folder.fold(&batch, OnFailure::Stop);
         if let Some(failure) = outcome.failure {
             self.folder.discard();

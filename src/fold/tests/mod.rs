@@ -1,7 +1,9 @@
 //! The fold against a database in a map: what rules do, what failures undo, and that neither batches nor memory change
 //! anything.
 
+mod lookups;
 mod memory;
+mod prefixes;
 mod rules;
 
 use super::*;
@@ -9,9 +11,12 @@ use crate::definition::load;
 use crate::event::{Decoder, Record};
 use crate::expression::cast::to_text;
 
-/// Rows by table and packed key, with owners.
+/// Cells and owner.
+type Row = (Vec<Cell>, i32);
+
+/// Rows by table and packed key.
 #[derive(Debug, Clone, Default)]
-struct Database(Vec<BTreeMap<Vec<u8>, (Vec<Cell>, i32)>>);
+struct Database(Vec<BTreeMap<Vec<u8>, Row>>);
 
 /// A folder, the decoders it needs, and the database it works on.
 struct Lane {
@@ -80,6 +85,14 @@ impl Lane {
                 .map(|n| needs.rows.key(n).to_vec())
                 .collect();
             assert!(keys.is_sorted());
+            let prefixes: Vec<(usize, Vec<u8>)> = needs
+                .prefixes
+                .iter()
+                .flat_map(|prefixes| {
+                    let keys = prefixes.keys().map(<[u8]>::to_vec);
+                    keys.map(|key| (prefixes.columns, key))
+                })
+                .collect();
             for key in keys {
                 if let Some((cells, owner)) = self.database.0[table].get(&key) {
                     self.loaded_rows += 1;
@@ -90,8 +103,19 @@ impl Lane {
                     self.folder.supply(table, row)?;
                 }
             }
+            for (columns, prefix) in prefixes {
+                let rows = self.database.0[table].iter();
+                for (_, (cells, owner)) in rows.filter(|(key, _)| key.starts_with(&prefix)) {
+                    self.loaded_rows += 1;
+                    let row = LoadedRow {
+                        cells: &mut cells.clone(),
+                        owner: Some(*owner),
+                    };
+                    self.folder.supply_of_prefix(table, columns, row)?;
+                }
+            }
         }
-        self.folder.supply_missing_as_absent();
+        self.folder.supply_missing_as_absent()?;
         let outcome = self.folder.fold(&batch, on_failure);
         if commit {
             self.write();

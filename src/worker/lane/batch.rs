@@ -93,18 +93,20 @@ impl Lane {
         let mut started = None;
         for table in 0..self.layout.tables.len() {
             let needs = self.folder.needs(table);
-            if needs.rows.is_empty() {
+            if needs.is_empty() {
                 continue;
             }
             started.get_or_insert_with(Instant::now);
-            let keys = handover::keys(&self.layout, table, &needs);
+            let wanted = handover::wanted(&self.layout, table, &needs);
             let layout = self.layout.clone();
-            let mut rows =
-                self.on_store(async |store| store.load_ahead(&layout, table, &keys).await)?;
-            handover::supply(&mut self.folder, table, &mut rows)
+            let mut loaded =
+                self.on_store(async |store| store.load_ahead(&layout, table, &wanted).await)?;
+            handover::supply(&mut self.folder, table, &mut loaded)
                 .map_err(|conflict| conflicting(&layout, conflict))?;
         }
-        self.folder.supply_missing_as_absent();
+        let layout = &self.layout;
+        let supplied = self.folder.supply_missing_as_absent();
+        supplied.map_err(|conflict| conflicting(layout, conflict))?;
         if let Some(started) = started {
             self.work.counters.phase(Phase::Load, started.elapsed());
         }
@@ -170,20 +172,18 @@ impl Lane {
         let store = store.as_mut().expect("a connection was just made sure of");
         let started = Instant::now();
         let mut transaction = wait.on(store.begin(layout, &claims))?;
-        for table in 0..layout.tables.len() {
+        for table in layout.loading_order() {
             let needs = folder.needs(table);
-            if needs.rows.is_empty() {
+            if needs.is_empty() {
                 continue;
             }
-            let keys = handover::keys(layout, table, &needs);
-            let mut rows = match needs.lock {
-                true => wait.on(transaction.lock_shared(table, keys))?,
-                false => wait.on(transaction.load_owned(table, &keys))?,
-            };
-            handover::supply(folder, table, &mut rows)
+            let wanted = handover::wanted(layout, table, &needs);
+            let mut loaded = wait.on(transaction.load(table, wanted))?;
+            handover::supply(folder, table, &mut loaded)
                 .map_err(|conflict| conflicting(layout, conflict))?;
         }
-        folder.supply_missing_as_absent();
+        let supplied = folder.supply_missing_as_absent();
+        supplied.map_err(|conflict| conflicting(layout, conflict))?;
         work.counters.phase(Phase::Load, started.elapsed());
 
         let started = Instant::now();

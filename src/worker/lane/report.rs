@@ -69,7 +69,7 @@ impl Report {
         let behind = if gap <= 0 {
             0.0
         } else {
-            as_of.map_or(0.0, |as_of| seconds_since(as_of))
+            as_of.map_or(0.0, seconds_since)
         };
         metrics.lag_seconds(behind);
     }
