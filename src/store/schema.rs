@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::quote::{generation_schema, identifier, identifiers, literal, qualified};
-use crate::definition::projection::{Index, Projection, Table, View};
+use crate::definition::projection::{GHOST, Index, Projection, Table, View};
 
 /// The checkpoint slot of the partition that owns the row; [`SHARED`] in a table of the locked way. `$` cannot stand in a
 /// user's names, and no view shows it.
@@ -205,7 +205,11 @@ pub(super) async fn create_view(
     let mut attempt = connection.begin().await.doing("creating a view")?;
     match execute(&mut attempt, shadowed).await {
         Ok(()) => attempt.commit().await.doing("creating a view")?,
-        Err(error) if error.sqlstate.as_deref() == Some("42803") => {
+        // Where deleted rows are kept for their versions, a view must not see the tables themselves.
+        Err(error)
+            if error.sqlstate.as_deref() == Some("42803")
+                && projection.tables.iter().all(|table| table.ghost.is_none()) =>
+        {
             attempt.rollback().await.doing("creating a view")?;
             execute(connection, view_sql(schema, projection, view, false)).await?;
         }
@@ -255,9 +259,14 @@ fn view_sql(schema: &str, projection: &Projection, view: &View, shadow: bool) ->
         .iter()
         .filter(|table| text.contains(table.name.as_str()))
         .map(|table| {
-            let columns = identifiers(table.columns.iter().map(|column| column.name.as_str()));
+            let shown = table.columns.iter().map(|column| column.name.as_str());
+            let columns = identifiers(shown.filter(|name| !name.starts_with('$')));
+            let condition = match table.ghost {
+                Some(_) => format!(" where not {}", identifier(GHOST)),
+                None => String::new(),
+            };
             format!(
-                "{} as not materialized (select {columns} from {})",
+                "{} as not materialized (select {columns} from {}{condition})",
                 identifier(&table.name),
                 qualified(schema, &table.name)
             )

@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 use super::error::{Context, Result, StoreError};
 use super::pointer;
 use super::quote::{generation_schema, identifier, identifiers, qualified};
+use crate::definition::projection::GHOST;
 
 /// A column as PostgreSQL names its type: `numeric(10,2)`.
 #[derive(Clone, Debug, PartialEq, Eq, FromRow)]
@@ -162,11 +163,24 @@ pub(super) async fn statement(
                 format!("null::{} as {}", column.ty, identifier(&column.name))
             }
         });
+        let ghosts: bool = sqlx::query_scalar(
+            "select exists (select from pg_catalog.pg_attribute where attrelid = to_regclass($1) and attname = $2)",
+        )
+        .bind(qualified(&schema, &draft.relation))
+        .bind(GHOST)
+        .fetch_one(&mut *connection)
+        .await
+        .doing("looking for hidden rows")?;
         branches.push(format!(
-            "select {} from {} where {}",
+            "select {} from {} where {}{}",
             selected.collect::<Vec<_>>().join(", "),
             qualified(&schema, &draft.relation),
-            pointer::gate(projection, *generation)
+            pointer::gate(projection, *generation),
+            if ghosts {
+                format!(" and not {}", identifier(GHOST))
+            } else {
+                String::new()
+            }
         ));
     }
     if branches.is_empty() {

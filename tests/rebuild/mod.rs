@@ -2,6 +2,7 @@
 //! leaves, and whether what was rebuilt is what was folded live.
 
 mod changes;
+mod guards;
 mod kills;
 mod switching;
 

@@ -7,9 +7,10 @@ use bumpalo::Bump;
 
 use super::record::record;
 use super::{TestCase, compare};
-use crate::definition::projection::Projection;
+use crate::definition::projection::{Projection, Table};
 use crate::event::{Decoder, Record};
 use crate::expression::cell::Cell;
+use crate::expression::value::Value;
 use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict};
 
 /// What came of a test case.
@@ -68,12 +69,24 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
             failures.extend(compare::rows(
                 &projection.tables[table],
                 expected,
-                &state.tables[table],
+                &visible(&projection.tables[table], &state.tables[table]),
                 case.line,
             ));
         }
     }
     TestResult { failures }
+}
+
+/// Without the deleted rows that are kept for their versions.
+fn visible(table: &Table, rows: &Rows) -> Rows {
+    let is_ghost = |cells: &[Cell]| {
+        table
+            .ghost
+            .is_some_and(|column| matches!(cells[column].value(), Value::Bool(true)))
+    };
+    let seen = rows.iter().filter(|(_, cells)| !is_ghost(cells));
+    seen.map(|(key, cells)| (key.clone(), cells.clone()))
+        .collect()
 }
 
 const NO_OWNERS: &str = "a shared table has no owners";
