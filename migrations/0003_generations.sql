@@ -25,7 +25,7 @@
 alter table consolidator.generation
     add column phase text not null default 'measure'
         check (phase in ('measure', 'load', 'drain', 'index', 'follow')),
-    add column goal text not null default 'switch' check (goal in ('switch', 'hold', 'freeze')),
+    add column goal text not null default 'switch' check (goal in ('switch', 'hold', 'freeze', 'verify')),
     add column compare boolean not null default false,
     add column keys_wanted boolean not null default false,
     add column hole text,

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::progress::{Progress, Summary};
-use super::{connect, failed};
+use super::{connect, connect_as_worker, failed};
 use crate::definition::{self, Projection};
 use crate::error::{Failure, Outcome};
 use crate::rebuild::switch_to;
@@ -55,18 +55,6 @@ pub async fn rebuild(
         shutdown,
     )
     .await
-}
-
-/// Connections for lanes too.
-async fn connect_as_worker(settings: &Settings) -> Result<Store, Failure> {
-    let connect = crate::store::ConnectSettings {
-        url: settings.postgres.url.expose().to_owned(),
-        max_connections: settings.postgres.max_connections,
-    };
-    let store = Store::connect(&connect).await.map_err(failed)?;
-    let group = &settings.kafka.group;
-    store.claim_deployment(group).await.map_err(failed)?;
-    Ok(store)
 }
 
 /// The file's definition, or what the files last said if there is none.

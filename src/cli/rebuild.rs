@@ -7,6 +7,7 @@ use super::output;
 use super::{JsonArguments, ProjectionArguments};
 use crate::admin::plan;
 use crate::admin::rebuild::{self, RebuildRequest};
+use crate::admin::verify;
 use crate::error::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::worker::Shutdown;
@@ -23,6 +24,10 @@ pub enum GenerationCommand {
     Switch(SwitchArguments),
     /// Shows readers the generation again that they saw before the last switch
     Rollback(RollbackArguments),
+    /// Is the table the fold of its events? Exit status 1 if not
+    ///
+    /// Folds the events again beside the live generation, to exactly where a snapshot of it stands, and compares.
+    Verify(VerifyArguments),
     /// Gives up the build that is under way
     Cancel(ProjectionArguments),
     /// Drops a generation that readers do not see, or a projection whose file is gone
@@ -42,6 +47,14 @@ pub struct RebuildArguments {
     /// Progress and summary as one JSON object per line
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    pub projection: ProjectionArguments,
+    #[command(flatten)]
+    pub output: JsonArguments,
 }
 
 #[derive(Debug, Args)]
@@ -82,6 +95,13 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
                 Ok(items.join("\n"))
             }
             GenerationCommand::Rebuild(arguments) => return rebuild(settings, &arguments).await,
+            GenerationCommand::Verify(arguments) => {
+                let shutdown = Shutdown::default();
+                end_on_signal(&shutdown)?;
+                let (name, json) = (&arguments.projection.name, arguments.output.json);
+                return verify::verify(settings, name, json, &mut output::print_line, shutdown)
+                    .await;
+            }
             GenerationCommand::Switch(arguments) => {
                 let SwitchArguments {
                     accept_hole,

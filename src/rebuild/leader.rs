@@ -45,6 +45,8 @@ struct Steps {
     logs: Logs,
     read: ReadSettings,
     grace: Duration,
+    /// Leads whatever there is, not one generation that it was begun for.
+    everything: bool,
 }
 
 impl Leader {
@@ -56,6 +58,7 @@ impl Leader {
                 logs: Logs::new(&settings.kafka),
                 read: crate::worker::read_settings(settings),
                 grace: settings.rebuild.grace,
+                everything: only.is_none(),
             },
             name,
             only,
@@ -172,13 +175,21 @@ impl Steps {
 
     async fn drive(&self, led: &Led) -> Result<bool, StoreError> {
         let generation = &led.generation;
+        let building = generation.state == State::Building;
+        if building && generation.goal == Goal::Verify && self.everything {
+            // Whoever began it would lead it, if it were still there.
+            let reason = "the `verify` that it was built for has ended";
+            return self.store.give_up(generation.id, reason).await;
+        }
         match generation.state {
             State::Building => match generation.phase {
                 Phase::Measure => self.measure(generation).await,
                 Phase::Load => self.end_load(generation).await,
                 Phase::Drain => self.end_drain(generation).await,
                 Phase::Index => self.build_keys(generation).await,
-                Phase::Follow if led.fed => self.catch_up(led).await,
+                Phase::Follow if led.fed && generation.goal != Goal::Verify => {
+                    self.catch_up(led).await
+                }
                 Phase::Follow => Ok(false),
             },
             State::CaughtUp => self.switch(generation).await,
@@ -314,7 +325,7 @@ impl Steps {
         let next = match generation.goal {
             Goal::Switch if hole.is_none() => State::CaughtUp,
             Goal::Switch | Goal::Hold => State::Held,
-            Goal::Freeze => State::Frozen,
+            Goal::Freeze | Goal::Verify => State::Frozen,
         };
         self.caught_up(generation, next).await
     }

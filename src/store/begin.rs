@@ -109,7 +109,7 @@ async fn in_the_way(
     }
     let known: Option<Generation> = sqlx::query_as(AssertSqlSafe(format!(
         "select {COLUMNS} from consolidator.generation g where g.projection = $1 and g.fingerprint = $2 \
-         and g.state <> 'frozen' order by g.id desc limit 1"
+         and g.goal in ('switch', 'hold') order by g.id desc limit 1"
     )))
     .bind(&order.projection.name)
     .bind(&order.projection.fold_fingerprint)
@@ -126,7 +126,7 @@ async fn under_way(
     let id: Option<(i64, Option<String>, Option<f64>)> = sqlx::query_as(
         "select g.id, g.leader, extract(epoch from g.leader_until - clock_timestamp())::double precision \
          from consolidator.generation g \
-         where g.projection = $1 and g.state in ('building', 'caught_up', 'held') and g.goal <> 'freeze' \
+         where g.projection = $1 and g.state in ('building', 'caught_up', 'held') and g.goal in ('switch', 'hold') \
            and not exists (select from consolidator.pointer p where p.generation = g.id) \
          order by g.id limit 1",
     )

@@ -92,6 +92,8 @@ pub enum Goal {
     Hold,
     /// It is as of a time: it stands still, and is never switched to.
     Freeze,
+    /// It is compared with the live one by the `verify` that began it, and ends with that.
+    Verify,
 }
 
 impl Goal {
@@ -101,6 +103,7 @@ impl Goal {
             Goal::Switch => "switch",
             Goal::Hold => "hold",
             Goal::Freeze => "freeze",
+            Goal::Verify => "verify",
         }
     }
 }
@@ -113,6 +116,7 @@ impl TryFrom<String> for Goal {
             "switch" => Goal::Switch,
             "hold" => Goal::Hold,
             "freeze" => Goal::Freeze,
+            "verify" => Goal::Verify,
             other => return Err(format!("`{other}` is no goal of a build")),
         })
     }
@@ -191,11 +195,13 @@ pub struct Generation {
     pub reason: Option<String>,
     /// What the log no longer holds of what the live one was built from.
     pub hole: Option<String>,
+    /// JSON, topic -> partition -> offset (exclusive) at which its lanes stand still; `None`: never.
+    pub stop_at: Option<String>,
 }
 
 /// The columns of a [`Generation`]; the table is `g`.
 pub(super) const COLUMNS: &str = "g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.phase, \
-     g.goal, g.compare, g.shared_tables, g.reason, g.hole";
+     g.goal, g.compare, g.shared_tables, g.reason, g.hole, g.stop_at::text as stop_at";
 
 impl Generation {
     /// Its stored definition, read again: what it is folded by, whatever the files say by now.

@@ -30,6 +30,7 @@ mod schema;
 mod status;
 mod stop;
 mod switch;
+mod verify;
 mod views;
 
 pub use begin::{Begun, BuildOrder};
@@ -52,3 +53,4 @@ pub use status::{
 };
 pub use stop::Stop;
 pub use switch::{Prepared, SwitchOrder, Switched};
+pub use verify::{Difference, Offsets, Snapshot};

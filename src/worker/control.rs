@@ -2,8 +2,9 @@
 //! Shared by threads; knows nothing of the work.
 
 use crate::store::Phase;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Between the supervisor and one lane.
@@ -12,6 +13,16 @@ pub struct LaneControl {
     asked: AtomicBool,
     joined: AtomicBool,
     phase: AtomicU8,
+    stops: Mutex<Stops>,
+}
+
+/// Where the partitions of a generation stand still: topic -> partition -> offset (exclusive). Empty: nowhere.
+pub type StopAt = BTreeMap<String, BTreeMap<i32, i64>>;
+
+#[derive(Debug, Default)]
+struct Stops {
+    at: Arc<StopAt>,
+    changed: bool,
 }
 
 /// In the order of a build; the number stands in [`LaneControl`].
@@ -29,6 +40,21 @@ impl LaneControl {
         let control = LaneControl::default();
         control.set_phase(phase);
         control
+    }
+
+    /// Where the lane's partitions stand still from now on.
+    pub fn set_stops(&self, at: &StopAt) {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stops.at != *at {
+            stops.at = Arc::new(at.clone());
+            stops.changed = true;
+        }
+    }
+
+    /// Given once for every change.
+    pub fn changed_stops(&self) -> Option<Arc<StopAt>> {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut stops.changed).then(|| stops.at.clone())
     }
 
     /// The generation's phase, as last seen.

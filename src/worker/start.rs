@@ -2,7 +2,7 @@
 //! Also what the lanes of a generation start from. Waits where waiting is right (a server that is not up yet), and refuses
 //! where it is not (a wrong password, a broken definition).
 
-use super::control::Shutdown;
+use super::control::{Shutdown, StopAt};
 use super::policy::backoff;
 use super::{LaneLimits, Work};
 use crate::definition::{self, Projection};
@@ -236,6 +236,20 @@ pub(super) fn work(
         metrics: metrics.clone(),
         limits: lane_limits(settings, generations),
         projection: Arc::new(projection),
+    })
+}
+
+/// Where its lanes are to stand still.
+pub(super) fn stop_at(generation: &Generation) -> StopAt {
+    let Some(text) = &generation.stop_at else {
+        return StopAt::new();
+    };
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        error!(
+            generation = generation.id,
+            "its stop_at is not understood: {error}"
+        );
+        StopAt::new()
     })
 }
 

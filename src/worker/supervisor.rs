@@ -133,7 +133,7 @@ impl Supervisor<'_> {
         for (id, crew) in &self.crews {
             match generations.iter().find(|generation| generation.id == *id) {
                 Some(generation) if generation.definition == crew.work.projection.text => {
-                    crew.set_phase(generation.phase);
+                    crew.follow(generation);
                 }
                 // Gone, or folded by another text from now on.
                 Some(_) | None => crew.ask_to_end(),
@@ -200,7 +200,7 @@ impl Supervisor<'_> {
             restart_at: Instant::now() + RESTART_AFTER,
         };
         for number in 0..self.settings.worker.lanes {
-            match self.start_lane(&crew.work, number, generation.phase) {
+            match self.start_lane(&crew.work, number, generation) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {
                     error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
@@ -217,9 +217,10 @@ impl Supervisor<'_> {
         &self,
         work: &Arc<Work>,
         number: usize,
-        phase: Phase,
+        generation: &Generation,
     ) -> Result<RunningLane, String> {
-        let control = Arc::new(LaneControl::new(phase));
+        let control = Arc::new(LaneControl::new(generation.phase));
+        control.set_stops(&start::stop_at(generation));
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
         let heartbeat = self
             .health
@@ -260,9 +261,11 @@ impl Supervisor<'_> {
 }
 
 impl Crew {
-    fn set_phase(&self, phase: Phase) {
+    fn follow(&self, generation: &Generation) {
+        let stops = start::stop_at(generation);
         for lane in &self.lanes {
-            lane.control.set_phase(phase);
+            lane.control.set_stops(&stops);
+            lane.control.set_phase(generation.phase);
         }
     }
 

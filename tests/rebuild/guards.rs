@@ -1,6 +1,6 @@
-//! `version`: exact although events come twice, late, and through restarts and rebuilds.
+//! `version`: exact although events come twice, late, and through restarts and rebuilds. `verify`: what it finds.
 
-use super::{IN_TIME, run_fine, states};
+use super::{IN_TIME, ledger, run_fine, states};
 use crate::support::oracle::assert_same;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
@@ -90,5 +90,49 @@ fn versions_are_exact_through_restarts_and_rebuilds() {
     producer.write(&topic, &events(38..45));
     space.wait_applied("statuses", &[&topic], IN_TIME);
     check();
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn verify_finds_exactly_the_rows_that_are_not_the_fold_of_their_events() {
+    let space = Space::new("verify");
+    let topic = space.topic("movements", 3);
+    super::write(&space, &topic, 0..30_000);
+    space.definition("ledger", &ledger(&topic));
+    let worker = space.start_worker("worker");
+    worker.wait_for_log("caught up: live", IN_TIME);
+    // Live goes on all the while.
+    let writing = std::sync::atomic::AtomicBool::new(true);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut first = 30_000;
+            while writing.load(std::sync::atomic::Ordering::Relaxed) {
+                super::write(&space, &topic, first..first + 200);
+                first += 200;
+            }
+        });
+        let output = space.run(&["verify", "ledger"]);
+        writing.store(false, std::sync::atomic::Ordering::Relaxed);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains("0 missing, 0 extra, 0 differ"), "{text}{told}");
+    });
+    space.wait_applied("ledger", &[&topic], IN_TIME);
+    space.database.execute(
+        "update consolidator_g1.accounts set balance = balance + 1 where id = 'a7';
+         delete from consolidator_g1.accounts where id = 'a8';
+         insert into consolidator_g1.accounts (id, \"$owner\") values ('nobody', 1)",
+    );
+    let output = space.run(&["verify", "ledger", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains(r#""differing":1,"extra":1,"missing":1"#),
+        "{text}"
+    );
+    for key in [r#""key":"(a7)""#, r#""key":"(a8)""#, r#""key":"(nobody)""#] {
+        assert!(text.contains(key), "{key} in {text}");
+    }
+    assert_eq!(states(&space), ["1 live"], "nothing is left of it");
     assert!(worker.terminate(IN_TIME).success());
 }

@@ -35,6 +35,11 @@ impl Lane {
         } else {
             self.fold_ahead(events, arena)?;
         }
+        if undecodable.is_none() {
+            for at in self.partitions.pass_stops() {
+                self.load.at_the_end(at);
+            }
+        }
         match undecodable {
             None => Ok(()),
             Some(stop) => Err(Trouble::Stop(Box::new(stop))),

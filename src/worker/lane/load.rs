@@ -4,7 +4,7 @@
 use super::{Lane, Trouble};
 use crate::source::TopicPartition;
 use crate::store::{Checkpoint, Phase};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// What is folded and not durable is folded again after a crash: no more than this.
@@ -99,6 +99,33 @@ impl Lane {
         let served = self.consumer.serve();
         self.noted.extend(served);
         Ok(false)
+    }
+
+    /// The generation is to stand still elsewhere: what was turned away comes again.
+    pub(super) fn adopt_stops(&mut self) -> Result<(), Trouble> {
+        let Some(stops) = self.control.changed_stops() else {
+            return Ok(());
+        };
+        let mut by_partition = BTreeMap::new();
+        for (topic, definition) in self.work.projection.topics.iter().enumerate() {
+            for (partition, offset) in stops.get(&definition.name).into_iter().flatten() {
+                let at = TopicPartition {
+                    topic,
+                    partition: *partition,
+                };
+                by_partition.insert(at, *offset);
+            }
+        }
+        self.partitions.set_stops(by_partition);
+        let from: Vec<(TopicPartition, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.at, owned.accepted_offset))
+            .collect();
+        for (at, next_offset) in from {
+            self.consumer.seek(at, next_offset)?;
+        }
+        Ok(())
     }
 
     /// After records were folded in memory: is the load over for this lane?

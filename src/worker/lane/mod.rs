@@ -176,6 +176,7 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.act_on_noted()?;
+        self.adopt_stops()?;
         if !self.keep_pace()? {
             return Ok(());
         }
