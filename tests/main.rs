@@ -17,6 +17,7 @@ mod faults;
 mod inventory;
 mod reach;
 mod readers;
+mod rebuild;
 mod secured;
 mod servers;
 mod shared_keys;

@@ -1,9 +1,13 @@
 //! The operator's commands on stored state; http.
 
 pub mod http;
+pub mod plan;
+mod progress;
+pub mod rebuild;
 pub mod screen;
 pub mod status;
 pub mod text;
+pub mod verify;
 
 use crate::error::Failure;
 use crate::settings::Settings;
@@ -19,6 +23,21 @@ pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
         max_connections: 2,
     };
     Store::connect(&connect).await.map_err(failed)
+}
+
+/// Connections for lanes too.
+///
+/// # Errors
+/// As the server's; another deployment works on this control schema.
+pub async fn connect_as_worker(settings: &Settings) -> Result<Store, Failure> {
+    let connect = ConnectSettings {
+        url: settings.postgres.url.expose().to_owned(),
+        max_connections: settings.postgres.max_connections,
+    };
+    let store = Store::connect(&connect).await.map_err(failed)?;
+    let group = &settings.kafka.group;
+    store.claim_deployment(group).await.map_err(failed)?;
+    Ok(store)
 }
 
 /// What the store says, as a command's one message.

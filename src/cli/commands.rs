@@ -80,7 +80,7 @@ pub fn run(settings: Settings) -> Result<Outcome, Failure> {
 }
 
 /// SIGTERM and Ctrl-C ask for the end; a second one ends at once.
-fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
+pub(super) fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
     let failed = |error: std::io::Error| Failure::from_error("cannot listen for signals", &error);
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -177,7 +177,7 @@ pub fn resume(settings: Settings, projection: &str) -> Result<Outcome, Failure> 
 }
 
 /// For database calls and http; lanes have threads of their own, so two threads are enough.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("consolidator-io")

@@ -4,6 +4,7 @@
 
 mod commands;
 pub mod output;
+mod rebuild;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -76,6 +77,8 @@ pub enum Command {
     Pause(ProjectionArguments),
     /// Folds a paused or stopped projection on from its checkpoints
     Resume(ProjectionArguments),
+    #[command(flatten)]
+    Generation(rebuild::GenerationCommand),
     /// Prints a completion script for a shell
     ///
     /// For bash, for example: consolidator completions bash > /etc/bash_completion.d/consolidator
@@ -194,6 +197,9 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
         ),
         Command::Pause(projection) => {
             commands::pause(logged(settings()?, Audience::Command), &projection.name)
+        }
+        Command::Generation(command) => {
+            rebuild::answer(&logged(settings()?, Audience::Command), command)
         }
         Command::Resume(projection) => {
             commands::resume(logged(settings()?, Audience::Command), &projection.name)

@@ -90,9 +90,22 @@ pub struct Table {
     pub owned: bool,
     pub indexes: Vec<Index>,
     pub history: bool,
-    pub version: Option<Program>,
-    /// The program of `version` is null-checked and compared in this type.
-    pub version_type: Option<Type>,
+    /// Events not above the last version applied to a row are skipped for that row.
+    pub version: Option<Version>,
+    /// Index into `columns`: true in a deleted row that is kept for its versions, which readers do not see.
+    pub ghost: Option<usize>,
+}
+
+/// The name of [`Table::ghost`]'s column. `$` cannot stand in a name of a definition; no view shows such columns.
+pub const GHOST: &str = "$deleted";
+
+/// A guard against stale and repeated events.
+#[derive(Debug)]
+pub struct Version {
+    /// Reads the event alone. Null is the event's error.
+    pub program: Program,
+    /// Index into [`Table::columns`]: the hidden column with the last version applied.
+    pub column: usize,
 }
 
 impl Table {
@@ -152,6 +165,8 @@ pub struct Rule {
     pub lookups: Vec<Lookup>,
     pub action: Action,
     pub if_missing: IfMissing,
+    /// Events not above the last version that this rule applied to a row are skipped by it.
+    pub version: Option<Version>,
     /// Some program of this rule reads `old.`.
     pub reads_old: bool,
 }

@@ -7,12 +7,14 @@ use super::table::{RuleState, TableState};
 use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
 use crate::event::Event;
 use crate::expression::cell::Cell;
+use crate::expression::compare::compare;
 use crate::expression::error::EvalError;
 use crate::expression::program::{Env, Machine, Program};
 use crate::expression::value::Value;
 use bumpalo::Bump;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
+use std::cmp::Ordering;
 
 /// What has to be known of an event until it is through. Kept between events for its memory only.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(super) struct EventLog {
     deleted: HashSet<(u16, u32), RandomState>,
     /// Rows as they were before the event, where a rule may ask for them; none if there was no row.
     before: HashMap<(u16, u32), Option<Vec<Cell>>, RandomState>,
+    /// By table, row and hidden column: the event's version, or none if it is not above the row's.
+    versions: HashMap<(u16, u32, usize), Option<Cell>, RandomState>,
 }
 
 #[derive(Debug)]
@@ -51,6 +55,8 @@ pub(super) struct Applier<'f> {
     pub(super) machine: &'f mut Machine,
     pub(super) scratch: &'f Bump,
     pub(super) log: &'f mut EventLog,
+    /// How often an event was not above a row's version.
+    pub(super) stale: &'f mut u64,
 }
 
 /// The event, rule and row at hand.
@@ -95,8 +101,13 @@ impl<'f> Applier<'f> {
         if outcome.is_ok() && !self.log.suspects.is_empty() {
             outcome = self.check_not_null(event_index);
         }
-        if outcome.is_err() {
-            self.undo();
+        match outcome {
+            Ok(()) if self.log.versions.is_empty() => {}
+            Ok(()) => {
+                let stale = self.log.versions.values().filter(|new| new.is_none());
+                *self.stale += stale.count() as u64;
+            }
+            Err(_) => self.undo(),
         }
         self.log.clear();
         outcome
@@ -112,9 +123,8 @@ impl<'f> Applier<'f> {
         };
         let mut reached = false;
         for at in 0..rows(self) {
-            let cache = &self.table(touch).cache;
-            let row = cache.prefixes[prefix].rows(touch.row)[at];
-            if cache.head(row).has(mark::PRESENT) {
+            let row = self.table(touch).cache.prefixes[prefix].rows(touch.row)[at];
+            if self.table(touch).is_there(row) {
                 reached = true;
                 let touch = Touch { row, ..touch };
                 self.rule(Step { touch, ..step })?;
@@ -128,7 +138,7 @@ impl<'f> Applier<'f> {
 
     fn rule(&mut self, step: Step<'_>) -> Result<(), EventFailure> {
         let Step { rule, touch, .. } = step;
-        let present = self.table(touch).cache.head(touch.row).has(mark::PRESENT);
+        let present = self.table(touch).is_there(touch.row);
         if !present {
             let deleted = self.log.deleted.contains(&(touch.table, touch.row));
             let deletes = matches!(rule.action, Action::Delete);
@@ -150,6 +160,9 @@ impl<'f> Applier<'f> {
                 }
             }
         }
+        if !self.is_new(step)? {
+            return Ok(());
+        }
         if !present && rule.if_missing == IfMissing::Fail {
             return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
         }
@@ -159,7 +172,69 @@ impl<'f> Applier<'f> {
             Action::Delete => self.delete(touch),
             Action::Set(assignments) => self.set(step, present, assignments)?,
         }
+        self.note_versions(step);
         Ok(())
+    }
+
+    /// The event's versions are above those that the row has; asked once per event and row.
+    fn is_new(&mut self, step: Step<'_>) -> Result<bool, EventFailure> {
+        let touch = step.touch;
+        let projection = self.projection;
+        let table = &projection.tables[usize::from(touch.table)];
+        let mut new = true;
+        for guard in table.version.iter().chain(&step.rule.version) {
+            let place = (touch.table, touch.row, guard.column);
+            if let Some(known) = self.log.versions.get(&place) {
+                new &= known.is_some();
+                continue;
+            }
+            let version = match self.evaluate(&guard.program, step, false) {
+                Ok(value) => Cell::from_value(value),
+                Err(error) => {
+                    let reason = Reason::Expression(error);
+                    return Err(self.failure(step, RulePart::Version, None, reason));
+                }
+            };
+            if version.is_null() {
+                return Err(self.failure(step, RulePart::Version, None, Reason::VersionNull));
+            }
+            let last = &self.table(touch).cache.cells(touch.row)[guard.column];
+            let above =
+                last.is_null() || compare(version.value(), last.value()) == Ordering::Greater;
+            new &= above;
+            self.log.versions.insert(place, above.then_some(version));
+        }
+        Ok(new)
+    }
+
+    /// What was applied is the last version from now on.
+    fn note_versions(&mut self, step: Step<'_>) {
+        let touch = step.touch;
+        let projection = self.projection;
+        let table = &projection.tables[usize::from(touch.table)];
+        for guard in table.version.iter().chain(&step.rule.version) {
+            let place = (touch.table, touch.row, guard.column);
+            if let Some(Some(version)) = self.log.versions.get(&place) {
+                let version = version.clone();
+                self.write(touch, guard.column, version);
+            }
+        }
+    }
+
+    /// Changes one cell of a row that is there, or is kept.
+    fn write(&mut self, touch: Touch, column: usize, mut cell: Cell) {
+        let cache = &mut self.tables[usize::from(touch.table)].cache;
+        if !cache.swap_unless_same(touch.row, column, &mut cell) {
+            return;
+        }
+        cache.mark_dirty(touch.row);
+        self.log.undo.push(Undo::Cell {
+            table: touch.table,
+            column: column as u16,
+            row: touch.row,
+            cell: self.log.cells.len() as u32,
+        });
+        self.log.cells.push(cell);
     }
 
     fn set(
@@ -184,11 +259,15 @@ impl<'f> Applier<'f> {
                 }
             }
         }
+        let is_ghost = self.table(touch).is_ghost(touch.row);
+        if let (true, Some(ghost)) = (is_ghost, self.table(touch).ghost) {
+            self.write(touch, ghost, Cell::from_value(Value::Bool(false)));
+        }
         let table = &self.projection.tables[usize::from(touch.table)];
         let state = &mut self.tables[usize::from(touch.table)];
         let mut changed = !present;
         let mut suspect = !present && state.null_by_default;
-        if !present {
+        if !present && !is_ghost {
             state.cache.head_mut(touch.row).marks |= mark::PRESENT;
             self.log.undo.push(presence(touch, false));
         }
@@ -216,6 +295,12 @@ impl<'f> Applier<'f> {
     }
 
     fn delete(&mut self, touch: Touch) {
+        if let Some(ghost) = self.table(touch).ghost {
+            self.write(touch, ghost, Cell::from_value(Value::Bool(true)));
+            self.empty(touch);
+            self.log.deleted.insert((touch.table, touch.row));
+            return;
+        }
         let cache = &mut self.tables[usize::from(touch.table)].cache;
         cache.head_mut(touch.row).marks &= !mark::PRESENT;
         cache.mark_dirty(touch.row);
@@ -223,11 +308,32 @@ impl<'f> Applier<'f> {
         self.log.deleted.insert((touch.table, touch.row));
     }
 
-    /// What a rule that creates the row starts from. The key cells stand already.
+    /// Nothing of a deleted row is kept but its key and versions, and what must not be null.
+    fn empty(&mut self, touch: Touch) {
+        let projection = self.projection;
+        let table = &projection.tables[usize::from(touch.table)];
+        let named = self.table(touch).named_columns;
+        for (at, column) in table.columns[..named]
+            .iter()
+            .enumerate()
+            .skip(table.key_len)
+        {
+            if !column.not_null || !column.default.is_null() {
+                self.write(touch, at, column.default.clone());
+            }
+        }
+    }
+
+    /// What a rule that creates the row starts from. The key cells stand already, and the versions of a row that was deleted.
     fn fill_with_defaults(&mut self, touch: Touch) {
         let table = &self.projection.tables[usize::from(touch.table)];
-        let cache = &mut self.tables[usize::from(touch.table)].cache;
-        for column in table.key_len..table.columns.len() {
+        let state = &mut self.tables[usize::from(touch.table)];
+        let columns = match state.is_ghost(touch.row) {
+            true => state.named_columns,
+            false => table.columns.len(),
+        };
+        let cache = &mut state.cache;
+        for column in table.key_len..columns {
             cache.replace(touch.row, column, table.columns[column].default.clone());
         }
     }
@@ -275,10 +381,10 @@ impl<'f> Applier<'f> {
     fn check_not_null(&self, event_index: usize) -> Result<(), EventFailure> {
         for suspect in &self.log.suspects {
             let table = &self.projection.tables[usize::from(suspect.table)];
-            let cache = &self.table(*suspect).cache;
-            if !cache.head(suspect.row).has(mark::PRESENT) {
+            if !self.table(*suspect).is_there(suspect.row) {
                 continue;
             }
+            let cache = &self.table(*suspect).cache;
             let cells = cache.cells(suspect.row).iter().zip(&table.columns);
             let null = cells
                 .enumerate()
@@ -368,9 +474,8 @@ fn looked_up<'s>(
         if let Some(before) = log.before.get(&(table as u16, row)) {
             return before.as_deref();
         }
-        let cache = &tables[table].cache;
-        let present = cache.head(row).has(mark::PRESENT);
-        present.then(|| cache.cells(row))
+        let state = &tables[table];
+        state.is_there(row).then(|| state.cache.cells(row))
     };
     scratch.alloc_slice_fill_with(found.len(), row_of)
 }
@@ -382,6 +487,9 @@ impl EventLog {
         self.suspects.clear();
         self.deleted.clear();
         self.before.clear();
+        if !self.versions.is_empty() {
+            self.versions.clear();
+        }
     }
 }
 

@@ -321,8 +321,16 @@ impl TableCache {
         };
     }
 
-    /// Forgets the rows of one owner. Not within a batch.
+    /// Forgets the rows of one owner, those that are not in the database yet too. Not while a batch is planned.
     pub(super) fn forget_slot(&mut self, slot: i32) {
+        let mut lists = [
+            std::mem::take(&mut self.dirty),
+            std::mem::take(&mut self.fresh),
+        ];
+        for list in &mut lists {
+            list.retain(|row| self.head(*row).slot != slot);
+        }
+        [self.dirty, self.fresh] = lists;
         for row in 0..self.places {
             let head = self.head(row);
             if head.has(mark::USED) && head.slot == slot {

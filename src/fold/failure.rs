@@ -37,6 +37,7 @@ pub enum RulePart {
     Each,
     Lookup,
     Set,
+    Version,
 }
 
 /// What is wrong with the event.
@@ -46,6 +47,8 @@ pub enum Reason {
     Expression(EvalError),
     /// A key column is null.
     KeyNull,
+    /// A version is null.
+    VersionNull,
     /// A not-null column is null at the end of the event.
     NotNull,
     /// `if_missing: fail`.
@@ -113,6 +116,7 @@ impl fmt::Display for Reason {
             Reason::Decode(error) => error.fmt(f),
             Reason::Expression(error) => error.fmt(f),
             Reason::KeyNull => f.write_str("a key column must not be null"),
+            Reason::VersionNull => f.write_str("a version must not be null"),
             Reason::NotNull => f.write_str("a not-null column is null at the end of the event"),
             Reason::RowMissing => f.write_str("there is no such row (if_missing: fail)"),
             Reason::NotAnArray => f.write_str("not a JSON array"),
@@ -132,6 +136,7 @@ impl fmt::Display for RulePlace {
             RulePart::When => f.write_str(", when")?,
             RulePart::Key => f.write_str(", key")?,
             RulePart::Each => f.write_str(", each")?,
+            RulePart::Version => f.write_str(", version")?,
             RulePart::Lookup => f.write_str(", lookup")?,
             RulePart::Set => f.write_str(", set")?,
         }

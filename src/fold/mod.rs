@@ -67,6 +67,9 @@ pub struct Folder {
     /// Events of unheard types by type: of the batch at hand, and of all committed ones.
     unheard_in_batch: BTreeMap<String, u64>,
     unheard: BTreeMap<String, u64>,
+    /// How often an event was not above a row's version: in the batch at hand, and in all committed ones.
+    stale_in_batch: u64,
+    stale: u64,
 }
 
 /// A row as the database holds it.
@@ -150,6 +153,8 @@ impl Folder {
             slots: Vec::new(),
             unheard_in_batch: BTreeMap::new(),
             unheard: BTreeMap::new(),
+            stale_in_batch: 0,
+            stale: 0,
         }
     }
 
@@ -325,6 +330,7 @@ impl Folder {
             machine: &mut self.machine,
             scratch: &self.scratch,
             log: &mut self.log,
+            stale: &mut self.stale_in_batch,
         };
         applier.event(batch, event_index, touches)
     }
@@ -359,12 +365,14 @@ impl Folder {
         for (name, events) in std::mem::take(&mut self.unheard_in_batch) {
             count(&mut self.unheard, &name, events);
         }
+        self.stale += std::mem::take(&mut self.stale_in_batch);
         self.evict();
     }
 
     /// The changes will never be in the database: memory goes back to what the database held before the batch.
     pub fn discard(&mut self) {
         self.unheard_in_batch.clear();
+        self.stale_in_batch = 0;
         for state in &mut self.tables {
             state.cache.discard();
         }
@@ -373,6 +381,7 @@ impl Folder {
     /// Forgets every row, because what the database holds is no longer known.
     pub fn forget_all(&mut self) {
         self.unheard_in_batch.clear();
+        self.stale_in_batch = 0;
         for state in &mut self.tables {
             state.cache.clear();
         }
@@ -427,6 +436,11 @@ impl Folder {
     /// Events, by type, that were folded although neither a rule nor `ignore` knows their type.
     pub fn unheard(&self) -> &BTreeMap<String, u64> {
         &self.unheard
+    }
+
+    /// How often an event was skipped for a row whose version it was not above.
+    pub fn stale(&self) -> u64 {
+        self.stale
     }
 
     fn evict(&mut self) {

@@ -4,6 +4,7 @@ use super::cache::{SHARED_SLOT, TableCache, mark};
 use crate::definition::projection::{Rule, Table};
 use crate::event::json::Plan;
 use crate::expression::cell::Cell;
+use crate::expression::value::Value;
 
 #[derive(Debug)]
 pub(super) struct TableState {
@@ -19,6 +20,10 @@ pub(super) struct TableState {
     pub(super) reads_old: bool,
     /// Rules of other tables look up rows of this one.
     pub(super) looked_up: bool,
+    /// The column that marks a deleted row which is kept for its versions.
+    pub(super) ghost: Option<usize>,
+    /// Columns that a definition names; hidden ones come after them.
+    pub(super) named_columns: usize,
     pub(super) hits: u64,
     pub(super) misses: u64,
 }
@@ -50,6 +55,12 @@ impl TableState {
                 .any(|column| column.not_null && column.default.is_null()),
             reads_old: table.rules.iter().any(|rule| rule.reads_old),
             looked_up: false,
+            ghost: table.ghost,
+            named_columns: table
+                .columns
+                .iter()
+                .take_while(|column| !column.name.starts_with('$'))
+                .count(),
             hits: 0,
             misses: 0,
         }
@@ -66,6 +77,19 @@ impl TableState {
             let cell = std::mem::replace(cell, Cell::NULL);
             self.cache.replace(row, column, cell);
         }
+    }
+
+    /// There is such a row, for rules and readers.
+    pub(super) fn is_there(&self, row: u32) -> bool {
+        self.cache.head(row).has(mark::PRESENT) && !self.is_ghost(row)
+    }
+
+    /// The row was deleted and is kept for its versions.
+    pub(super) fn is_ghost(&self, row: u32) -> bool {
+        self.ghost.is_some_and(|column| {
+            self.cache.head(row).has(mark::PRESENT)
+                && matches!(self.cache.cells(row)[column].value(), Value::Bool(true))
+        })
     }
 
     /// The owner slot of rows that events of a partition touch.

@@ -1,1 +1,8 @@
-//! (to come)
+//! The life of a generation: what its leader does in each [`State`](crate::store::State) and
+//! [`Phase`](crate::store::Phase). The lanes that fold it are the worker's; how each move is stored is the store's.
+
+mod leader;
+mod logs;
+
+pub use leader::{Leader, switch_to};
+pub use logs::{LogEnds, Logs};

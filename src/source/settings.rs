@@ -134,6 +134,8 @@ const RECORD_OVERHEAD_BYTES: usize = 400;
 const FETCH_BYTES_MAX: usize = 16 << 20;
 const FETCH_BYTES_MIN: usize = 64 << 10;
 /// More gains nothing, and an answer of tiny or well compressed records takes many times its size.
+/// librdkafka's default.
+const REQUEST_BYTES_MAX: usize = 1_000_000;
 const PARTITION_FETCH_BYTES_MAX: usize = 1 << 20;
 
 /// Bytes that one fetch answer may have, for a queue of that size.
@@ -186,6 +188,11 @@ impl KafkaSettings {
             ("fetch.wait.max.ms", FETCH_WAIT_MAX_MS.to_string()),
             ("fetch.min.bytes", "1".to_owned()),
             ("fetch.max.bytes", fetch.to_string()),
+            // About requests, of which a consumer makes no large ones; librdkafka wants it below what is fetched.
+            (
+                "message.max.bytes",
+                fetch.min(REQUEST_BYTES_MAX).to_string(),
+            ),
             (
                 "fetch.message.max.bytes",
                 fetch.min(PARTITION_FETCH_BYTES_MAX).to_string(),

@@ -165,6 +165,7 @@ async fn raise_epochs(
     .doing(context)?;
     let mut checkpoints: Vec<Checkpoint> = sqlx::query_as(
         "update consolidator.checkpoint c set epoch = c.epoch + 1, owner_name = $3, owner_pid = pg_backend_pid(), \
+           parked_at = null, reading_offset = null, \
            owner_backend_start = (select a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid()) \
          where c.generation = $1 and c.slot = any($2) \
          returning c.topic, c.partition, c.slot, c.begin_offset, c.next_offset, c.epoch",

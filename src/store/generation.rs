@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnection;
-use sqlx::{Connection, FromRow};
+use sqlx::{AssertSqlSafe, Connection, FromRow};
 
 use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
@@ -12,25 +12,114 @@ use super::readers::ReadSettings;
 use super::{pointer, projection, readers, schema};
 use crate::definition::{self, Projection};
 
-/// The life of a generation. Only [`Store::set_state`] and the switch move it.
+/// The life of a generation.
+///
+/// Every move is one transaction that names the state it moves from, so a state is durable once it is seen, and two processes
+/// cannot both make a move. After a restart whoever gets the lease goes on from the stored state; nothing is kept elsewhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Replays from where it began.
+    /// Replays from where it began, in the steps of [`Phase`]. Set by `rebuild` and by `run` for a new or changed definition.
     Building,
-    /// Has been at the end of its topics once; waits for the switch.
+    /// Has been at the end of its topics once. Set by its leader, who then prepares the views and switches readers; a leader
+    /// that starts anew goes on with whatever view is not prepared yet.
     CaughtUp,
-    /// Caught up, and kept from readers until told otherwise.
+    /// Caught up, and kept from readers until `switch`: asked for, or the log no longer reaches back to where the live one
+    /// began. Set by its leader. Still fed.
     Held,
-    /// Readers see it.
+    /// Readers see it. Set in the transaction that moves the pointer; for a projection's first generation by its leader.
     Live,
-    /// Readers saw it before the last switch; still fed, so that a rollback is instant.
+    /// Readers saw it before the last switch; still fed, so that a rollback is instant and current. Set by the transaction that
+    /// moved the pointer away; ends when its time is over, or when another takes its place.
     Grace,
-    /// As of a time; fed no more.
+    /// As of a time or of offsets; fed no more, never switched to. Set by its leader.
     Frozen,
-    /// Its tables are gone.
+    /// Superseded. Set when nobody can see it any more; whoever leads it then drops its tables, after a restart again.
     Retired,
-    /// Given up while it was built.
+    /// Given up before readers saw it (`cancel`, or it cannot be built). Its tables are dropped as for `Retired`.
     Failed,
+}
+
+/// How far a generation that is [`State::Building`] has come. Set by its leader alone; see `migrations/0003_generations.sql` for
+/// what a restart does in each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Nothing is folded yet: how long are the logs?
+    Measure,
+    /// Tables without keys; lanes keep rows in memory and write each once.
+    Load,
+    /// Lanes write what they have and stand still: the keys are needed now.
+    Drain,
+    /// Keys and indexes are built; nobody folds.
+    Index,
+    /// Folded as live is.
+    Follow,
+}
+
+impl Phase {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::Measure => "measure",
+            Phase::Load => "load",
+            Phase::Drain => "drain",
+            Phase::Index => "index",
+            Phase::Follow => "follow",
+        }
+    }
+}
+
+impl TryFrom<String> for Phase {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Phase, String> {
+        Ok(match text.as_str() {
+            "measure" => Phase::Measure,
+            "load" => Phase::Load,
+            "drain" => Phase::Drain,
+            "index" => Phase::Index,
+            "follow" => Phase::Follow,
+            other => return Err(format!("`{other}` is no phase of a build")),
+        })
+    }
+}
+
+/// What becomes of a generation once it has caught up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goal {
+    /// Readers are switched to it.
+    Switch,
+    /// It is kept beside the live one.
+    Hold,
+    /// It is as of a time: it stands still, and is never switched to.
+    Freeze,
+    /// It is compared with the live one by the `verify` that began it, and ends with that.
+    Verify,
+}
+
+impl Goal {
+    /// As stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Goal::Switch => "switch",
+            Goal::Hold => "hold",
+            Goal::Freeze => "freeze",
+            Goal::Verify => "verify",
+        }
+    }
+}
+
+impl TryFrom<String> for Goal {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Goal, String> {
+        Ok(match text.as_str() {
+            "switch" => Goal::Switch,
+            "hold" => Goal::Hold,
+            "freeze" => Goal::Freeze,
+            "verify" => Goal::Verify,
+            other => return Err(format!("`{other}` is no goal of a build")),
+        })
+    }
 }
 
 impl State {
@@ -81,29 +170,6 @@ impl FromStr for State {
     }
 }
 
-/// How far a generation is.
-#[derive(Clone, Debug)]
-pub struct BuildProgress {
-    /// Readers see it.
-    pub visible: bool,
-    partitions: Vec<PartitionProgress>,
-}
-
-#[derive(Clone, Debug, FromRow)]
-struct PartitionProgress {
-    topic: String,
-    partition: i32,
-    next_offset: i64,
-}
-
-impl BuildProgress {
-    /// The first offset not yet applied; `None` if nobody has taken the partition yet.
-    pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
-        let same = |one: &&PartitionProgress| one.topic == topic && one.partition == partition;
-        self.partitions.iter().find(same).map(|one| one.next_offset)
-    }
-}
-
 /// A row of `consolidator.generation`.
 #[derive(Clone, Debug, FromRow)]
 pub struct Generation {
@@ -118,10 +184,24 @@ pub struct Generation {
     pub topics: Vec<String>,
     #[sqlx(try_from = "String")]
     pub state: State,
+    #[sqlx(try_from = "String")]
+    pub phase: Phase,
+    #[sqlx(try_from = "String")]
+    pub goal: Goal,
+    /// Compare it with the live one before the switch.
+    pub compare: bool,
     /// Names of the tables that went over to the locked way.
     pub shared_tables: Vec<String>,
     pub reason: Option<String>,
+    /// What the log no longer holds of what the live one was built from.
+    pub hole: Option<String>,
+    /// JSON, topic -> partition -> offset (exclusive) at which its lanes stand still; `None`: never.
+    pub stop_at: Option<String>,
 }
+
+/// The columns of a [`Generation`]; the table is `g`.
+pub(super) const COLUMNS: &str = "g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.phase, \
+     g.goal, g.compare, g.shared_tables, g.reason, g.hole, g.stop_at::text as stop_at";
 
 impl Generation {
     /// Its stored definition, read again: what it is folded by, whatever the files say by now.
@@ -205,10 +285,10 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn fed_generations(&self) -> Result<Vec<Generation>> {
-        sqlx::query_as(
-            "select id, projection, definition, fingerprint, kafka_group, topics, state, shared_tables, reason \
-             from consolidator.generation where state in ('building', 'caught_up', 'held', 'live', 'grace') order by id",
-        )
+        sqlx::query_as(AssertSqlSafe(format!(
+            "select {COLUMNS} from consolidator.generation g \
+             where g.state in ('building', 'caught_up', 'held', 'live', 'grace') order by g.id"
+        )))
         .fetch_all(&self.pool)
         .await
         .doing("reading the generations")
@@ -233,12 +313,11 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn generations_to_fold(&self) -> Result<Vec<Generation>> {
-        sqlx::query_as(
-            "select g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.shared_tables, g.reason \
-             from consolidator.generation g join consolidator.projection p on p.name = g.projection \
+        sqlx::query_as(AssertSqlSafe(format!(
+            "select {COLUMNS} from consolidator.generation g join consolidator.projection p on p.name = g.projection \
              where g.state in ('building', 'caught_up', 'held', 'live', 'grace') and p.paused_at is null \
-               and not exists (select from consolidator.stop s where s.generation = g.id) order by g.id",
-        )
+               and not exists (select from consolidator.stop s where s.generation = g.id) order by g.id"
+        )))
         .fetch_all(&self.pool)
         .await
         .doing("reading the generations to fold")
@@ -262,32 +341,6 @@ impl Store {
             state: parse_state(&state)?,
             paused,
             shared_tables,
-        })
-    }
-
-    /// How far a generation is, by partition.
-    ///
-    /// # Errors
-    /// As the server's.
-    pub async fn build_progress(&self, generation: i64) -> Result<BuildProgress> {
-        let context = "reading how far a generation is";
-        let partitions = sqlx::query_as(
-            "select topic, partition, next_offset from consolidator.checkpoint where generation = $1",
-        )
-        .bind(generation)
-        .fetch_all(&self.pool)
-        .await
-        .doing(context)?;
-        let visible = sqlx::query_scalar(
-            "select exists (select from consolidator.pointer where generation = $1)",
-        )
-        .bind(generation)
-        .fetch_one(&self.pool)
-        .await
-        .doing(context)?;
-        Ok(BuildProgress {
-            visible,
-            partitions,
         })
     }
 
@@ -320,7 +373,7 @@ impl Store {
     }
 }
 
-async fn create(
+pub(super) async fn create(
     connection: &mut PgConnection,
     projection: &Projection,
     fingerprint: &str,
@@ -352,11 +405,10 @@ async fn create(
     load(connection, id).await
 }
 
-async fn load(connection: &mut PgConnection, id: i64) -> Result<Generation> {
-    sqlx::query_as(
-        "select id, projection, definition, fingerprint, kafka_group, topics, state, shared_tables, reason \
-         from consolidator.generation where id = $1",
-    )
+pub(super) async fn load(connection: &mut PgConnection, id: i64) -> Result<Generation> {
+    sqlx::query_as(AssertSqlSafe(format!(
+        "select {COLUMNS} from consolidator.generation g where g.id = $1"
+    )))
     .bind(id)
     .fetch_optional(connection)
     .await

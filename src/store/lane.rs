@@ -67,7 +67,7 @@ impl LaneStore {
         Ok(())
     }
 
-    fn session(&mut self) -> &mut PgConnection {
+    pub(super) fn session(&mut self) -> &mut PgConnection {
         self.connection
             .as_mut()
             .expect("a lane has a connection while it lives")

@@ -2,8 +2,11 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
-//! `readers` for what analysts see, `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
+//! `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
+//! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
+mod adopt;
+mod begin;
 mod checkpoint;
 mod connect;
 pub mod encode;
@@ -12,26 +15,36 @@ mod generation;
 pub mod handover;
 mod lane;
 mod layout;
+mod life;
 mod load;
 mod migrate;
 mod pointer;
+mod progress;
 mod projection;
 mod quote;
 mod readers;
+mod retire;
 mod rows;
 mod schema;
 mod socket;
 mod status;
 mod stop;
+mod switch;
+mod verify;
+mod views;
 
+pub use begin::{Begun, BuildOrder};
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
-pub use generation::{BuildProgress, Generation, Orders, State};
+pub use generation::{Generation, Goal, Orders, Phase, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
+pub use life::{LEASE, Led, LoadState, Position};
 pub use load::{Loaded, Wanted};
+pub use progress::{BuildStatus, TopicProgress};
 pub use readers::ReadSettings;
+pub use retire::Gone;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;
 pub use status::{
@@ -39,3 +52,5 @@ pub use status::{
     TableStatus,
 };
 pub use stop::Stop;
+pub use switch::{Prepared, SwitchOrder, Switched};
+pub use verify::{Difference, Offsets, Snapshot};

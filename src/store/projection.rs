@@ -60,6 +60,29 @@ impl Store {
         Ok(resumed || cleared.rows_affected() > 0)
     }
 
+    /// The definition that should become live, as the files last said; `None`: there is no such projection.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn remembered_definition(&self, projection: &str) -> Result<Option<String>> {
+        sqlx::query_scalar("select definition from consolidator.projection where name = $1")
+            .bind(projection)
+            .fetch_optional(&self.pool)
+            .await
+            .doing("reading a projection")
+    }
+
+    /// All projections, by name.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn projection_names(&self) -> Result<Vec<String>> {
+        sqlx::query_scalar("select name from consolidator.projection order by name")
+            .fetch_all(&self.pool)
+            .await
+            .doing("reading the projections")
+    }
+
     async fn set_paused(&self, projection: &str, paused: bool) -> Result<bool> {
         let was: Option<bool> = sqlx::query_scalar(
             "update consolidator.projection p set paused_at = case when $2 then coalesce(p.paused_at, now()) end \

@@ -5,8 +5,8 @@ use sqlx::postgres::PgConnection;
 
 use super::error::{Context, Result, StoreError};
 use super::generation::Generation;
-use super::quote::{generation_schema, identifier, identifiers, literal, qualified};
-use super::{pointer, schema};
+use super::quote::{identifier, literal, qualified};
+use super::views::{self, Draft};
 use crate::definition::projection::Projection;
 
 /// The part of the settings that is about readers.
@@ -22,9 +22,9 @@ pub struct ReadSettings {
 const LOCK: i64 = 0x636f_6e73_7265_6164;
 
 /// A view that readers see.
-struct Published<'a> {
-    name: &'a str,
-    kind: &'static str,
+pub(super) struct Published<'a> {
+    pub(super) name: &'a str,
+    pub(super) kind: &'static str,
     comment: Option<&'a str>,
     column_comments: Vec<(&'a str, &'a str)>,
 }
@@ -36,22 +36,45 @@ pub(super) async fn publish(
     generation: &Generation,
     read: &ReadSettings,
 ) -> Result<()> {
-    sqlx::query("select pg_advisory_xact_lock($1)")
-        .bind(LOCK)
-        .execute(&mut *connection)
-        .await
-        .doing("waiting for another process that prepares views")?;
+    lock(connection).await?;
     ensure_schema(connection, &read.schema).await?;
     for relation in relations(projection) {
-        ensure_view(connection, projection, generation, &read.schema, &relation).await?;
+        ensure_view(
+            connection,
+            projection,
+            generation.id,
+            &read.schema,
+            &relation,
+        )
+        .await?;
     }
+    grant_all(connection, projection, read).await
+}
+
+/// Only one at a time changes views and grants, until the end of the transaction.
+pub(super) async fn lock(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query("select pg_advisory_xact_lock($1)")
+        .bind(LOCK)
+        .execute(connection)
+        .await
+        .doing("waiting for another process that prepares views")?;
+    Ok(())
+}
+
+/// What `postgres.readers` may see.
+pub(super) async fn grant_all(
+    connection: &mut PgConnection,
+    projection: &Projection,
+    read: &ReadSettings,
+) -> Result<()> {
     for role in &read.readers {
         grant(connection, role, &read.schema, projection).await?;
     }
     Ok(())
 }
 
-fn relations(projection: &Projection) -> Vec<Published<'_>> {
+/// Tables and views of a definition that readers see.
+pub(super) fn relations(projection: &Projection) -> Vec<Published<'_>> {
     let tables = projection.tables.iter().map(|table| Published {
         name: &table.name,
         kind: "table",
@@ -93,112 +116,86 @@ async fn ensure_schema(connection: &mut PgConnection, name: &str) -> Result<()> 
 async fn ensure_view(
     connection: &mut PgConnection,
     projection: &Projection,
-    generation: &Generation,
+    generation: i64,
+    read_schema: &str,
+    relation: &Published<'_>,
+) -> Result<()> {
+    let known = views::claim_name(connection, &projection.name, read_schema, relation.name).await?;
+    if known.is_some() {
+        return Ok(());
+    }
+    let draft =
+        views::with_branch(connection, read_schema, relation.name, generation, false).await?;
+    install(connection, &projection.name, read_schema, relation, &draft).await
+}
+
+/// Makes the view as drafted, records it, and says on it what the definition says.
+pub(super) async fn install(
+    connection: &mut PgConnection,
+    projection: &str,
+    read_schema: &str,
+    relation: &Published<'_>,
+    draft: &Draft,
+) -> Result<()> {
+    replace(connection, projection, read_schema, relation.kind, draft).await?;
+    comment(connection, read_schema, relation).await
+}
+
+/// Makes the view as drafted and records it.
+pub(super) async fn replace(
+    connection: &mut PgConnection,
+    projection: &str,
+    read_schema: &str,
+    kind: &str,
+    draft: &Draft,
+) -> Result<()> {
+    let sql = views::statement(connection, projection, read_schema, draft).await?;
+    execute(connection, sql, "preparing a view for readers").await?;
+    let names: Vec<&str> = draft
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    sqlx::query(
+        "insert into consolidator.published (table_name, projection, schema, kind, columns, branches) \
+         values ($1, $2, $3, $4, $5, $6) \
+         on conflict (table_name) do update set schema = excluded.schema, kind = excluded.kind, \
+           columns = excluded.columns, branches = excluded.branches",
+    )
+    .bind(&draft.relation)
+    .bind(projection)
+    .bind(read_schema)
+    .bind(kind)
+    .bind(&names)
+    .bind(&draft.branches)
+    .execute(connection)
+    .await
+    .context(|| format!("recording the view {}", draft.relation))?;
+    Ok(())
+}
+
+/// What the definition says about a relation; what somebody else wrote where it says nothing stays.
+pub(super) async fn comment(
+    connection: &mut PgConnection,
     read_schema: &str,
     relation: &Published<'_>,
 ) -> Result<()> {
     let place = qualified(read_schema, relation.name);
-    let context = || {
-        format!(
-            "projection {}, {} {}",
-            projection.name, relation.kind, relation.name
-        )
-    };
-    let recorded: Option<(String, String)> = sqlx::query_as(
-        "select projection, schema from consolidator.published where table_name = $1",
-    )
-    .bind(relation.name)
-    .fetch_optional(&mut *connection)
-    .await
-    .context(context)?;
-    let exists: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(&place)
-        .fetch_one(&mut *connection)
-        .await
-        .context(context)?;
-    match recorded {
-        Some((owner, _)) if owner != projection.name => {
-            return Err(StoreError::refused(
-                context(),
-                format!("the name belongs to projection {owner} already"),
-            )
-            .hint("A table or view name belongs to one projection: rename one of them."));
-        }
-        Some((_, schema)) if schema == read_schema && exists => return Ok(()),
-        Some(_) | None if exists => {
-            return Err(StoreError::refused(
-                context(),
-                format!("there is a relation {place} already, and it is not ours"),
-            )
-            .hint("Rename or drop it, or choose another postgres.read_schema."));
-        }
-        Some(_) | None => {}
-    }
-    let columns =
-        schema::visible_columns(connection, &generation_schema(generation.id), relation.name)
-            .await?;
-    let sql = view_sql(
-        &place,
-        &projection.name,
-        relation.name,
-        &columns,
-        &[generation.id],
-    );
-    execute(connection, sql, "creating a view for readers").await?;
-    sqlx::query(
-        "insert into consolidator.published (table_name, projection, schema, kind, columns) values ($1, $2, $3, $4, $5) \
-         on conflict (table_name) do update set schema = excluded.schema, columns = excluded.columns",
-    )
-    .bind(relation.name)
-    .bind(&projection.name)
-    .bind(read_schema)
-    .bind(relation.kind)
-    .bind(&columns)
-    .execute(&mut *connection)
-    .await
-    .context(context)?;
+    let mut statements = Vec::new();
     if let Some(comment) = relation.comment {
-        execute(
-            connection,
-            format!("comment on view {place} is {}", literal(comment)),
-            "commenting a view",
-        )
-        .await?;
+        statements.push(format!("comment on view {place} is {}", literal(comment)));
     }
     for (column, comment) in &relation.column_comments {
-        let sql = format!(
+        statements.push(format!(
             "comment on column {place}.{} is {}",
             identifier(column),
             literal(comment)
-        );
+        ));
+    }
+    for sql in statements {
         execute(connection, sql, "commenting a view").await?;
     }
     Ok(())
-}
-
-/// One branch per generation that may become visible; the pointer opens exactly one of them.
-fn view_sql(
-    place: &str,
-    projection: &str,
-    relation: &str,
-    columns: &[String],
-    generations: &[i64],
-) -> String {
-    let columns = identifiers(columns.iter().map(String::as_str));
-    let branches: Vec<String> = generations
-        .iter()
-        .map(|generation| {
-            format!(
-                "select {columns} from {} where {}",
-                qualified(&generation_schema(*generation), relation),
-                pointer::gate(projection, *generation)
-            )
-        })
-        .collect();
-    format!(
-        "create view {place} ({columns}) as\n{}",
-        branches.join("\nunion all\n")
-    )
 }
 
 async fn grant(
@@ -247,7 +244,11 @@ async fn grant(
     Ok(())
 }
 
-async fn execute(connection: &mut PgConnection, sql: String, context: &'static str) -> Result<()> {
+pub(super) async fn execute(
+    connection: &mut PgConnection,
+    sql: String,
+    context: &'static str,
+) -> Result<()> {
     sqlx::query(AssertSqlSafe(sql))
         .persistent(false)
         .execute(connection)

@@ -5,7 +5,7 @@ use sqlx::{AssertSqlSafe, Connection};
 
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::quote::{generation_schema, identifier, identifiers, literal, qualified};
-use crate::definition::projection::{Projection, Table, View};
+use crate::definition::projection::{GHOST, Index, Projection, Table, View};
 
 /// The checkpoint slot of the partition that owns the row; [`SHARED`] in a table of the locked way. `$` cannot stand in a
 /// user's names, and no view shows it.
@@ -44,35 +44,75 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Columns of a relation in their order, hidden ones left out.
-pub(super) async fn visible_columns(
-    connection: &mut PgConnection,
-    schema: &str,
-    relation: &str,
-) -> Result<Vec<String>> {
-    sqlx::query_scalar(
-        "select a.attname::text from pg_catalog.pg_attribute a \
-         where a.attrelid = to_regclass($1) and a.attnum > 0 and not a.attisdropped and a.attname not like '$%' \
-         order by a.attnum",
+/// Takes keys and indexes away from the tables of a generation that holds nothing yet; not from helpers of ours, which no load
+/// writes.
+pub(super) async fn drop_keys(connection: &mut PgConnection, generation: i64) -> Result<()> {
+    let statements: Vec<String> = sqlx::query_scalar(
+        "select format('alter table %s drop constraint %I', c.conrelid::regclass, c.conname) \
+         from pg_catalog.pg_constraint c join pg_catalog.pg_class t on t.oid = c.conrelid \
+         where c.connamespace = to_regnamespace($1) and c.contype = 'p' and t.relname not like '%$%' \
+         union all \
+         select format('drop index %s', i.indexrelid::regclass) \
+         from pg_catalog.pg_index i join pg_catalog.pg_class t on t.oid = i.indrelid \
+         where t.relnamespace = to_regnamespace($1) and not i.indisprimary and t.relname not like '%$%'",
     )
-    .bind(qualified(schema, relation))
-    .fetch_all(connection)
+    .bind(identifier(&generation_schema(generation)))
+    .fetch_all(&mut *connection)
     .await
-    .context(|| format!("reading the columns of {relation}"))
+    .doing("looking for keys and indexes")?;
+    for sql in statements {
+        execute(connection, sql).await?;
+    }
+    Ok(())
+}
+
+/// Gives a loaded table its key and indexes, if it has none yet, in the caller's transaction.
+///
+/// # Errors
+/// 23505: a key is there twice.
+pub(super) async fn build_keys(
+    connection: &mut PgConnection,
+    generation: i64,
+    table: &Table,
+) -> Result<()> {
+    let schema = generation_schema(generation);
+    let place = qualified(&schema, &table.name);
+    let has_key: bool = sqlx::query_scalar(
+        "select exists (select from pg_catalog.pg_index where indrelid = to_regclass($1) and indisprimary)",
+    )
+    .bind(&place)
+    .fetch_one(&mut *connection)
+    .await
+    .doing("looking for keys and indexes")?;
+    if has_key {
+        return Ok(());
+    }
+    let key = table.columns[..table.key_len]
+        .iter()
+        .map(|column| column.name.as_str());
+    let sql = format!("alter table {place} add primary key ({})", identifiers(key));
+    execute(connection, sql).await?;
+    for sql in index_statements(&place, table) {
+        execute(connection, sql).await?;
+    }
+    Ok(())
+}
+
+/// Tells the planner how large the tables are and what is in them.
+pub(super) async fn analyze(
+    connection: &mut PgConnection,
+    generation: i64,
+    table: &str,
+) -> Result<()> {
+    let place = qualified(&generation_schema(generation), table);
+    execute(connection, format!("analyze {place}")).await
 }
 
 fn table_statements(schema: &str, table: &Table) -> Vec<String> {
     let place = qualified(schema, &table.name);
     let mut statements = vec![create_table(&place, table)];
     statements.extend(create_guards(schema, table));
-    for index in &table.indexes {
-        let condition = match &index.where_sql {
-            Some(sql) => format!(" where (\n{sql}\n)"),
-            None => String::new(),
-        };
-        let columns = identifiers(index.columns.iter().map(String::as_str));
-        statements.push(format!("create index on {place} ({columns}){condition}"));
-    }
+    statements.extend(index_statements(&place, table));
     if let Some(comment) = &table.comment {
         statements.push(format!("comment on table {place} is {}", literal(comment)));
     }
@@ -86,6 +126,18 @@ fn table_statements(schema: &str, table: &Table) -> Vec<String> {
         }
     }
     statements
+}
+
+pub(super) fn index_statements(place: &str, table: &Table) -> Vec<String> {
+    let statement = |index: &Index| {
+        let condition = match &index.where_sql {
+            Some(sql) => format!(" where (\n{sql}\n)"),
+            None => String::new(),
+        };
+        let columns = identifiers(index.columns.iter().map(String::as_str));
+        format!("create index on {place} ({columns}){condition}")
+    };
+    table.indexes.iter().map(statement).collect()
 }
 
 fn create_table(place: &str, table: &Table) -> String {
@@ -137,7 +189,7 @@ pub(crate) fn guard_table(table: &str) -> String {
 /// A view of the definition sees the tables without their hidden columns, whatever it does with them (`select *`, natural
 /// joins, whole rows): each table it may mean is a common table expression of the same name. Grouping by a primary key is
 /// the one thing that this takes away, so it is tried on the tables themselves if PostgreSQL refuses the grouping.
-async fn create_view(
+pub(super) async fn create_view(
     connection: &mut PgConnection,
     schema: &str,
     projection: &Projection,
@@ -153,7 +205,11 @@ async fn create_view(
     let mut attempt = connection.begin().await.doing("creating a view")?;
     match execute(&mut attempt, shadowed).await {
         Ok(()) => attempt.commit().await.doing("creating a view")?,
-        Err(error) if error.sqlstate.as_deref() == Some("42803") => {
+        // Where deleted rows are kept for their versions, a view must not see the tables themselves.
+        Err(error)
+            if error.sqlstate.as_deref() == Some("42803")
+                && projection.tables.iter().all(|table| table.ghost.is_none()) =>
+        {
             attempt.rollback().await.doing("creating a view")?;
             execute(connection, view_sql(schema, projection, view, false)).await?;
         }
@@ -193,7 +249,7 @@ fn view_sql(schema: &str, projection: &Projection, view: &View, shadow: bool) ->
     let body = view.sql.trim().trim_end_matches(';');
     if !shadow {
         return format!(
-            "create view {place} as select * from (\n{body}\n) as {}",
+            "create or replace view {place} as select * from (\n{body}\n) as {}",
             identifier(&view.name)
         );
     }
@@ -203,9 +259,14 @@ fn view_sql(schema: &str, projection: &Projection, view: &View, shadow: bool) ->
         .iter()
         .filter(|table| text.contains(table.name.as_str()))
         .map(|table| {
-            let columns = identifiers(table.columns.iter().map(|column| column.name.as_str()));
+            let shown = table.columns.iter().map(|column| column.name.as_str());
+            let columns = identifiers(shown.filter(|name| !name.starts_with('$')));
+            let condition = match table.ghost {
+                Some(_) => format!(" where not {}", identifier(GHOST)),
+                None => String::new(),
+            };
             format!(
-                "{} as not materialized (select {columns} from {})",
+                "{} as not materialized (select {columns} from {}{condition})",
                 identifier(&table.name),
                 qualified(schema, &table.name)
             )
@@ -217,12 +278,12 @@ fn view_sql(schema: &str, projection: &Projection, view: &View, shadow: bool) ->
         format!("with {} ", shadows.join(", "))
     };
     format!(
-        "create view {place} as {with}select * from (\n{body}\n) as {}",
+        "create or replace view {place} as {with}select * from (\n{body}\n) as {}",
         identifier(&view.name)
     )
 }
 
-async fn execute(connection: &mut PgConnection, sql: String) -> Result<()> {
+pub(super) async fn execute(connection: &mut PgConnection, sql: String) -> Result<()> {
     sqlx::query(AssertSqlSafe(sql))
         .persistent(false)
         .execute(connection)

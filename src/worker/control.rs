@@ -1,8 +1,10 @@
 //! How a lane is asked to end, how it says that it has joined, and how it ended; how the whole process is asked to end.
 //! Shared by threads; knows nothing of the work.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::store::Phase;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 
 /// Between the supervisor and one lane.
@@ -10,9 +12,62 @@ use tokio::sync::Notify;
 pub struct LaneControl {
     asked: AtomicBool,
     joined: AtomicBool,
+    phase: AtomicU8,
+    stops: Mutex<Stops>,
 }
 
+/// Where the partitions of a generation stand still: topic -> partition -> offset (exclusive). Empty: nowhere.
+pub type StopAt = BTreeMap<String, BTreeMap<i32, i64>>;
+
+#[derive(Debug, Default)]
+struct Stops {
+    at: Arc<StopAt>,
+    changed: bool,
+}
+
+/// In the order of a build; the number stands in [`LaneControl`].
+const PHASES: [Phase; 5] = [
+    Phase::Measure,
+    Phase::Load,
+    Phase::Drain,
+    Phase::Index,
+    Phase::Follow,
+];
+
 impl LaneControl {
+    /// For a lane of a generation in this phase.
+    pub fn new(phase: Phase) -> LaneControl {
+        let control = LaneControl::default();
+        control.set_phase(phase);
+        control
+    }
+
+    /// Where the lane's partitions stand still from now on.
+    pub fn set_stops(&self, at: &StopAt) {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stops.at != *at {
+            stops.at = Arc::new(at.clone());
+            stops.changed = true;
+        }
+    }
+
+    /// Given once for every change.
+    pub fn changed_stops(&self) -> Option<Arc<StopAt>> {
+        let mut stops = self.stops.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut stops.changed).then(|| stops.at.clone())
+    }
+
+    /// The generation's phase, as last seen.
+    pub fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Ordering::Acquire))]
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        let number = PHASES.iter().position(|known| *known == phase);
+        let number = number.expect("every phase is listed") as u8;
+        self.phase.store(number, Ordering::Release);
+    }
+
     /// Asks the lane to commit what it has and end.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);

@@ -1,10 +1,8 @@
 //! The data plane: which generations this process folds, and with which lanes. [`run`] is the worker from start to end.
 //!
 //! A [`lane`] does the work; [`partitions`] keeps how far it has got; [`policy`] says what each error means;
-//! [`supervisor`] starts and ends lanes as the stored state asks; [`start`] is what comes before the first lane;
-//! [`caught_up`] tells when a build has reached the end.
+//! [`supervisor`] starts and ends lanes as the stored state asks; [`start`] is what comes before the first lane.
 
-mod caught_up;
 mod control;
 mod lane;
 mod partitions;
@@ -13,7 +11,8 @@ mod start;
 mod supervisor;
 
 pub use control::Shutdown;
-pub use supervisor::run;
+pub use start::{definitions, read_settings, worker_name};
+pub use supervisor::{run, work_along};
 
 use crate::definition::Projection;
 use crate::event::Decoder;

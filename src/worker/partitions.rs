@@ -3,6 +3,7 @@
 
 use crate::source::TopicPartition;
 use crate::store::{Checkpoint, Claim};
+use std::collections::BTreeMap;
 
 /// One owned partition. Every offset is "the first not yet …".
 #[derive(Debug, Clone)]
@@ -30,6 +31,10 @@ pub struct Partition {
 #[derive(Debug, Default)]
 pub struct Partitions {
     owned: Vec<Partition>,
+    /// First offsets that are not to be accepted.
+    stops: BTreeMap<TopicPartition, i64>,
+    /// Partitions of which records at or beyond their stop have come: all before it have been accepted.
+    beyond: Vec<TopicPartition>,
     /// Records come in runs of one partition: the index met last.
     last: usize,
 }
@@ -94,6 +99,12 @@ impl Partitions {
     /// Takes a record in; false for one of a partition that is not owned, or an offset already taken in (what a client
     /// still had queued before a seek or a revocation).
     pub fn accept(&mut self, at: TopicPartition, offset: i64) -> bool {
+        if !self.stops.is_empty() && self.stops.get(&at).is_some_and(|stop| offset >= *stop) {
+            if !self.beyond.contains(&at) {
+                self.beyond.push(at);
+            }
+            return false;
+        }
         match self.get_mut(at) {
             Some(owned) if offset >= owned.accepted_offset => {
                 owned.accepted_offset = offset + 1;
@@ -116,8 +127,27 @@ impl Partitions {
         }
     }
 
+    /// From now on nothing at or beyond these offsets is accepted.
+    pub fn set_stops(&mut self, stops: BTreeMap<TopicPartition, i64>) {
+        self.stops = stops;
+        self.beyond.clear();
+    }
+
+    /// What was accepted has been folded: partitions that have come to their stop stand exactly there.
+    pub fn pass_stops(&mut self) -> Vec<TopicPartition> {
+        let beyond = std::mem::take(&mut self.beyond);
+        for at in &beyond {
+            if let Some(stop) = self.stops.get(at).copied() {
+                self.passed(*at, stop);
+            }
+        }
+        beyond
+    }
+
     /// Everything below `next_offset` has been accepted and folded, or holds nothing to fold (markers, holes).
     pub fn passed(&mut self, at: TopicPartition, next_offset: i64) {
+        let stop = self.stops.get(&at).copied().unwrap_or(i64::MAX);
+        let next_offset = next_offset.min(stop);
         if let Some(owned) = self.get_mut(at)
             && owned.accepted_offset == owned.folded_offset
             && next_offset > owned.folded_offset

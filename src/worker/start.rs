@@ -2,16 +2,19 @@
 //! Also what the lanes of a generation start from. Waits where waiting is right (a server that is not up yet), and refuses
 //! where it is not (a wrong password, a broken definition).
 
-use super::control::Shutdown;
+use super::control::{Shutdown, StopAt};
 use super::policy::backoff;
 use super::{LaneLimits, LaneMemory, Work};
 use crate::definition::{self, Projection};
 use crate::error::Failure;
 use crate::event::Decoder;
 use crate::metrics::Metrics;
-use crate::settings::{MemoryPlan, Settings};
+use crate::settings::{MemoryPlan, OnChange, Settings};
 use crate::source::Cluster;
-use crate::store::{ConnectSettings, ErrorKind, Generation, ReadSettings, Store, StoreError};
+use crate::store::{
+    Begun, BuildOrder, ConnectSettings, ErrorKind, Generation, Goal, ReadSettings, Store,
+    StoreError,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info, warn};
@@ -23,7 +26,7 @@ const TOPICS_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// Every error of every file; the folder cannot be read.
-pub(super) fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failure> {
+pub fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failure> {
     let files = definition::commands::load_files(std::slice::from_ref(&settings.projections))
         .map_err(Failure::new)?;
     let mut projections = Vec::new();
@@ -93,21 +96,76 @@ pub(super) async fn prepare(
         .claim_deployment(&settings.kafka.group)
         .await
         .map_err(failed)?;
-    let read = ReadSettings {
-        schema: settings.postgres.read_schema.clone(),
-        readers: settings.postgres.readers.clone(),
-    };
+    let read = read_settings(settings);
     for projection in projections {
         let fingerprint = &projection.fold_fingerprint;
         let generation = store
             .ensure_generation(projection, fingerprint, &settings.kafka.group, &read)
             .await
             .map_err(failed)?;
-        if generation.definition == projection.text {
-            info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
-        } else {
-            warn!(projection = %projection.name, generation = generation.id,
-                "the file differs from the definition that the generation was built by; it is folded on by its own");
+        info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
+        if generation.definition != projection.text {
+            changed(settings, store, projection, &generation, &read)
+                .await
+                .map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The part of the settings that is about readers.
+pub fn read_settings(settings: &Settings) -> ReadSettings {
+    ReadSettings {
+        schema: settings.postgres.read_schema.clone(),
+        readers: settings.postgres.readers.clone(),
+    }
+}
+
+/// The file differs from what the live generation is folded by: what needs no replay is done now, anything else begins a build,
+/// as `rebuild.on_change` says; the live one is served meanwhile.
+async fn changed(
+    settings: &Settings,
+    store: &Store,
+    projection: &Projection,
+    live: &Generation,
+    read: &ReadSettings,
+) -> Result<(), StoreError> {
+    let name = &projection.name;
+    if live.fingerprint == projection.fold_fingerprint {
+        store.adopt_definition(live, projection, read).await?;
+        info!(projection = %name, generation = live.id, "the definition changed, and needs no rebuild: done in place");
+        return Ok(());
+    }
+    let goal = match settings.rebuild.on_change {
+        OnChange::Switch => Goal::Switch,
+        OnChange::Hold => Goal::Hold,
+        OnChange::Ignore => {
+            warn!(projection = %name, generation = live.id,
+                "the definition changed, and rebuild.on_change is `ignore`: the live generation is folded on by its own");
+            return Ok(());
+        }
+    };
+    let order = BuildOrder {
+        projection,
+        kafka_group: &settings.kafka.group,
+        goal,
+        compare: false,
+        by_itself: true,
+        leader: Some(&worker_name()),
+    };
+    match store.begin_rebuild(order, read).await? {
+        Begun::New(generation) => {
+            info!(projection = %name, generation = generation.id, live = live.id,
+            "the definition changed: a new generation is built beside the live one")
+        }
+        Begun::UnderWay { generation, .. } => {
+            info!(projection = %name, generation = generation.id, live = live.id,
+            "a generation is built already")
+        }
+        Begun::Superseded(generation) => {
+            warn!(projection = %name, generation = generation.id, live = live.id,
+            "the file is the definition of an earlier generation ({}): nothing is built by itself; see `consolidator plan`",
+            generation.state)
         }
     }
     Ok(())
@@ -181,6 +239,20 @@ pub(super) fn work(
     })
 }
 
+/// Where its lanes are to stand still.
+pub(super) fn stop_at(generation: &Generation) -> StopAt {
+    let Some(text) = &generation.stop_at else {
+        return StopAt::new();
+    };
+    serde_json::from_str(text).unwrap_or_else(|error| {
+        error!(
+            generation = generation.id,
+            "its stop_at is not understood: {error}"
+        );
+        StopAt::new()
+    })
+}
+
 fn lane_limits(settings: &Settings, generations: usize) -> LaneLimits {
     let plan = memory_plan(settings, generations);
     let memory = LaneMemory::default();
@@ -200,7 +272,7 @@ pub(super) fn memory_plan(settings: &Settings, generations: usize) -> MemoryPlan
 }
 
 /// Names this process among others: host and process id.
-pub(super) fn worker_name() -> String {
+pub fn worker_name() -> String {
     let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let host = match host.trim() {
         "" => "localhost",

@@ -3,11 +3,12 @@
 
 use super::control::{LaneControl, LaneExit, Shutdown};
 use super::lane::{Lane, words_of};
-use super::{Work, caught_up, start};
+use super::{Work, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
+use crate::rebuild::Leader;
 use crate::settings::Settings;
-use crate::store::{CONTROL_CONNECTIONS, Generation, State, Store, StoreError};
+use crate::store::{CONTROL_CONNECTIONS, Generation, Phase, Store, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -36,10 +37,43 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     let checking = settings.clone();
     tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));
 
+    let leading = Leader::new(settings, &store, start::worker_name(), None);
+    let leading = tokio::spawn(leading.run(shutdown.clone()));
+    supervise(settings, health, store.clone(), None, shutdown).await;
+    ended(leading).await;
+    store.close().await;
+    info!("ended");
+    Ok(())
+}
+
+/// Works along on one generation, until `shutdown` is asked for: lanes and the lead.
+pub async fn work_along(settings: &Settings, store: &Store, generation: i64, shutdown: Shutdown) {
+    let leading = Leader::new(settings, store, start::worker_name(), Some(generation));
+    let leading = tokio::spawn(leading.run(shutdown.clone()));
+    let health = Health::default();
+    supervise(settings, &health, store.clone(), Some(generation), shutdown).await;
+    ended(leading).await;
+}
+
+async fn ended(task: tokio::task::JoinHandle<()>) {
+    if let Err(error) = task.await {
+        error!("leading builds: {error}");
+    }
+}
+
+/// Keeps lanes as the stored state asks, until the end is asked for and every lane has ended.
+async fn supervise(
+    settings: &Settings,
+    health: &Health,
+    store: Store,
+    only: Option<i64>,
+    shutdown: Shutdown,
+) {
     let mut supervisor = Supervisor {
         settings,
         health,
         store,
+        only,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
         refused: BTreeSet::new(),
@@ -55,15 +89,14 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     }
     info!("asked to end: committing what is folded");
     supervisor.end_all().await;
-    supervisor.store.close().await;
-    info!("ended");
-    Ok(())
 }
 
 struct Supervisor<'s> {
     settings: &'s Settings,
     health: &'s Health,
     store: Store,
+    /// The one generation to fold; `None`: all.
+    only: Option<i64>,
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
@@ -75,8 +108,6 @@ struct Supervisor<'s> {
 struct Crew {
     work: Arc<Work>,
     lanes: Vec<RunningLane>,
-    /// Of a build: waits until it has caught up.
-    watch: Option<AbortOnDrop>,
     /// After a failure: not before this.
     restart_at: Instant,
 }
@@ -105,9 +136,18 @@ impl Supervisor<'_> {
         for crew in self.crews.values() {
             crew.work.limits.memory.set(&plan);
         }
+        let only = self.only;
+        let generations: Vec<Generation> = generations
+            .into_iter()
+            .filter(|generation| only.is_none_or(|only| generation.id == only))
+            .collect();
         for (id, crew) in &self.crews {
-            if !generations.iter().any(|generation| generation.id == *id) {
-                crew.ask_to_end();
+            match generations.iter().find(|generation| generation.id == *id) {
+                Some(generation) if generation.definition == crew.work.projection.text => {
+                    crew.follow(generation);
+                }
+                // Gone, or folded by another text from now on.
+                Some(_) | None => crew.ask_to_end(),
             }
         }
         for id in self.crews.keys().copied().collect::<Vec<_>>() {
@@ -118,23 +158,12 @@ impl Supervisor<'_> {
                 .crews
                 .get(&generation.id)
                 .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
-            if idle {
+            // Before the logs are measured nobody knows how to fold it.
+            if idle && generation.phase != Phase::Measure {
                 self.start(&generation, count);
-            } else if generation.state == State::Building {
-                self.watch_build(generation.id);
             }
         }
         self.report();
-    }
-
-    fn watch_build(&mut self, id: i64) {
-        if let Some(crew) = self.crews.get_mut(&id)
-            && crew.watch.is_none()
-        {
-            let work = crew.work.clone();
-            let watch = tokio::spawn(async move { caught_up::watch(&work).await });
-            crew.watch = Some(AbortOnDrop(watch));
-        }
     }
 
     /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
@@ -185,11 +214,10 @@ impl Supervisor<'_> {
         let mut crew = Crew {
             work,
             lanes: Vec::new(),
-            watch: None,
             restart_at: Instant::now() + RESTART_AFTER,
         };
         for number in 0..lanes {
-            match self.start_lane(&crew.work, number) {
+            match self.start_lane(&crew.work, number, generation) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {
                     error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
@@ -221,8 +249,14 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
-        let control = Arc::new(LaneControl::default());
+    fn start_lane(
+        &self,
+        work: &Arc<Work>,
+        number: usize,
+        generation: &Generation,
+    ) -> Result<RunningLane, String> {
+        let control = Arc::new(LaneControl::new(generation.phase));
+        control.set_stops(&start::stop_at(generation));
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
         let heartbeat = self
             .health
@@ -262,16 +296,15 @@ impl Supervisor<'_> {
     }
 }
 
-/// A task that ends with what it serves.
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Crew {
+    fn follow(&self, generation: &Generation) {
+        let stops = start::stop_at(generation);
+        for lane in &self.lanes {
+            lane.control.set_stops(&stops);
+            lane.control.set_phase(generation.phase);
+        }
+    }
+
     fn ask_to_end(&self) {
         for lane in &self.lanes {
             lane.control.ask();

@@ -164,7 +164,7 @@ pub fn table(name: &str, columns: Vec<Column>) -> Table {
         indexes: Vec::new(),
         history: false,
         version: None,
-        version_type: None,
+        ghost: None,
     }
 }
 

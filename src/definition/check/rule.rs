@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use super::compile::{Compiler, Reads, pairs, report_problems};
 use super::lookup::lookups;
-use super::table::{Draft, Layout};
-use super::{declared, not_supported_yet, one_of};
+use super::table::{Draft, Layout, version};
+use super::{declared, one_of};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{Assignments, RuleFile};
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
@@ -32,11 +32,9 @@ pub fn rule(
     all: &[Option<Draft<'_>>],
     file: &RuleFile,
 ) -> Option<Rule> {
-    if let Some(version) = &file.version {
-        not_supported_yet(report, version.span.clone(), "`version` of a rule");
-    }
     // What other expressions have read by now is not this rule's.
     compiler.take_read();
+    let guard = version(report, compiler, file.version.as_ref(), 0);
     let types = types(report, &file.types)?;
     let topic = file
         .topic
@@ -92,6 +90,7 @@ pub fn rule(
         lookups,
         action,
         if_missing,
+        version: guard,
         reads_old,
     })
 }

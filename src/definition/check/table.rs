@@ -6,12 +6,12 @@ use super::compile::{Compiler, Reads, report_problems};
 use super::{names, not_supported_yet, one_of, query, rule};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
-use crate::definition::projection::{Column, Index, Lookup, Table};
+use crate::definition::projection::{Column, GHOST, Index, Lookup, Rule, Table, Version};
 use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
-use crate::expression::value::{Scalar, Type};
+use crate::expression::value::{Modifier, Scalar, Type, Value};
 
 /// PostgreSQL's limit of columns in an index.
 const KEY_COLUMNS_MAX: usize = 32;
@@ -87,22 +87,34 @@ pub fn table(
     } = draft;
     let rules = file.rules.iter().take(super::RULES_MAX);
     let rules = rules.filter_map(|file| rule::rule(report, compiler, layout, all, file));
-    let rules = rules.collect();
-    let version = version(report, compiler, file.version.as_ref());
+    let mut rules: Vec<Rule> = rules.collect();
+    let mut columns = columns.clone();
+    let guard = version(report, compiler, file.version.as_ref(), 0);
+    let guard = guard.map(|guard| guard.in_column(&mut columns, "$version".to_owned()));
+    for (number, rule) in rules.iter_mut().enumerate() {
+        let guard = rule.version.take();
+        let name = format!("$version{}", number + 1);
+        rule.version = guard.map(|guard| guard.in_column(&mut columns, name));
+    }
+    let guarded = guard.is_some() || rules.iter().any(|rule| rule.version.is_some());
+    let ghost = guarded.then(|| columns.len());
+    if guarded {
+        columns.push(ghost_column());
+    }
     let mut table = Table {
         name: file.name.text.clone(),
         comment: file.comment.clone(),
         key_len: file.key.len(),
         owned: false,
-        version_type: version.as_ref().map(|program| program.result()),
-        version,
+        version: guard,
+        ghost,
         history: history(report, file.history.as_ref()),
         indexes: file
             .indexes
             .iter()
-            .filter_map(|file| index(report, columns, file))
+            .filter_map(|file| index(report, &draft.columns, file))
             .collect(),
-        columns: columns.clone(),
+        columns,
         rules,
     };
     table.owned = table.has_own_rules();
@@ -126,14 +138,58 @@ pub fn share_looked_up(tables: &mut [Table]) {
     }
 }
 
-fn version(
+/// A version guard; the column that it will have is not known yet.
+pub(super) fn version(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
     text: Option<&Text>,
-) -> Option<Program> {
+    column: usize,
+) -> Option<Version> {
     let text = text?;
-    not_supported_yet(report, text.span.clone(), "`version` of a table");
-    compiler.compile(report, text, Reads::EVENT, None)
+    let program = compiler.compile(report, text, Reads::EVENT, None)?;
+    let ty = program.result();
+    if ty.array || ty.scalar == Scalar::Jsonb {
+        report
+            .error(
+                text.span.clone(),
+                "wrong-type",
+                format!("a version of type {ty} has no order to rely on"),
+            )
+            .hint("usually it is `event.version` or `event.time`");
+        return None;
+    }
+    Some(Version { program, column })
+}
+
+impl Version {
+    /// Gives the guard its hidden column.
+    fn in_column(self, columns: &mut Vec<Column>, name: String) -> Version {
+        let column = columns.len();
+        columns.push(Column {
+            name,
+            column_type: self.program.result(),
+            not_null: false,
+            default: Cell::NULL,
+            default_sql: None,
+            comment: None,
+        });
+        Version { column, ..self }
+    }
+}
+
+fn ghost_column() -> Column {
+    Column {
+        name: GHOST.to_owned(),
+        column_type: Type {
+            scalar: Scalar::Boolean,
+            modifier: Modifier::None,
+            array: false,
+        },
+        not_null: true,
+        default: Cell::from_value(Value::Bool(false)),
+        default_sql: Some("false".to_owned()),
+        comment: None,
+    }
 }
 
 fn history(report: &mut Report<'_>, text: Option<&Text>) -> bool {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::coverage::Coverage;
-use super::replay::{Memory, Replayed, replay};
+use super::replay::{Memory, Replayed, Rows, replay};
 use super::{TestCase, compare};
-use crate::definition::projection::Projection;
+use crate::definition::projection::{Projection, Table};
+use crate::expression::cell::Cell;
+use crate::expression::value::Value;
 
 /// Larger batches than these are tried only with all events in one.
 const BATCH_SIZES_MAX: usize = 50;
@@ -45,7 +47,7 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
             failures.extend(compare::rows(
                 &projection.tables[table],
                 expected,
-                &replayed.tables[table],
+                &visible(&projection.tables[table], &replayed.tables[table]),
                 case.line,
             ));
         }
@@ -67,6 +69,18 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
         failures,
         coverage: replayed.coverage,
     }
+}
+
+/// Without the deleted rows that are kept for their versions.
+fn visible(table: &Table, rows: &Rows) -> Rows {
+    let is_ghost = |cells: &[Cell]| {
+        table
+            .ghost
+            .is_some_and(|column| matches!(cells[column].value(), Value::Bool(true)))
+    };
+    let seen = rows.iter().filter(|(_, cells)| !is_ghost(cells));
+    seen.map(|(key, cells)| (key.clone(), cells.clone()))
+        .collect()
 }
 
 fn failed_events(case: &TestCase, replayed: &Replayed) -> Vec<TestFailure> {

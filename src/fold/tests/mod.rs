@@ -5,6 +5,7 @@ mod lookups;
 mod memory;
 mod prefixes;
 mod rules;
+mod versions;
 
 use super::*;
 use crate::definition::load;

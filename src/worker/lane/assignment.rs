@@ -64,7 +64,9 @@ impl Lane {
             // All of it was taken back meanwhile.
             return Ok(());
         }
-        self.flush()?;
+        if !self.load.is_load() {
+            self.flush()?;
+        }
         let known = self.with_checkpoint(assigned)?;
         for at in assigned {
             if !known.contains(at) && !self.begins.wanted.contains(at) {
@@ -91,7 +93,9 @@ impl Lane {
         if begun.is_empty() {
             return Ok(());
         }
-        self.flush()?;
+        if !self.load.is_load() {
+            self.flush()?;
+        }
         self.take_over_and_read(&begun)?;
         self.begins
             .wanted
@@ -144,6 +148,7 @@ impl Lane {
             .on_store(async |store| store.take_over(generation, &parts).await)
             .map_err(blames_no_event)?;
         self.adopt_layout(&taken.shared_tables)?;
+        self.took_over_in_load(&taken.checkpoints)?;
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
             let of_checkpoint = |at: &TopicPartition| {
@@ -152,6 +157,7 @@ impl Lane {
             };
             if let Some((at, _)) = starts.iter().find(|(at, _)| of_checkpoint(at)) {
                 self.partitions.restart(*at, checkpoint);
+                self.load.forget(*at);
                 offsets.push((*at, checkpoint.next_offset));
             }
         }
@@ -193,12 +199,15 @@ impl Lane {
             &self.layout.shared(),
             self.work.limits.memory.cache_bytes_max(),
         );
+        self.folder.set_bulk(self.load.is_load());
         self.report.new_folder();
     }
 
     /// Commits what was folded, then gives the partitions back.
     fn hand_back(&mut self, revoked: &[TopicPartition]) -> Result<(), Trouble> {
-        self.flush()?;
+        if !self.gives_back_unwritten()? {
+            self.flush()?;
+        }
         self.forget(revoked);
         self.consumer.revoke(revoked)?;
         info!(lane = %self.name, partitions = revoked.len(), "gave partitions back");
@@ -218,6 +227,7 @@ impl Lane {
     pub(super) fn forget(&mut self, gone: &[TopicPartition]) {
         self.begins.wanted.retain(|at| !gone.contains(at));
         for at in gone {
+            self.load.forget(*at);
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);
                 self.report.forget(*at);
@@ -230,6 +240,7 @@ impl Lane {
     fn at_the_end(&mut self, at: TopicPartition, next_offset: i64) {
         if let Some(position) = self.consumer.position(at) {
             self.partitions.passed(at, next_offset.min(position));
+            self.load.at_the_end(at);
         }
     }
 }

@@ -43,6 +43,11 @@ impl Lane {
         } else {
             self.fold_ahead(events, arena)?;
         }
+        if undecodable.is_none() {
+            for at in self.partitions.pass_stops() {
+                self.load.at_the_end(at);
+            }
+        }
         match undecodable {
             None => Ok(()),
             Some(stop) => Err(Trouble::Stop(Box::new(stop))),
@@ -296,6 +301,7 @@ impl Lane {
     /// The claims of everything folded since the last batch; once in a while of the idle partitions too, to write down their ends.
     fn seal(&mut self) -> Vec<Claim> {
         self.sealed_at = Instant::now();
+        self.load.sealed();
         self.sealed_events = std::mem::take(&mut self.pending_events);
         let with_idle = std::mem::take(&mut self.measure_next);
         let Lane {

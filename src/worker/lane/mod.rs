@@ -5,6 +5,7 @@
 mod assignment;
 mod batch;
 mod begins;
+mod load;
 mod noted;
 mod recovery;
 mod report;
@@ -19,6 +20,7 @@ use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
+use load::Load;
 use noted::Noted;
 use report::Report;
 use std::any::Any;
@@ -104,6 +106,8 @@ pub(super) struct Lane {
     cut_off_since: Option<Instant>,
     /// Tries in a row that did not go through.
     attempt: u32,
+    /// How the lane folds while the generation is loaded.
+    load: Load,
     report: Report,
 }
 
@@ -137,6 +141,13 @@ impl Lane {
             .map_err(|error| error.to_string())?;
         let records = empty_batch(&work);
         let now = Instant::now();
+        let load = Load::new(control.phase());
+        let mut folder = Folder::new(
+            work.projection.clone(),
+            &layout.shared(),
+            work.limits.memory.cache_bytes_max(),
+        );
+        folder.set_bulk(load.is_load());
         Ok(Lane {
             name,
             control,
@@ -145,11 +156,7 @@ impl Lane {
             consumer,
             noted: Noted::default(),
             begins: Begins::default(),
-            folder: Folder::new(
-                work.projection.clone(),
-                &layout.shared(),
-                work.limits.memory.cache_bytes_max(),
-            ),
+            folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
             store: None,
@@ -166,6 +173,7 @@ impl Lane {
             measure_next: false,
             cut_off_since: None,
             attempt: 0,
+            load,
             report: Report::new(work.clone()),
             work,
         })
@@ -199,8 +207,15 @@ impl Lane {
         if !self.control.has_joined() && self.consumer.has_joined() {
             self.control.join();
         }
+        self.adopt_stops()?;
+        if !self.keep_pace()? {
+            return Ok(());
+        }
         let received = self.receive()?;
         self.act_on_noted()?;
+        if self.load.is_load() {
+            return self.load_on();
+        }
         self.commit_if_due(received)?;
         self.measure_if_due()
     }

@@ -62,9 +62,14 @@ impl Lane {
                 self.on_store(async |store| store.give_up_ownership(&layout, table).await)
                     .map_err(blames_no_event)?;
             }
-            Action::FindEvent => self.narrow(&format!(
-                "PostgreSQL refused what the event makes of the row: {error}"
-            ))?,
+            Action::FindEvent => {
+                if !self.load.follows() {
+                    self.want_keys()?;
+                }
+                self.narrow(&format!(
+                    "PostgreSQL refused what the event makes of the row: {error}"
+                ))?;
+            }
         }
         self.wait_before_next_try()?;
         self.start_again()

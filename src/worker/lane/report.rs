@@ -24,6 +24,7 @@ pub(super) struct Report {
     cache_counted: CacheCounts,
     cache_bytes: i64,
     unheard_counted: u64,
+    stale_counted: u64,
 }
 
 impl Report {
@@ -35,6 +36,7 @@ impl Report {
             cache_counted: CacheCounts::default(),
             cache_bytes: 0,
             unheard_counted: 0,
+            stale_counted: 0,
         }
     }
 }
@@ -95,6 +97,11 @@ impl Report {
             .counters
             .skipped(SkipReason::Unknown, unheard - self.unheard_counted);
         self.unheard_counted = unheard;
+        let stale = folder.stale();
+        self.work
+            .counters
+            .skipped(SkipReason::Stale, stale - self.stale_counted);
+        self.stale_counted = stale;
         self.cache_bytes(folder.memory_bytes() as i64);
     }
 
@@ -109,6 +116,7 @@ impl Report {
     pub(super) fn new_folder(&mut self) {
         self.cache_counted = CacheCounts::default();
         self.unheard_counted = 0;
+        self.stale_counted = 0;
     }
 
     pub(super) fn forget(&mut self, at: TopicPartition) {

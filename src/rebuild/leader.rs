@@ -1,0 +1,433 @@
+//! Drives generations from state to state. One process leads a generation, by a lease that it renews; whoever gets the lease goes
+//! on from what is stored. Every move is made by the store, guarded by the state it moves from, so that even two leaders do no harm.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tracing::{debug, error, info, warn};
+
+use super::Logs;
+use crate::definition::Projection;
+use crate::settings::Settings;
+use crate::store::{
+    ErrorKind, Generation, Goal, Gone, Led, Phase, Prepared, ReadSettings, State, Store,
+    StoreError, SwitchOrder, Switched,
+};
+use crate::worker::Shutdown;
+
+/// How often the stored states are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The lease is renewed when less than this is left of it.
+const RENEW_BELOW_S: f64 = 5.0;
+/// Shorter logs are folded as live is: a load would save less than its steps take.
+const LOAD_OFFSETS_MIN: i64 = 20_000;
+/// How long one look waits for the checkpoints to pass the ends that it asked for.
+const CATCH_UP_LOOK: Duration = Duration::from_secs(2);
+const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
+/// Pauses between tries to prepare a view that readers use: from the first, doubling, to the last.
+const VIEW_PAUSE_FIRST: Duration = Duration::from_millis(100);
+const VIEW_PAUSE_LAST: Duration = Duration::from_secs(5);
+
+/// Leads what nobody else leads.
+pub struct Leader {
+    work: Steps,
+    name: String,
+    /// The one generation to lead; `None`: all.
+    only: Option<i64>,
+    running: BTreeMap<i64, JoinHandle<bool>>,
+}
+
+/// What a step needs.
+#[derive(Clone)]
+struct Steps {
+    store: Store,
+    logs: Logs,
+    read: ReadSettings,
+    grace: Duration,
+    /// Leads whatever there is, not one generation that it was begun for.
+    everything: bool,
+}
+
+impl Leader {
+    /// `name` is this process's among others.
+    pub fn new(settings: &Settings, store: &Store, name: String, only: Option<i64>) -> Leader {
+        Leader {
+            work: Steps {
+                store: store.clone(),
+                logs: Logs::new(&settings.kafka),
+                read: crate::worker::read_settings(settings),
+                grace: settings.rebuild.grace,
+                everything: only.is_none(),
+            },
+            name,
+            only,
+            running: BTreeMap::new(),
+        }
+    }
+
+    /// Leads until the end is asked for; a step that is under way is dropped then, and whoever leads next makes it again.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        while !shutdown.is_asked() {
+            let moved = self.look().await;
+            let pause = if moved { Duration::ZERO } else { LOOK_EVERY };
+            tokio::select! {
+                () = shutdown.asked() => {}
+                () = self.until_a_step_ends(pause) => {}
+            }
+        }
+        for step in self.running.values() {
+            step.abort();
+        }
+        if let Err(error) = self.work.store.stop_leading(&self.name).await {
+            debug!("the lease runs out by itself: {error}");
+        }
+    }
+
+    /// Starts a step for every generation that is ours to lead; true if one that ended moved something.
+    async fn look(&mut self) -> bool {
+        let mut moved = false;
+        let ended: Vec<i64> = self
+            .running
+            .iter()
+            .filter(|(_, step)| step.is_finished())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ended {
+            if let Some(step) = self.running.remove(&id) {
+                moved |= step.await.unwrap_or_else(|error| {
+                    error!(
+                        generation = id,
+                        "a step of its build ended without an answer: {error}"
+                    );
+                    false
+                });
+            }
+        }
+        let led = match self.work.store.led_generations().await {
+            Ok(led) => led,
+            Err(error) => {
+                warn!("cannot read which generations are being built: {error}");
+                return false;
+            }
+        };
+        for led in led {
+            let id = led.generation.id;
+            if self.only.is_some_and(|only| only != id) || !self.leads(&led).await {
+                continue;
+            }
+            let work = self.work.clone();
+            self.running
+                .entry(id)
+                .or_insert_with(|| tokio::spawn(async move { work.step(led).await }));
+        }
+        moved
+    }
+
+    async fn leads(&self, led: &Led) -> bool {
+        let ours = led.leader.as_deref() == Some(self.name.as_str());
+        if ours && led.lease_left.is_some_and(|left| left > RENEW_BELOW_S) {
+            return true;
+        }
+        if !ours && led.lease_left.is_some_and(|left| left > 0.0) {
+            return false;
+        }
+        let lead = self.work.store.lead(led.generation.id, &self.name).await;
+        lead.unwrap_or_else(|error| {
+            warn!(
+                generation = led.generation.id,
+                "cannot take the lead: {error}"
+            );
+            false
+        })
+    }
+
+    async fn until_a_step_ends(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !self.running.values().any(JoinHandle::is_finished) {
+            let left = until.saturating_duration_since(Instant::now());
+            tokio::time::sleep(left.min(CATCH_UP_EVERY)).await;
+        }
+    }
+}
+
+impl Steps {
+    /// True if the generation moved.
+    async fn step(self, led: Led) -> bool {
+        let generation = &led.generation;
+        let (name, id) = (&generation.projection, generation.id);
+        match self.drive(&led).await {
+            Ok(moved) => moved,
+            Err(error) if error.kind == ErrorKind::Refused => {
+                error!(projection = %name, generation = id, "its build does not go on: {error}");
+                let reason = error.to_string();
+                if let Err(error) = self.store.set_reason(id, Some(&reason)).await {
+                    debug!("{error}");
+                }
+                false
+            }
+            Err(error) => {
+                warn!(projection = %name, generation = id, "a step of its build is tried again: {error}");
+                false
+            }
+        }
+    }
+
+    async fn drive(&self, led: &Led) -> Result<bool, StoreError> {
+        let generation = &led.generation;
+        let building = generation.state == State::Building;
+        if building && generation.goal == Goal::Verify && self.everything {
+            // Whoever began it would lead it, if it were still there.
+            let reason = "the `verify` that it was built for has ended";
+            return self.store.give_up(generation.id, reason).await;
+        }
+        match generation.state {
+            State::Building => match generation.phase {
+                Phase::Measure => self.measure(generation).await,
+                Phase::Load => self.end_load(generation).await,
+                Phase::Drain => self.end_drain(generation).await,
+                Phase::Index => self.build_keys(generation).await,
+                Phase::Follow if led.fed && generation.goal != Goal::Verify => {
+                    self.catch_up(led).await
+                }
+                Phase::Follow => Ok(false),
+            },
+            State::CaughtUp => self.switch(generation).await,
+            State::Grace => {
+                self.gone(generation, self.store.retire(generation).await?)
+                    .await
+            }
+            State::Failed | State::Retired => {
+                self.gone(generation, self.store.clean_up(generation).await?)
+                    .await
+            }
+            State::Held | State::Live | State::Frozen => Ok(false),
+        }
+    }
+
+    /// Long logs are loaded into tables without keys; short ones, and tables whose rows are locked, are folded as live is.
+    async fn measure(&self, generation: &Generation) -> Result<bool, StoreError> {
+        let projection = generation.meant()?;
+        let ends = match self.logs.ends(&generation.topics).await {
+            Ok(ends) => ends,
+            Err(error) => {
+                warn!(projection = %generation.projection, generation = generation.id, "waiting for Kafka: {error}");
+                return Ok(false);
+            }
+        };
+        let owned = projection.tables.iter().all(|table| table.owned)
+            && generation.shared_tables.is_empty();
+        let loads = owned && ends.missing.is_empty() && ends.offsets() >= LOAD_OFFSETS_MIN;
+        let partitions = i32::try_from(ends.partitions.len()).unwrap_or(i32::MAX);
+        let partitions = loads.then_some(partitions);
+        self.store.begin_build(generation.id, partitions).await
+    }
+
+    /// Over when every lane stands still with all it folded durable, or when some lane cannot go on without keys.
+    async fn end_load(&self, generation: &Generation) -> Result<bool, StoreError> {
+        let load = self.store.load_state(generation.id).await?;
+        if load.keys_wanted {
+            return self
+                .store
+                .set_phase(generation.id, Phase::Load, Phase::Drain)
+                .await;
+        }
+        let all = load.known >= load.expected.map_or(1, i64::from) && load.parked == load.known;
+        if all {
+            return self
+                .store
+                .set_phase(generation.id, Phase::Load, Phase::Index)
+                .await;
+        }
+        Ok(false)
+    }
+
+    async fn end_drain(&self, generation: &Generation) -> Result<bool, StoreError> {
+        let load = self.store.load_state(generation.id).await?;
+        if load.moving > 0 {
+            return Ok(false);
+        }
+        self.store
+            .set_phase(generation.id, Phase::Drain, Phase::Index)
+            .await
+    }
+
+    async fn build_keys(&self, generation: &Generation) -> Result<bool, StoreError> {
+        let projection = generation.meant()?;
+        for table in 0..projection.tables.len() {
+            fail::fail_point!("index-table");
+            let Err(error) = self
+                .store
+                .build_keys(generation.id, &projection, table)
+                .await
+            else {
+                continue;
+            };
+            let ErrorKind::OwnershipConflict { table } = error.kind else {
+                return Err(error);
+            };
+            warn!(projection = %generation.projection, generation = generation.id,
+                "one key came from two partitions, so that the load cannot stand: it begins anew, with locked rows: {error}");
+            self.store
+                .start_over(generation.id, &projection, table)
+                .await?;
+            return Ok(true);
+        }
+        self.store
+            .set_phase(generation.id, Phase::Index, Phase::Follow)
+            .await
+    }
+
+    /// Caught up: at or past the ends that Kafka gave when asked.
+    async fn catch_up(&self, led: &Led) -> Result<bool, StoreError> {
+        let generation = &led.generation;
+        let ends = match self.logs.ends(&generation.topics).await {
+            Ok(ends) => ends,
+            Err(error) => {
+                warn!(projection = %generation.projection, generation = generation.id, "waiting for Kafka: {error}");
+                return Ok(false);
+            }
+        };
+        let asked = Instant::now();
+        loop {
+            let positions = self.store.positions(generation.id).await?;
+            let is_past = |((topic, partition), (_, end)): (&(String, i32), &(i64, i64))| {
+                let at = positions
+                    .iter()
+                    .find(|at| at.topic == *topic && at.partition == *partition);
+                at.is_some_and(|at| at.next_offset >= *end)
+            };
+            if ends.partitions.iter().all(is_past) {
+                break;
+            }
+            if asked.elapsed() >= CATCH_UP_LOOK {
+                return Ok(false);
+            }
+            tokio::time::sleep(CATCH_UP_EVERY).await;
+        }
+        fail::fail_point!("caught-up");
+        self.after_catch_up(led).await
+    }
+
+    async fn after_catch_up(&self, led: &Led) -> Result<bool, StoreError> {
+        let generation = &led.generation;
+        if led.visible {
+            return self.caught_up(generation, State::Live).await;
+        }
+        let projection = generation.meant()?;
+        self.store.analyze(generation.id, &projection).await?;
+        let hole = self.store.find_hole(generation.id).await?;
+        if let Some(hole) = &hole {
+            warn!(projection = %generation.projection, generation = generation.id,
+                "it is held, because the log does not reach back to where the live one began: {hole}");
+            self.store.record_hole(generation.id, Some(hole)).await?;
+        }
+        let next = match generation.goal {
+            Goal::Switch if hole.is_none() => State::CaughtUp,
+            Goal::Switch | Goal::Hold => State::Held,
+            Goal::Freeze | Goal::Verify => State::Frozen,
+        };
+        self.caught_up(generation, next).await
+    }
+
+    async fn caught_up(&self, generation: &Generation, next: State) -> Result<bool, StoreError> {
+        let moved = self.store.caught_up(generation.id, next).await?;
+        if moved {
+            info!(projection = %generation.projection, generation = generation.id, "caught up: {next}");
+        }
+        Ok(moved)
+    }
+
+    async fn switch(&self, generation: &Generation) -> Result<bool, StoreError> {
+        let projection = generation.meant()?;
+        let order = SwitchOrder {
+            backwards: false,
+            incompatible: false,
+            grace: Some(self.grace),
+        };
+        match switch_to(&self.store, generation, &projection, &self.read, order).await? {
+            Switched::Done { outgoing, waited } => {
+                info!(projection = %generation.projection, generation = generation.id, outgoing,
+                    "readers are switched; live's commits waited {waited:?}");
+                Ok(true)
+            }
+            Switched::Already => Ok(false),
+            Switched::Behind {
+                topic,
+                partition,
+                events,
+            } => {
+                debug!(projection = %generation.projection, generation = generation.id, topic, partition, events,
+                    "not switched yet: it would take readers back in time");
+                Ok(false)
+            }
+            Switched::NotPrepared(Prepared::Incompatible(lost)) => {
+                let reason = format!("readers would lose something: {}", lost.join("; "));
+                warn!(projection = %generation.projection, generation = generation.id,
+                    "it is held: {reason}; `consolidator switch {} --incompatible` does it all the same", generation.projection);
+                self.store
+                    .set_state(generation.id, State::CaughtUp, State::Held, Some(&reason))
+                    .await
+            }
+            Switched::NotPrepared(Prepared::Ready | Prepared::Waiting { .. }) => Ok(false),
+        }
+    }
+
+    async fn gone(&self, generation: &Generation, gone: Gone) -> Result<bool, StoreError> {
+        match gone {
+            Gone::Done => {
+                info!(projection = %generation.projection, generation = generation.id, "a step towards its end is made");
+                Ok(true)
+            }
+            Gone::Waiting { what, pids } => {
+                let reason = format!("it goes when these are over: {what} {pids:?}");
+                self.store.set_reason(generation.id, Some(&reason)).await?;
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Prepares the views, trying again with growing pauses while readers use them, and switches. What it waits for is stored as the
+/// generation's reason.
+pub async fn switch_to(
+    store: &Store,
+    generation: &Generation,
+    projection: &Projection,
+    read: &ReadSettings,
+    order: SwitchOrder,
+) -> Result<Switched, StoreError> {
+    let mut pause = VIEW_PAUSE_FIRST;
+    loop {
+        match store
+            .prepare_switch(generation, projection, read, order)
+            .await?
+        {
+            Prepared::Ready => {}
+            Prepared::Waiting { relation, pids } => {
+                let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+                let reason = format!(
+                    "the switch waits for readers of {relation}: session {}",
+                    pids.join(", ")
+                );
+                info!(projection = %projection.name, generation = generation.id, "{reason}");
+                store.set_reason(generation.id, Some(&reason)).await?;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(VIEW_PAUSE_LAST);
+                continue;
+            }
+            incompatible @ Prepared::Incompatible(_) => {
+                return Ok(Switched::NotPrepared(incompatible));
+            }
+        }
+        fail::fail_point!("views-prepared");
+        match store.switch(generation, projection, read, order).await {
+            Err(error) if error.kind == ErrorKind::Contention => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(VIEW_PAUSE_LAST);
+            }
+            Ok(Switched::NotPrepared(Prepared::Waiting { .. })) => {}
+            outcome => return outcome,
+        }
+    }
+}

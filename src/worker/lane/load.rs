@@ -1,0 +1,221 @@
+//! The load of a new generation: its tables have no keys yet, so rows are kept in memory and each is written once, by COPY. When
+//! the lane is at the end of its logs, or can no longer go on so, it writes what it has and stands still until the keys are there.
+
+use super::{Lane, Trouble};
+use crate::source::TopicPartition;
+use crate::store::{Checkpoint, Phase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+/// What is folded and not durable is folded again after a crash: no more than this.
+const LOAD_MAX: Duration = Duration::from_secs(60);
+/// What is asked back earlier than this is folded again by whoever gets it, which costs less than to end the load.
+const GIVEN_BACK_UNWRITTEN: Duration = Duration::from_secs(5);
+/// How often the lane says how far it has read.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+/// How often a lane that stands still looks around.
+const STAND_STILL: Duration = Duration::from_millis(20);
+
+/// How a lane folds at this moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pace {
+    /// Rows stay in memory; nothing was written yet.
+    Load,
+    /// Everything is written; nothing is folded until the keys are there.
+    Parked,
+    /// As live is.
+    Follow,
+}
+
+/// What a lane knows of its load.
+#[derive(Debug)]
+pub(super) struct Load {
+    pub(super) pace: Pace,
+    /// Partitions that have been at their end.
+    ended: BTreeSet<TopicPartition>,
+    began_at: Instant,
+    noted_at: Instant,
+    /// The database has been told that the lane stands still.
+    told: bool,
+}
+
+impl Load {
+    pub(super) fn new(phase: Phase) -> Load {
+        let now = Instant::now();
+        Load {
+            pace: match phase {
+                Phase::Load => Pace::Load,
+                Phase::Measure | Phase::Drain | Phase::Index => Pace::Parked,
+                Phase::Follow => Pace::Follow,
+            },
+            ended: BTreeSet::new(),
+            began_at: now,
+            noted_at: now,
+            told: false,
+        }
+    }
+
+    pub(super) fn is_load(&self) -> bool {
+        self.pace == Pace::Load
+    }
+
+    pub(super) fn follows(&self) -> bool {
+        self.pace == Pace::Follow
+    }
+
+    pub(super) fn at_the_end(&mut self, at: TopicPartition) {
+        self.ended.insert(at);
+    }
+
+    pub(super) fn forget(&mut self, at: TopicPartition) {
+        self.ended.remove(&at);
+    }
+
+    /// The first batch of a load is the last one: a second would have to find the rows of the first.
+    pub(super) fn sealed(&mut self) {
+        if self.is_load() {
+            self.pace = Pace::Parked;
+        }
+    }
+}
+
+impl Lane {
+    /// Follows the generation's phase; false while the lane stands still.
+    pub(super) fn keep_pace(&mut self) -> Result<bool, Trouble> {
+        match (self.load.pace, self.control.phase()) {
+            (Pace::Follow, _) => return Ok(true),
+            (Pace::Load | Pace::Parked, Phase::Follow) => {
+                self.folder.set_bulk(false);
+                self.load.pace = Pace::Follow;
+                return Ok(true);
+            }
+            (Pace::Load, Phase::Drain | Phase::Index) => self.park()?,
+            (Pace::Load, Phase::Load | Phase::Measure) => return Ok(true),
+            (Pace::Parked, _) => {}
+        }
+        self.tell_that_parked()?;
+        self.measure_if_due()?;
+        self.wait(async { tokio::time::sleep(STAND_STILL).await });
+        let served = self.consumer.serve();
+        self.noted.add(served);
+        Ok(false)
+    }
+
+    /// The generation is to stand still elsewhere: what was turned away comes again.
+    pub(super) fn adopt_stops(&mut self) -> Result<(), Trouble> {
+        let Some(stops) = self.control.changed_stops() else {
+            return Ok(());
+        };
+        let mut by_partition = BTreeMap::new();
+        for (topic, definition) in self.work.projection.topics.iter().enumerate() {
+            for (partition, offset) in stops.get(&definition.name).into_iter().flatten() {
+                let at = TopicPartition {
+                    topic,
+                    partition: *partition,
+                };
+                by_partition.insert(at, *offset);
+            }
+        }
+        self.partitions.set_stops(by_partition);
+        let from: Vec<(TopicPartition, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.at, owned.accepted_offset))
+            .collect();
+        for (at, next_offset) in from {
+            self.consumer.seek(at, next_offset)?;
+        }
+        Ok(())
+    }
+
+    /// After records were folded in memory: is the load over for this lane?
+    pub(super) fn load_on(&mut self) -> Result<(), Trouble> {
+        let full = self.folder.memory_bytes() >= self.work.limits.memory.cache_bytes_max();
+        if full || self.load.began_at.elapsed() >= LOAD_MAX {
+            self.want_keys()?;
+            return self.park();
+        }
+        let ended = |at: TopicPartition| self.load.ended.contains(&at);
+        if !self.partitions.is_empty() && self.partitions.iter().all(|owned| ended(owned.at)) {
+            return self.park();
+        }
+        self.note_reading_if_due()
+    }
+
+    /// Writes what is folded, and stands still from now on.
+    fn park(&mut self) -> Result<(), Trouble> {
+        self.flush()?;
+        self.load.pace = Pace::Parked;
+        fail::fail_point!("load-parked");
+        self.tell_that_parked()
+    }
+
+    fn tell_that_parked(&mut self) -> Result<(), Trouble> {
+        if self.load.told || self.load.pace != Pace::Parked {
+            return Ok(());
+        }
+        let held: Vec<(i32, i64)> = self
+            .partitions
+            .iter()
+            .map(|owned| (owned.slot, owned.epoch))
+            .collect();
+        let generation = self.work.generation;
+        self.on_store(async |store| store.park(generation, &held).await)?;
+        self.load.told = true;
+        Ok(())
+    }
+
+    /// The load cannot go on without keys: all lanes end it.
+    pub(super) fn want_keys(&mut self) -> Result<(), Trouble> {
+        let generation = self.work.generation;
+        self.on_store(async |store| store.want_keys(generation).await)
+    }
+
+    /// What has rows already, or comes to a lane that has written, is folded on when the keys are there.
+    pub(super) fn took_over_in_load(&mut self, taken: &[Checkpoint]) -> Result<(), Trouble> {
+        self.load.told = false;
+        let has_rows = |checkpoint: &Checkpoint| checkpoint.next_offset > checkpoint.begin_offset;
+        match self.load.pace {
+            Pace::Follow => Ok(()),
+            Pace::Parked => self.want_keys(),
+            Pace::Load if taken.iter().any(has_rows) => {
+                self.load.pace = Pace::Parked;
+                self.want_keys()
+            }
+            Pace::Load => Ok(()),
+        }
+    }
+
+    /// Before partitions are given back in a load; true if what was folded of them is to be thrown away.
+    pub(super) fn gives_back_unwritten(&mut self) -> Result<bool, Trouble> {
+        if !self.load.is_load() {
+            return Ok(false);
+        }
+        if self.load.began_at.elapsed() < GIVEN_BACK_UNWRITTEN {
+            return Ok(true);
+        }
+        self.want_keys()?;
+        self.park()?;
+        Ok(false)
+    }
+
+    fn note_reading_if_due(&mut self) -> Result<(), Trouble> {
+        if self.load.noted_at.elapsed() < NOTE_EVERY || self.partitions.is_empty() {
+            return Ok(());
+        }
+        self.load.noted_at = Instant::now();
+        let read: Vec<(i32, i64, Option<i64>)> = self
+            .partitions
+            .iter()
+            .map(|owned| {
+                (
+                    owned.slot,
+                    owned.folded_offset,
+                    self.consumer.end_offset(owned.at),
+                )
+            })
+            .collect();
+        let generation = self.work.generation;
+        self.on_store(async |store| store.note_reading(generation, &read).await)
+    }
+}
