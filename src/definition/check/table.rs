@@ -10,7 +10,6 @@ use crate::definition::projection::{Column, GHOST, Index, Lookup, Rule, Table, V
 use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
-use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 
 /// PostgreSQL's limit of columns in an index.
