@@ -67,6 +67,14 @@ fn an_unreachable_broker_is_named() {
 }
 
 #[test]
+fn a_kafka_property_that_librdkafka_refuses_is_named() {
+    let mut space = space("property");
+    let property = ("socket.timeout.ms".to_owned(), "soon".to_owned());
+    space.settings.kafka_properties.push(property);
+    assert_refused(&space.start_worker("worker"), &["socket.timeout.ms"]);
+}
+
+#[test]
 fn a_missing_topic_is_named() {
     let space = Space::new("topic");
     space.definition("small", &SMALL.replace("TOPIC", "nobody-made-this"));

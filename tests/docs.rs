@@ -4,6 +4,7 @@
 //!
 //! | text | the block |
 //! | --- | --- |
+//! | `text config` | is printed, line by line, by `config` where projections/ is |
 //! | `text` | is output or a sketch: not run |
 //! | `sh tests` | is the test command, which is running already |
 //! | `sh compose` | is answered by docker-compose.yml, which tests/deploy.rs checks |
@@ -35,6 +36,7 @@ const PARTITIONS: i32 = 6;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     NotRun,
+    Config,
     Tests,
     Compose,
     Demo,
@@ -130,6 +132,21 @@ fn settings_are_accepted() {
 }
 
 #[test]
+fn what_the_settings_come_to_is_printed_as_the_manual_says() {
+    for block in blocks_for(&[Check::Config]) {
+        let dir = tempfile::tempdir().unwrap();
+        copy_projections(dir.path());
+        let output = run_command(dir.path(), &["config"]);
+        assert_succeeds(&block, &output);
+        let printed = String::from_utf8_lossy(&output.stdout);
+        for line in block.text.lines() {
+            let found = printed.lines().any(|printed| printed == line);
+            assert!(found, "{}: {line}\n{printed}", block.place);
+        }
+    }
+}
+
+#[test]
 fn commands_and_queries_run_where_a_worker_has_folded_the_sample_events() {
     let mut space = Space::new("manual");
     let (role, reader_url) = space.role("analyst");
@@ -189,6 +206,7 @@ impl Check {
     fn parse(fence: &str) -> Option<Check> {
         Some(match fence {
             "text" => Check::NotRun,
+            "text config" => Check::Config,
             "sh tests" => Check::Tests,
             "sh compose" => Check::Compose,
             "sh demo" => Check::Demo,

@@ -3,13 +3,18 @@
 //!
 //! `CONSOLIDATOR_TEST_EXPRESSIONS` says how many, `CONSOLIDATOR_TEST_SEED` repeats a run.
 
+mod cases;
 mod generate;
+mod payload;
 mod postgres;
 mod random;
+mod records;
+mod reference;
+mod samples;
 mod values;
 mod world;
 
-use consolidator::expression::{Names, Paths, Scope, compile, parse_type};
+use consolidator::expression::{Names, Paths, Program, Scope, compile, parse_type};
 
 use crate::support::database::Database;
 use crate::support::postgres_url;
@@ -39,9 +44,8 @@ enum Answer {
 
 #[test]
 fn generated_expressions_give_what_postgresql_gives() {
-    let setting = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let count = setting("CONSOLIDATOR_TEST_EXPRESSIONS").unwrap_or(20_000) as usize;
-    let seed = setting("CONSOLIDATOR_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let seed = seed();
     eprintln!("seed {seed}, {count} expressions");
     let mut generator = Generator::new(seed);
     let world = World::new(&mut generator);
@@ -61,6 +65,14 @@ fn generated_expressions_give_what_postgresql_gives() {
     tally.report(seed);
 }
 
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn seed() -> u64 {
+    setting("CONSOLIDATOR_TEST_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()))
+}
+
 /// A database that no other test sees; these tests need no Kafka.
 fn fresh_database() -> String {
     let name = format!("expressions_{:06x}", rand::random_range(0..1 << 24));
@@ -69,6 +81,23 @@ fn fresh_database() -> String {
 }
 
 fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
+    compiled(pair, world, |program, data, headers| {
+        world.evaluate(program, row, world.payload(row), data, headers)
+    })
+}
+
+/// Beside the first row, with another payload.
+fn with_payload(pair: &Pair, payload: &str, world: &World) -> Answer {
+    compiled(pair, world, |program, data, headers| {
+        world.evaluate(program, 0, payload, data, headers)
+    })
+}
+
+fn compiled(
+    pair: &Pair,
+    world: &World,
+    evaluate: impl FnOnce(&Program, &Paths, &Names) -> Answer,
+) -> Answer {
     let (mut data, mut headers) = (Paths::new(), Names::new());
     let mut scope = Scope {
         columns: world.columns(),
@@ -80,7 +109,7 @@ fn ours(pair: &Pair, row: usize, world: &World) -> Answer {
     };
     let target = pair.target.map(|(_, ty)| parse_type(ty).expect("a type"));
     match compile(&pair.ours, &mut scope, target) {
-        Ok(program) => world.evaluate(&program, row, &data, &headers),
+        Ok(program) => evaluate(&program, &data, &headers),
         Err(problems) => Answer::Refused {
             code: problems[0].code.to_owned(),
             message: problems[0].message.clone(),

@@ -46,7 +46,7 @@ impl Screen {
             Some(bar) => {
                 bar.set_message(text.trim_end().to_owned());
                 bar.tick();
-                Ok(())
+                rest_cursor()
             }
             None => print(text),
         }
@@ -63,7 +63,12 @@ impl Screen {
     /// Runs what writes to the terminal itself while the text is out of its way.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.live {
-            Some(bar) => bar.suspend(write),
+            Some(bar) => {
+                let written = bar.suspend(write);
+                // Whoever cannot write any more hears of it from what was to be written.
+                let _ = rest_cursor();
+                written
+            }
             None => write(),
         }
     }
@@ -81,6 +86,11 @@ impl Screen {
             bar.abandon();
         }
     }
+}
+
+/// The last line is drawn to its end, and the `^C` that a terminal shows there would begin another line, which nobody knows of.
+fn rest_cursor() -> io::Result<()> {
+    print("\r")
 }
 
 fn print(text: &str) -> io::Result<()> {

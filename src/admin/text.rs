@@ -88,8 +88,10 @@ pub fn columns(
     let mut text = String::new();
     for row in lines() {
         let mut line = " ".repeat(indent);
-        for (column, cell) in row.iter().enumerate() {
-            let (side, last) = (headings[column].0, column + 1 == row.len());
+        let filled = row.iter().rposition(|cell| !cell.text.is_empty());
+        let filled = filled.map_or(0, |last| last + 1);
+        for (column, cell) in row[..filled].iter().enumerate() {
+            let (side, last) = (headings[column].0, column + 1 == filled);
             let blanks = " ".repeat(widths[column] - cell.text.chars().count());
             let painted = paint.tone(cell.tone, &cell.text);
             match side {
@@ -97,9 +99,10 @@ pub fn columns(
                 Side::Left => line.extend([&*painted, &blanks]),
                 Side::Right => line.extend([&*blanks, &painted]),
             }
-            line.push_str(if last { "\n" } else { "  " });
+            line.push_str(if last { "" } else { "  " });
         }
-        text.push_str(&line);
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
 }

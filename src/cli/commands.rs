@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::admin;
 use crate::admin::http::{Health, Http};
 use crate::admin::screen::Screen;
-use crate::admin::status::{Looks, Status, to_json, to_text};
+use crate::admin::status::{Looks, Measurer, Status, to_json, to_text};
 use crate::cli::output;
 use crate::definition;
 use crate::definition::commands::Format;
@@ -20,6 +20,7 @@ use crate::telemetry;
 use crate::worker::{self, Shutdown};
 
 pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
+    check_kafka(settings)?;
     let footprint = Footprint::new(settings, count_definitions(&settings.projections));
     match json {
         true => output::print_line(&show_json(settings, &footprint))?,
@@ -40,6 +41,12 @@ pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
         paths,
         format(json),
     )))
+}
+
+/// What librdkafka refuses is found here once, and not by every lane.
+fn check_kafka(settings: &Settings) -> Result<(), Failure> {
+    let checked = settings.kafka.check();
+    checked.map_err(|error| Failure::new(format!("kafka.properties: {error}")))
 }
 
 fn format(json: bool) -> Format {
@@ -66,6 +73,7 @@ pub fn demo(settings: Settings, options: DemoOptions) -> Result<Outcome, Failure
 }
 
 pub fn run(settings: Settings) -> Result<Outcome, Failure> {
+    check_kafka(&settings)?;
     runtime()?.block_on(async {
         let shutdown = Shutdown::default();
         end_on_signal(&shutdown)?;
@@ -107,10 +115,12 @@ fn end_on_signal(shutdown: &Shutdown) -> Result<(), Failure> {
 pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Failure> {
     runtime()?.block_on(async {
         let store = admin::connect(&settings).await?;
+        let mut measurer = Measurer::new(&settings.kafka);
         if watch {
-            return watch_status(&store, json).await;
+            return watch_status(&store, measurer, json).await;
         }
-        let status = Status::read(&store).await.map_err(admin::failed)?;
+        let status = Status::read(&store, &mut measurer).await;
+        let status = status.map_err(admin::failed)?;
         match json {
             true => output::print_line(&to_json(&status).to_string())?,
             false => output::print(&to_text(&status, &Looks::of(&Screen::of_stdout())))?,
@@ -123,7 +133,11 @@ pub fn status(settings: Settings, watch: bool, json: bool) -> Result<Outcome, Fa
 }
 
 /// Until Ctrl-C, and while the server is away too.
-async fn watch_status(store: &Store, json: bool) -> Result<Outcome, Failure> {
+async fn watch_status(
+    store: &Store,
+    mut measurer: Measurer,
+    json: bool,
+) -> Result<Outcome, Failure> {
     let screen = Screen::of_stdout();
     let mut interrupt = signal(SignalKind::interrupt())
         .map_err(|error| Failure::from_error("cannot listen for signals", &error))?;
@@ -134,7 +148,7 @@ async fn watch_status(store: &Store, json: bool) -> Result<Outcome, Failure> {
             _ = interrupt.recv() => break,
             _ = every.tick() => {}
         }
-        let text = match Status::read(store).await {
+        let text = match Status::read(store, &mut measurer).await {
             Ok(status) if json => format!("{}\n", to_json(&status)),
             Ok(status) => looks.next_text(&status),
             Err(error) if json => return Err(admin::failed(error)),

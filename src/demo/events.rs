@@ -4,7 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -16,18 +16,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use super::sample::{SampleEvent, SampleEvents, TOPICS};
+use super::sample::SampleEvents;
 use super::servers::DemoError;
 
 /// Every feed tells the same story.
 const SEED: u64 = 42;
 /// How often events are sent: often enough for a rate to look steady.
 const TICK: Duration = Duration::from_millis(20);
-/// What the embedded broker keeps of a partition is 5 MB; beyond that it drops the oldest records, and a
-/// rebuild would no longer find them. The margin is for keys that are spread unevenly.
-const PARTITION_BYTES_MAX: u64 = 4_000_000;
-/// Bytes that a record occupies beside its value, when it is alone in its batch.
-const RECORD_OVERHEAD_BYTES: u64 = 90;
 /// How long the last events may take to be acknowledged.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -51,6 +46,7 @@ struct Counts {
     sent: AtomicU64,
     acknowledged: AtomicU64,
     failed: AtomicU64,
+    held: AtomicBool,
 }
 
 /// Counts what the broker says of each record.
@@ -61,24 +57,24 @@ struct Sending {
     producer: ThreadedProducer<Acknowledgements>,
     events: SampleEvents,
     counts: Arc<Counts>,
-    topic_bytes: [u64; TOPICS.len()],
 }
 
 impl EventFeed {
-    /// Starts to send `events_per_second` events, spread over the topics of `sample::TOPICS`. The rate
-    /// falls when half of what the embedded broker can keep is used, so that it never drops one.
+    /// Starts to send `events_per_second` events, spread over the topics of `sample::TOPICS`. The embedded broker keeps 5 MB of
+    /// a partition and drops the oldest records beyond that, as a topic with retention does.
     pub fn start(brokers: &str, events_per_second: u32) -> Result<EventFeed, DemoError> {
         let counts = Arc::new(Counts::default());
         let producer = ClientConfig::new()
             .set("bootstrap.servers", brokers)
-            .set("linger.ms", "5")
+            // Compressed, what the broker keeps reaches further back; that needs batches of more than one.
+            .set("linger.ms", "20")
+            .set("compression.type", "zstd")
             .set("log_level", "3")
             .create_with_context(Acknowledgements(Arc::clone(&counts)))?;
         let sending = Sending {
             producer,
             events: SampleEvents::new(SEED),
             counts: Arc::clone(&counts),
-            topic_bytes: [0; TOPICS.len()],
         };
         let (stop, stopped) = channel();
         let thread = thread::Builder::new()
@@ -98,6 +94,11 @@ impl EventFeed {
             acknowledged: self.counts.acknowledged.load(Ordering::Relaxed),
             failed: self.counts.failed.load(Ordering::Relaxed),
         }
+    }
+
+    /// Holds back while whoever reads is far behind: the broker would drop what was not read yet.
+    pub fn hold(&self, held: bool) {
+        self.counts.held.store(held, Ordering::Relaxed);
     }
 
     /// Stops sending, waits for what is under way, and gives the final counts.
@@ -123,7 +124,8 @@ impl Sending {
         let mut due = 0.0;
         let mut last = Instant::now();
         while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
-            let rate = events_per_second * (2.0 * (1.0 - self.used())).clamp(0.0, 1.0);
+            let held = self.counts.held.load(Ordering::Relaxed);
+            let rate = if held { 0.0 } else { events_per_second };
             due += rate * last.elapsed().as_secs_f64();
             last = Instant::now();
             while due >= 1.0 && self.send_next() {
@@ -143,7 +145,6 @@ impl Sending {
         record.payload = event.value.as_ref();
         match self.producer.send(record) {
             Ok(()) => {
-                self.count_bytes(&event);
                 self.counts.sent.fetch_add(1, Ordering::Relaxed);
                 true
             }
@@ -155,28 +156,6 @@ impl Sending {
                 )
             }
         }
-    }
-
-    fn count_bytes(&mut self, event: &SampleEvent) {
-        let bytes = (event.key.len() + event.value.as_ref().map_or(0, String::len)) as u64
-            + RECORD_OVERHEAD_BYTES;
-        for (topic, used) in TOPICS.iter().zip(&mut self.topic_bytes) {
-            if topic.name == event.topic {
-                *used += bytes;
-            }
-        }
-    }
-
-    /// The used share, of the topic that is fullest.
-    fn used(&self) -> f64 {
-        let share = |(used, topic): (&u64, &super::servers::DemoTopic)| {
-            *used as f64 / (PARTITION_BYTES_MAX * topic.partitions as u64) as f64
-        };
-        self.topic_bytes
-            .iter()
-            .zip(&TOPICS)
-            .map(share)
-            .fold(0.0, f64::max)
     }
 }
 

@@ -15,7 +15,7 @@ use super::servers::DemoServers;
 use super::view::{Counts, View};
 use crate::admin::http::{Health, Http};
 use crate::admin::screen::Screen;
-use crate::admin::status::{Status, seen};
+use crate::admin::status::{Measurer, Standing, Status, seen, standing};
 use crate::admin::{self, failed};
 use crate::error::Failure;
 use crate::settings::{Secret, Settings};
@@ -25,10 +25,14 @@ use crate::worker::{self, Shutdown};
 
 /// How often the view is renewed.
 const RENEW_EVERY: Duration = Duration::from_millis(500);
+/// Events behind at which the feed waits: a small part of what the embedded broker keeps.
+const GAP_MAX: i64 = 20_000;
 /// How long what was sent may take to be applied, once nothing is sent any more.
 const CATCH_UP_MAX: Duration = Duration::from_secs(20);
 /// How often it is looked at meanwhile.
 const CATCH_UP_POLL: Duration = Duration::from_millis(100);
+/// After this time it is shown how it goes, however it goes.
+const BEGIN_MAX: Duration = Duration::from_secs(10);
 /// How long the embedded broker may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -141,7 +145,9 @@ async fn show(
     let end_worker = Shutdown::default();
     let mut demonstration = Demonstration {
         settings,
+        health: &health,
         store,
+        measurer: Measurer::new(&settings.kafka),
         feed,
         view: View::new(screen.clone(), servers, http),
         started_at: Instant::now(),
@@ -181,7 +187,9 @@ async fn listen(
 
 struct Demonstration<'s> {
     settings: &'s Settings,
+    health: &'s Health,
     store: Store,
+    measurer: Measurer,
     feed: EventFeed,
     view: View,
     started_at: Instant,
@@ -209,11 +217,20 @@ impl Demonstration<'_> {
                 () = &mut over => break,
                 _ = every.tick() => {}
             }
+            if !self.has_begun() {
+                continue;
+            }
             let status = self.read().await?;
+            self.feed.hold(gap(&status) > GAP_MAX);
             let counts = self.counts(&status).await;
             self.view.show(&status, &counts).map_err(unwritable)?;
         }
         self.end().await
+    }
+
+    /// There is something to see: every projection is folded. One that waits for a topic is not waited for.
+    fn has_begun(&self) -> bool {
+        self.health.readiness.missing().is_empty() || self.started_at.elapsed() > BEGIN_MAX
     }
 
     async fn end(&mut self) -> Result<bool, Failure> {
@@ -230,7 +247,7 @@ impl Demonstration<'_> {
     }
 
     /// Waits until everything that was sent is applied, or until it is clear that this will not come about.
-    async fn catch_up(&self, ends: &BTreeMap<String, Vec<i64>>) -> Result<Status, Failure> {
+    async fn catch_up(&mut self, ends: &BTreeMap<String, Vec<i64>>) -> Result<Status, Failure> {
         let deadline = Instant::now() + CATCH_UP_MAX;
         loop {
             let status = self.read().await?;
@@ -266,8 +283,9 @@ impl Demonstration<'_> {
         }
     }
 
-    async fn read(&self) -> Result<Status, Failure> {
-        Status::read(&self.store).await.map_err(failed)
+    async fn read(&mut self) -> Result<Status, Failure> {
+        let status = Status::read(&self.store, &mut self.measurer).await;
+        status.map_err(failed)
     }
 
     async fn counts(&self, status: &Status) -> Counts {
@@ -285,6 +303,16 @@ impl Demonstration<'_> {
             rows,
         }
     }
+}
+
+/// Of all that is being folded: what is paused or stopped is not waited for.
+fn gap(status: &Status) -> i64 {
+    let folded = status.projections.iter().filter(|one| match standing(one) {
+        Standing::In(state) => state.is_fed(),
+        Standing::Stopped | Standing::Paused | Standing::Waiting | Standing::Unread => false,
+    });
+    let gaps = folded.filter_map(|one| seen(one)?.gap());
+    gaps.sum()
 }
 
 /// As many events were applied as were sent: the embedded broker's offsets have no holes.

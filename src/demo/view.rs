@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::events::FeedCounts;
 use super::servers::DemoServers;
 use crate::admin::screen::Screen;
-use crate::admin::status::{Looks, Status, seen, state_cell, to_text};
+use crate::admin::status::{Looks, Status, seen, stale, state_cell, to_text};
 use crate::admin::text::{Cell, Side, Tone, columns, count, counted, seconds};
 use crate::store::GenerationStatus;
 
@@ -58,11 +58,7 @@ impl View {
     /// # Errors
     /// Standard output is gone or full.
     pub fn show(&mut self, status: &Status, counts: &Counts) -> io::Result<()> {
-        // With the first projection there is something to look at.
         if !self.introduced {
-            if status.projections.is_empty() {
-                return Ok(());
-            }
             self.introduced = true;
             self.screen.say(&self.introduction(status))?;
         }
@@ -169,21 +165,20 @@ impl View {
             counted(counts.sent.acknowledged as i64, "event"),
             count(rate.round() as i64)
         )];
-        for (projection, generation) in status
+        let shown = status
             .projections
             .iter()
-            .zip(status.projections.iter().map(seen))
-        {
-            let Some(generation) = generation else {
-                continue;
-            };
+            .filter_map(|one| Some((one, seen(one)?)));
+        for (projection, generation) in shown {
             let gap = generation.gap().map_or_else(|| "-".to_owned(), count);
-            let rate = self.looks.rate(generation.id).unwrap_or(0.0);
+            let rate = self.looks.rate(generation.id);
+            let rate = rate.map(|rate| format!(", {}/s", count(rate.round() as i64)));
             parts.push(format!(
-                "{} {} applied, {}/s, gap {gap}",
+                "{} {} applied{}, gap {gap}{}",
                 projection.name,
                 count(generation.events()),
-                count(rate.round() as i64)
+                rate.unwrap_or_default(),
+                stale(generation).map_or_else(String::new, |stale| format!(" {stale}"))
             ));
         }
         let rows = counts.rows.iter();
@@ -203,6 +198,7 @@ impl View {
             (Side::Right, "events"),
             (Side::Right, "gap"),
             (Side::Right, "lag"),
+            (Side::Left, ""),
         ];
         if now {
             headings.insert(3, (Side::Right, "events/s"));
@@ -224,6 +220,7 @@ impl View {
                     .and_then(GenerationStatus::lag_seconds)
                     .map_or_else(dash, seconds)
                     .into(),
+                Cell::toned(Tone::Mind, generation.and_then(stale).unwrap_or_default()),
             ];
             if now {
                 row.insert(

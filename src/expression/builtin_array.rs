@@ -64,6 +64,12 @@ pub(super) fn native(code: &str) -> Option<Native> {
         } else {
             Value::Int32(1)
         })),
+        _ => comparing(code).or_else(|| as_text(code)),
+    }
+}
+
+fn comparing(code: &str) -> Option<Native> {
+    match code {
         "arraycontains" => {
             code!(|a, arena| Ok(Value::Bool(array::contains(elements(a[0]), elements(a[1])))))
         }
@@ -73,6 +79,12 @@ pub(super) fn native(code: &str) -> Option<Native> {
         "arrayoverlap" => {
             code!(|a, arena| Ok(Value::Bool(array::overlaps(elements(a[0]), elements(a[1])))))
         }
+        _ => None,
+    }
+}
+
+fn as_text(code: &str) -> Option<Native> {
+    match code {
         "array_to_text" => code!(|a, arena| Ok(joined(elements(a[0]), text(a[1]), None, arena))),
         "array_to_text_null" => code!(|a, arena| Ok(match (a[0], a[1]) {
             (Value::Null, _) | (_, Value::Null) => Value::Null,

@@ -1,11 +1,14 @@
 //! Codes of jsonb operators and functions. See [`super::builtin`].
 
-use super::builtin::{code, integer, text};
+use super::builtin::{Outcome, code, integer, text};
 use super::builtin_array::elements;
+use super::error::EvalError;
+use super::jsonb::DEPTH_MAX;
 use super::jsonb_access as access;
 use super::jsonb_build as build;
 use super::jsonb_edit as edit;
 use super::jsonb_shape as shape;
+use super::jsonb_walk::is_deeper_than;
 use super::typed::Native;
 use super::value::Value;
 
@@ -53,15 +56,15 @@ pub(super) fn native(code: &str) -> Option<Native> {
 /// Codes that give another document.
 fn changing(code: &str) -> Option<Native> {
     match code {
-        "to_jsonb" => code!(|a, arena| Ok(Value::Jsonb(build::to_jsonb(a[0], arena)?))),
+        "to_jsonb" => code!(|a, arena| bounded(build::to_jsonb(a[0], arena)?)),
         "jsonb_build_object" | "jsonb_build_object_noargs" => {
-            code!(|a, arena| Ok(Value::Jsonb(build::build_object(a, arena)?)))
+            code!(|a, arena| bounded(build::build_object(a, arena)?))
         }
         "jsonb_build_array" | "jsonb_build_array_noargs" => {
-            code!(|a, arena| Ok(Value::Jsonb(build::build_array(a, arena)?)))
+            code!(|a, arena| bounded(build::build_array(a, arena)?))
         }
         "jsonb_concat" => {
-            code!(|a, arena| Ok(Value::Jsonb(edit::concat(text(a[0]), text(a[1]), arena))))
+            code!(|a, arena| bounded(edit::concat(text(a[0]), text(a[1]), arena)))
         }
         "jsonb_delete" => code!(|a, arena| Ok(Value::Jsonb(edit::delete_key(
             text(a[0]),
@@ -85,13 +88,13 @@ fn changing(code: &str) -> Option<Native> {
         )?))),
         "jsonb_insert" => code!(|a, arena| {
             let after = matches!(a.get(3), Some(Value::Bool(true)));
-            Ok(Value::Jsonb(edit::insert(
+            bounded(edit::insert(
                 text(a[0]),
                 elements(a[1]),
                 text(a[2]),
                 after,
                 arena,
-            )?))
+            )?)
         }),
         "jsonb_strip_nulls" => {
             code!(|a, arena| Ok(Value::Jsonb(shape::strip_nulls(text(a[0]), arena))))
@@ -109,16 +112,25 @@ fn changing(code: &str) -> Option<Native> {
             let create = a
                 .get(3)
                 .is_none_or(|create| matches!(create, Value::Bool(true)));
-            Ok(Value::Jsonb(edit::set(
+            bounded(edit::set(
                 text(a[0]),
                 elements(a[1]),
                 text(a[2]),
                 create,
                 arena,
-            )?))
+            )?)
         }),
         _ => None,
     }
+}
+
+/// What a document is put into may make it deeper, event by event; what walks it has to end.
+fn bounded(json: &str) -> Outcome<'_> {
+    if is_deeper_than(json, DEPTH_MAX) {
+        let message = format!("jsonb nested deeper than {DEPTH_MAX} levels");
+        return Err(EvalError::unsupported(message));
+    }
+    Ok(Value::Jsonb(json))
 }
 
 fn json(found: Option<&str>) -> Value<'_> {

@@ -3,7 +3,10 @@
 use super::arithmetic;
 use super::builtin::{Outcome, code, integer, numeric};
 use super::error::EvalError;
+use super::numeric::Numeric;
+use super::numeric_power::power;
 use super::numeric_rules::{greatest_divisor, least_multiple, least_scale};
+use super::numeric_series::{exponential, logarithm, natural_logarithm};
 use super::typed::Native;
 use super::value::Value;
 
@@ -37,7 +40,39 @@ pub(super) fn native(code: &str) -> Option<Native> {
         }),
         "pg_num_nulls" => code!(|a, arena| Ok(Value::Int32(nulls(a)))),
         "pg_num_nonnulls" => code!(|a, arena| Ok(Value::Int32(a.len() as i32 - nulls(a)))),
-        _ => divisors(code).or_else(|| bits(code)),
+        _ => series(code)
+            .or_else(|| divisors(code))
+            .or_else(|| bits(code)),
+    }
+}
+
+/// Of numeric only: those of double precision are as exact as the machine's library, which is not everywhere the same.
+fn series(code: &str) -> Option<Native> {
+    match code {
+        "numeric_power" => {
+            code!(|a, arena| Ok(Value::Numeric(power(numeric(a[0]), numeric(a[1]), arena)?)))
+        }
+        "numeric_exp" => {
+            code!(|a, arena| Ok(Value::Numeric(exponential(numeric(a[0]), arena)?)))
+        }
+        "numeric_ln" => {
+            code!(|a, arena| Ok(Value::Numeric(natural_logarithm(numeric(a[0]), arena)?)))
+        }
+        "numeric_log" => {
+            code!(|a, arena| Ok(Value::Numeric(logarithm(
+                numeric(a[0]),
+                numeric(a[1]),
+                arena
+            )?)))
+        }
+        "log/sql/numeric" | "log10/sql/numeric" => code!(|a, arena| {
+            let ten = Numeric::Small {
+                mantissa: 10,
+                scale: 0,
+            };
+            Ok(Value::Numeric(logarithm(ten, numeric(a[0]), arena)?))
+        }),
+        _ => None,
     }
 }
 

@@ -61,6 +61,12 @@ pub(super) fn native(code: &str) -> Option<Native> {
             integer(a[1]),
             integer(a[2])
         )?))),
+        _ => making(code).or_else(|| parts(code)),
+    }
+}
+
+fn making(code: &str) -> Option<Native> {
+    match code {
         "make_time" => code!(|a, arena| Ok(Value::Time(datetime_make::make_time(
             integer(a[0]),
             integer(a[1]),
@@ -108,7 +114,7 @@ pub(super) fn native(code: &str) -> Option<Native> {
             )?)),
             _ => Ok(Value::Null),
         }),
-        _ => parts(code),
+        _ => None,
     }
 }
 

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn every_entry_is_read() {
         let catalog = catalog();
-        assert_eq!(catalog.operators.values().map(Vec::len).sum::<usize>(), 672);
+        assert_eq!(catalog.operators.values().map(Vec::len).sum::<usize>(), 682);
         assert_eq!(catalog.operators("+", 1).len(), 6);
         assert!(catalog.functions.values().map(Vec::len).sum::<usize>() > 200);
         assert!(catalog.functions("jsonb_set")[0].defaults == 1);

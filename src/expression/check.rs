@@ -11,10 +11,11 @@ use super::builtin;
 use super::catalog::{Name, name_of, type_of};
 use super::cell::Cell;
 use super::problem::Problem;
+use super::refused;
 use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
 use super::scope::Scope;
-use super::typed::{BIGINT, BOOLEAN, Code, INTEGER, Kind, NUMERIC, Node, TEXT, Ty, plain};
-use super::value::Type;
+use super::typed::{BIGINT, BOOLEAN, Code, INTEGER, Kind, NUMERIC, Node, TEXT, Ty, plain, scalar};
+use super::value::{Scalar, Type};
 
 pub(super) struct Checker<'c, 's> {
     /// The source, to quote in messages.
@@ -264,6 +265,7 @@ impl Checker<'_, '_> {
             let repeated = cast.split_off(entry.arguments.len() - 1);
             cast.push(Node::typed(Kind::Array(repeated), array, span.clone()));
         }
+        let code = inlined(code, &mut cast);
         Some(Node::typed(Kind::Call(code, cast), result, span))
     }
 
@@ -285,11 +287,7 @@ impl Checker<'_, '_> {
                 strict: entry.strict,
                 immutable: entry.immutable,
             }),
-            None => {
-                let shown: Vec<Name> = resolved.arguments.clone();
-                let message = format!("this form ({}) is not supported", shown.join(", "));
-                self.report(Problem::new(span.clone(), "unsupported", message))
-            }
+            None => self.report(refused::form(entry, &resolved.arguments, span)),
         }
     }
 
@@ -340,6 +338,26 @@ impl Checker<'_, '_> {
             .with_hint("cast the string, for example '1 day'::interval")
         };
         self.report(problem)
+    }
+}
+
+/// PostgreSQL puts the text of some SQL functions in their place: their arguments are cast before any null counts, and
+/// what is constant is computed.
+fn inlined(code: Code, arguments: &mut Vec<Node>) -> Code {
+    let (place, ty, inner) = match code.name {
+        "textanycat/sql/text_anynonarray" => (1, TEXT, "textcat"),
+        "anytextcat/sql/anynonarray_text" => (0, TEXT, "textcat"),
+        "date_part/sql/text_date" => (1, scalar(Scalar::Timestamp), "timestamp_part"),
+        _ => return code,
+    };
+    let argument = arguments.remove(place);
+    arguments.insert(place, cast_node(argument, ty, true));
+    let native = builtin::native(inner).unwrap_or(code.native);
+    Code {
+        name: inner,
+        native,
+        strict: true,
+        immutable: true,
     }
 }
 

@@ -6,6 +6,7 @@ use super::ast::Expr;
 use super::catalog::{Name, catalog, category, type_of};
 use super::check::{Checker, catalog_name, shown_type};
 use super::problem::{Problem, closest};
+use super::refused;
 use super::resolve::{self, Resolved, UNKNOWN, Unresolved};
 use super::typed::{NUMERIC, Node, Ty};
 
@@ -17,7 +18,7 @@ impl Checker<'_, '_> {
         arguments: &[Expr],
         span: Range<usize>,
     ) -> Option<Node> {
-        if let Some(problem) = refused(name, &name_span) {
+        if let Some(problem) = refused::name(name, &name_span) {
             return self.report(problem);
         }
         // A function named as a type, with one argument, is its cast (`func_get_detail`).
@@ -165,79 +166,4 @@ const TEXT_NAME: Name = "text";
 
 fn declared_generic(declared: &[Name]) -> bool {
     declared.iter().all(|d| d.starts_with("any"))
-}
-
-/// Functions that read the clock.
-const CLOCK: &[&str] = &[
-    "now",
-    "clock_timestamp",
-    "statement_timestamp",
-    "transaction_timestamp",
-    "timeofday",
-];
-
-/// Functions that give another value each time.
-const RANDOM: &[&str] = &[
-    "random",
-    "gen_random_uuid",
-    "uuid_generate_v4",
-    "uuid_generate_v1",
-    "nextval",
-    "currval",
-    "lastval",
-    "setseed",
-    "txid_current",
-];
-
-/// Functions over many rows, with how one folds instead.
-const AGGREGATES: &[(&str, &str)] = &[
-    ("sum", "fold it: total = total + data.amount"),
-    ("count", "fold it: orders = orders + 1"),
-    (
-        "min",
-        "fold it with least: lowest = least(lowest, data.price)",
-    ),
-    (
-        "max",
-        "fold it with greatest: highest = greatest(highest, data.price)",
-    ),
-    ("array_agg", "fold it with array_append"),
-    ("avg", FOLD),
-    ("string_agg", FOLD),
-    ("jsonb_agg", FOLD),
-    ("json_agg", FOLD),
-    ("jsonb_object_agg", FOLD),
-    ("bool_and", FOLD),
-    ("bool_or", FOLD),
-    ("every", FOLD),
-    ("row_number", FOLD),
-    ("rank", FOLD),
-    ("lag", FOLD),
-    ("lead", FOLD),
-    ("first_value", FOLD),
-    ("last_value", FOLD),
-];
-
-const FOLD: &str = "fold the value into a column of the row";
-
-/// Why no expression may call a function of that name.
-fn refused(name: &str, span: &Range<usize>) -> Option<Problem> {
-    let problem = |code, message: String, hint: &str| {
-        Some(Problem::new(span.clone(), code, message).with_hint(hint))
-    };
-    let replay = "a replay must give what the live fold gave";
-    if CLOCK.contains(&name) {
-        let message = format!("`{name}` reads the clock: {replay}");
-        return problem("nondeterministic", message, "use event.time");
-    }
-    if RANDOM.contains(&name) {
-        let message = format!("`{name}` gives another value each time: {replay}");
-        let hint = "use a value of the event, such as event.time, event.id or event.offset";
-        return problem("nondeterministic", message, hint);
-    }
-    let (_, hint) = AGGREGATES
-        .iter()
-        .find(|(aggregate, _)| *aggregate == name)?;
-    let message = format!("`{name}` is an aggregate: an expression sees one event and one row");
-    problem("unsupported", message, hint)
 }

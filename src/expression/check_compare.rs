@@ -10,6 +10,9 @@ use super::resolve::{self, UNKNOWN};
 use super::typed::{BOOLEAN, Code, Kind, Node, Ty, array_type, element_type};
 use super::value::Type;
 
+/// The most nodes that the operands of one `between` or `in` may come to.
+const NODES_MAX: usize = 50_000;
+
 impl Checker<'_, '_> {
     pub(super) fn equality(
         &mut self,
@@ -67,6 +70,9 @@ impl Checker<'_, '_> {
         let nodes: Option<Vec<Node>> = nodes.into_iter().collect();
         let mut nodes = self.settle_members(nodes?)?.into_iter();
         let (of, low, high) = (nodes.next()?, nodes.next()?, nodes.next()?);
+        self.may_repeat(&of, 4, &span)?;
+        self.may_repeat(&low, 2, &span)?;
+        self.may_repeat(&high, 2, &span)?;
         let mut range = |low: &Node, high: &Node| {
             let (first, second) = if *negated { ("<", ">") } else { (">=", "<=") };
             let first = self.binary(first, of.clone(), low.clone(), span.clone());
@@ -105,6 +111,7 @@ impl Checker<'_, '_> {
         nodes.extend(list?);
         let mut nodes = self.settle_members(nodes)?;
         let of = nodes.remove(0);
+        self.may_repeat(&of, nodes.len(), &span)?;
         // As `transformAExprIn`: constants become one array if they have a common type, the rest is compared one by one.
         let (op, all) = if negated { ("<>", true) } else { ("=", false) };
         let mut tests = Vec::new();
@@ -131,6 +138,16 @@ impl Checker<'_, '_> {
             Kind::Or(tests)
         };
         Some(Node::typed(kind, BOOLEAN, span))
+    }
+
+    /// `between` and `in` repeat their left side, as in PostgreSQL; nested in one another they would grow without bound.
+    fn may_repeat(&mut self, node: &Node, times: usize, span: &Range<usize>) -> Option<()> {
+        if node.size().saturating_mul(times) <= NODES_MAX {
+            return Some(());
+        }
+        let message = "`between` and `in` are nested too deeply here";
+        let problem = Problem::new(span.clone(), "too-deep", message);
+        self.report(problem.with_hint("compute the inner part in a column of its own"))
     }
 
     /// The type in which the constants of an `in` list become one array: more than one, and alike with the left side.
@@ -201,9 +218,7 @@ impl Checker<'_, '_> {
 
 /// Whether the value depends on the row or the event: PostgreSQL's "contains variables".
 fn reads_input(node: &Node) -> bool {
-    let any = |list: &[Node]| list.iter().any(reads_input);
     match &node.kind {
-        Kind::Constant(_) | Kind::Literal(_) | Kind::Number(_) => false,
         Kind::Column(_)
         | Kind::Old(_)
         | Kind::Lookup { .. }
@@ -212,34 +227,10 @@ fn reads_input(node: &Node) -> bool {
         | Kind::Index
         | Kind::Member { .. }
         | Kind::Operand => true,
-        Kind::Cast { of, .. }
-        | Kind::Not(of)
-        | Kind::IsNull { of, .. }
-        | Kind::IsBool { of, .. } => reads_input(of),
-        Kind::Call(_, list)
-        | Kind::And(list)
-        | Kind::Or(list)
-        | Kind::Coalesce(list)
-        | Kind::Array(list) => any(list),
-        Kind::Extreme { of, .. } => any(of),
-        Kind::Distinct { left, right, .. } | Kind::Nullif { left, right, .. } => {
-            reads_input(left) || reads_input(right)
-        }
-        Kind::UntypedNullif(left, right) | Kind::Subscript(left, right) => {
-            reads_input(left) || reads_input(right)
-        }
-        Kind::Quantified { left, array, .. } => reads_input(left) || reads_input(array),
-        Kind::Case {
-            operand,
-            branches,
-            otherwise,
-        } => {
-            let operand = operand.as_ref().is_some_and(|o| reads_input(o));
-            operand
-                || reads_input(otherwise)
-                || branches
-                    .iter()
-                    .any(|(when, then)| reads_input(when) || reads_input(then))
+        _ => {
+            let mut found = false;
+            node.for_each_child(&mut |child| found = found || reads_input(child));
+            found
         }
     }
 }

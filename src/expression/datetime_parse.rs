@@ -22,7 +22,7 @@ pub fn parse_date(text: &str) -> Result<i32, EvalError> {
         Reading::Fields(fields) => {
             let days = fields
                 .date(text, "date")
-                .map_err(|error| lone_day(text, error))?;
+                .map_err(|error| lone_month(text, error))?;
             date_in_range(days)
                 .ok_or_else(|| EvalError::new("22008", format!("date out of range: \"{text}\"")))
         }
@@ -43,12 +43,14 @@ pub fn parse_timestamptz(text: &str) -> Result<i64, EvalError> {
     parse_moment(text, "timestamp with time zone", true)
 }
 
-/// A lone number of one or two digits is a day without a month: PostgreSQL complains of its range.
-fn lone_day(text: &str, error: EvalError) -> EvalError {
+/// A lone number of one or two digits is a month without a day; PostgreSQL looks at its range first.
+fn lone_month(text: &str, error: EvalError) -> EvalError {
     let digits = text.trim_matches(is_space);
     let lone = matches!(digits.len(), 1 | 2) && digits.bytes().all(|b| b.is_ascii_digit());
-    match error.sqlstate() {
-        "22007" if lone => EvalError::datetime_field(text),
+    match digits.parse::<u8>() {
+        Ok(month) if lone && !(1..=12).contains(&month) && error.sqlstate() == "22007" => {
+            EvalError::datetime_field(text)
+        }
         _ => error,
     }
 }
@@ -63,7 +65,7 @@ fn parse_moment(text: &str, type_name: &str, zoned: bool) -> Result<i64, EvalErr
     let out_of_range = || EvalError::new("22008", format!("timestamp out of range: \"{text}\""));
     let days = fields
         .date(text, type_name)
-        .map_err(|error| lone_day(text, error))?;
+        .map_err(|error| lone_month(text, error))?;
     let local = timestamp_from_parts(days, fields.time.unwrap_or(0)).ok_or_else(out_of_range)?;
     match &fields.zone {
         Some(zone) if zoned => zone.to_utc(local),

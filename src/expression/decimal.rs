@@ -137,27 +137,38 @@ impl Decimal {
         Decimal::of(self.negative, scale.max(0) as u32, limbs)
     }
 
-    /// The square root at `scale`, rounded; of a number that is not negative and whose own scale is not above.
+    /// The square root at `scale`, rounded; of a number that is not negative.
     pub fn square_root(&self, scale: u32) -> Decimal {
+        self.root_rounded(scale as i32)
+    }
+
+    /// The same at a scale that may be negative, which rounds before the point.
+    pub fn root_rounded(&self, scale: i32) -> Decimal {
         if self.is_zero() {
-            return Decimal::of(false, scale, Vec::new());
+            return Decimal::of(false, scale.max(0) as u32, Vec::new());
         }
         // One digit more than wanted decides the rounding.
-        let shift = 2 * (scale + 1) - self.scale;
-        let square = Decimal::of(false, 0, raised(&self.limbs, shift as usize));
+        let inner = scale.max(0) as u32 + 1;
+        let square = self.rescale(2 * inner as i32, false);
+        let square = Decimal::of(false, 0, square.limbs);
+        let mut root = square.whole_root();
+        root.scale = inner;
+        root.rescale(scale, true)
+    }
+
+    /// Of a whole number that is not zero.
+    fn whole_root(&self) -> Decimal {
         let half = Decimal::of(false, 0, vec![2]);
-        let mut root = Decimal::of(false, 0, raised(&[1], square.digit_count().div_ceil(2)));
+        let mut root = Decimal::of(false, 0, raised(&[1], self.digit_count().div_ceil(2)));
         // Newton's method from above; it falls until it has the whole part.
         loop {
-            let quotient = square.divide(&root, 0, false);
+            let quotient = self.divide(&root, 0, false);
             let next = root.add(&quotient).divide(&half, 0, false);
             if next.compare(&root).is_ge() {
-                break;
+                return root;
             }
             root = next;
         }
-        root.scale = scale + 1;
-        root.rescale(scale as i32, true)
     }
 
     pub fn compare(&self, other: &Decimal) -> Ordering {
@@ -264,7 +275,8 @@ fn subtract_limbs(left: &[u32], right: &[u32]) -> Vec<u32> {
 
 fn multiply_limbs(left: &[u32], right: &[u32]) -> Vec<u32> {
     let mut out = vec![0_u32; left.len() + right.len()];
-    for (at, a) in left.iter().enumerate() {
+    // A short text such as 1e131071 has thousands of zero limbs.
+    for (at, a) in left.iter().enumerate().filter(|(_, limb)| **limb != 0) {
         let mut carry = 0;
         for (offset, b) in right.iter().enumerate() {
             let sum = u64::from(*a) * u64::from(*b) + u64::from(out[at + offset]) + carry;

@@ -48,9 +48,13 @@ pub fn write_interval(interval: Interval, out: &mut String) {
     write_fraction(below_hour % MICROS_PER_SECOND, out);
 }
 
+/// PostgreSQL copies what it reads into 256 bytes; how much of a text that takes depends on its form.
+const TEXT_BYTES_MAX: usize = 200;
+
 pub fn parse_interval(text: &str) -> Result<Interval, EvalError> {
     let mut sum = Sum::default();
     let outcome = match text.strip_prefix('P') {
+        _ if text.len() > TEXT_BYTES_MAX => Err(Refusal::Undecided),
         Some(body) => sum.add_iso(body),
         None => sum.add_verbose(text),
     };

@@ -37,6 +37,24 @@ pub fn string_text(json: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether arrays and objects are nested in more than so many levels.
+pub fn is_deeper_than(json: &str, levels: usize) -> bool {
+    let bytes = json.as_bytes();
+    let (mut at, mut depth) = (0, 0_usize);
+    while let Some(found) = memchr_brackets(bytes, at) {
+        at = found + 1;
+        match bytes[found] {
+            b'"' => at = string_end(bytes, found),
+            b'{' | b'[' => depth += 1,
+            _ => depth = depth.saturating_sub(1),
+        }
+        if depth > levels {
+            return true;
+        }
+    }
+    false
+}
+
 /// Elements of an array, trimmed; none for anything else.
 pub fn elements(json: &str) -> Elements<'_> {
     let open = kind(json) == Kind::Array;

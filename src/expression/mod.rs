@@ -14,7 +14,9 @@ pub mod value;
 mod decimal;
 pub mod numeric;
 mod numeric_convert;
+mod numeric_power;
 mod numeric_rules;
+mod numeric_series;
 
 pub mod cell;
 mod owned;
@@ -85,6 +87,7 @@ mod check_choice;
 mod check_compare;
 mod check_name;
 mod check_place;
+mod refused;
 mod simplify;
 mod typed;
 
@@ -109,3 +112,5 @@ pub use scope::{Lookup, Names, Paths, Scope};
 #[cfg(test)]
 mod language_tests;
 mod load;
+#[cfg(test)]
+mod robustness_tests;

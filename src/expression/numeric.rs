@@ -7,15 +7,14 @@ use bumpalo::Bump;
 
 use super::decimal::Decimal;
 use super::error::EvalError;
-use super::numeric_rules::{add_special, divide_special, multiply_special, quotient_scale};
+use super::numeric_rules::{
+    add_special, divide_special, multiply_special, quotient_scale, round_digits,
+};
 
 /// Digits that a numeric may have before the point (its weight is a 16-bit count of base-10000 digits).
 const DIGITS_BEFORE_POINT_MAX: i64 = 131_072;
 /// Digits that a numeric may have after the point.
 pub const SCALE_MAX: u32 = 16_383;
-
-/// Digits that `round` and `trunc` go to, on either side of the point.
-const ROUND_DIGITS_MAX: i32 = 2000;
 
 /// Largest scale and number of digits of [`Numeric::Small`].
 pub const SMALL_DIGITS: u32 = 18;
@@ -416,12 +415,7 @@ impl<'a> Numeric<'a> {
         if !self.is_finite() {
             return Ok(self);
         }
-        // Beyond, the minor versions of PostgreSQL 15 do not agree.
-        if digits > ROUND_DIGITS_MAX || (digits < -ROUND_DIGITS_MAX && self.is_long()) {
-            let message = format!("cannot round to {digits} digits: at most {ROUND_DIGITS_MAX}");
-            return Err(EvalError::unsupported(message));
-        }
-        let digits = digits.max(-ROUND_DIGITS_MAX);
+        let digits = round_digits(self, digits)?;
         if let Numeric::Small { mantissa, scale } = self
             && (0..=SMALL_DIGITS as i32).contains(&digits)
         {
@@ -444,13 +438,6 @@ impl<'a> Numeric<'a> {
             Some(decimal) => Numeric::from_decimal(decimal.rescale(digits, round), arena),
             None => Ok(self),
         }
-    }
-
-    /// Whether so many digits stand before the point that the limit of rounding matters.
-    fn is_long(self) -> bool {
-        self.to_decimal().is_some_and(|decimal| {
-            decimal.digit_count() as i64 - i64::from(decimal.scale) >= i64::from(ROUND_DIGITS_MAX)
-        })
     }
 
     /// PostgreSQL's order: NaN equals itself and is above everything else. The display scale does not count.

@@ -13,6 +13,24 @@ const SIGNIFICANT_DIGITS_MIN: i64 = 16;
 /// Digits of the longest number whose root is taken, lest one expression take seconds.
 const ROOT_DIGITS_MAX: usize = 1000;
 
+/// Digits that `round` and `trunc` go to, on either side of the point.
+const ROUND_DIGITS_MAX: i32 = 2000;
+
+/// How many digits a finite value is rounded to. Beyond the limit the minor versions of PostgreSQL 15 do not agree,
+/// if the value is so long that it matters.
+pub fn round_digits(value: Numeric<'_>, digits: i32) -> Result<i32, EvalError> {
+    let is_long = || {
+        value.to_decimal().is_some_and(|decimal| {
+            decimal.digit_count() as i64 - i64::from(decimal.scale) >= i64::from(ROUND_DIGITS_MAX)
+        })
+    };
+    if digits > ROUND_DIGITS_MAX || (digits < -ROUND_DIGITS_MAX && is_long()) {
+        let message = format!("cannot round to {digits} digits: at most {ROUND_DIGITS_MAX}");
+        return Err(EvalError::unsupported(message));
+    }
+    Ok(digits.max(-ROUND_DIGITS_MAX))
+}
+
 /// At least one of the two is not finite; so for the following ones.
 pub fn add_special<'a>(left: Numeric<'a>, right: Numeric<'a>) -> Numeric<'a> {
     match (left, right) {

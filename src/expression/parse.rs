@@ -431,7 +431,7 @@ impl<'t> Parser<'t> {
         Ok(())
     }
 
-    fn too_deep(&self, span: Range<usize>) -> Problem {
+    pub(super) fn too_deep(&self, span: Range<usize>) -> Problem {
         let message = format!("the expression is nested deeper than {EXPRESSION_DEPTH_MAX} levels");
         Problem::new(span, "too-deep", message)
     }

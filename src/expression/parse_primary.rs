@@ -1,7 +1,7 @@
 //! What an operator stands between: literals, names, parentheses, `case`, function calls with and without grammar of
 //! their own. Part of the parser; knows nothing of types beyond how they are written.
 
-use super::ast::{Branch, Expr, Kind, Part};
+use super::ast::{Branch, EXPRESSION_DEPTH_MAX, Expr, Kind, Part};
 use super::keywords::is_reserved_word;
 use super::lex::Tok;
 use super::parse::{Parsed, Parser};
@@ -66,6 +66,9 @@ impl Parser<'_> {
             let end = self.expect(&Tok::RightBracket)?.end;
             let span = base.span.start..end;
             base = Expr::new(Kind::Subscript(Box::new(base), Box::new(index)), span);
+            if base.depth > EXPRESSION_DEPTH_MAX {
+                return Err(self.too_deep(base.span));
+            }
         }
         Ok(base)
     }

@@ -10,6 +10,9 @@ use super::problem::Problem;
 use super::typed::{BOOLEAN, Kind, Node};
 use super::value::{Scalar, Type, Value};
 
+/// The largest constant that is computed at load; many of them may stand in one definition.
+const CONSTANT_BYTES_MAX: usize = 1 << 20;
+
 type Simplified = Result<Node, Problem>;
 
 pub(super) fn simplify(node: Node) -> Simplified {
@@ -178,6 +181,11 @@ fn compute_if(known: bool, node: Node) -> Simplified {
         return Ok(node);
     };
     match evaluate_constant(&program) {
+        Ok(cell) if cell.heap_bytes() > CONSTANT_BYTES_MAX => {
+            let message =
+                format!("this part is constant and has more than {CONSTANT_BYTES_MAX} bytes");
+            Err(Problem::new(node.span, "unsupported", message))
+        }
         Ok(cell) => Ok(Node::new(Kind::Constant(cell), node.ty, node.span)),
         Err(error) if error.sqlstate() == "0A000" => {
             Err(Problem::new(node.span, "unsupported", error.message()))

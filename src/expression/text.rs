@@ -14,10 +14,9 @@ pub const RESULT_BYTES_MAX: usize = 16 << 20;
 
 #[cold]
 fn too_long() -> EvalError {
-    EvalError::new(
-        "54000",
-        format!("requested length too large: at most {RESULT_BYTES_MAX} bytes"),
-    )
+    EvalError::unsupported(format!(
+        "requested length too large: at most {RESULT_BYTES_MAX} bytes"
+    ))
 }
 
 /// `left || right`.

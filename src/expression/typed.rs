@@ -142,6 +142,61 @@ impl Node {
         Node::typed(Kind::Constant(Cell::NULL), ty, span)
     }
 
+    /// How many nodes there are, with this one.
+    pub fn size(&self) -> usize {
+        let mut size = 1;
+        self.for_each_child(&mut |child| size += child.size());
+        size
+    }
+
+    pub fn for_each_child(&self, see: &mut dyn FnMut(&Node)) {
+        match &self.kind {
+            Kind::Constant(_)
+            | Kind::Literal(_)
+            | Kind::Number(_)
+            | Kind::Column(_)
+            | Kind::Old(_)
+            | Kind::Lookup { .. }
+            | Kind::Event(_)
+            | Kind::Header(_)
+            | Kind::Index
+            | Kind::Member { .. }
+            | Kind::Operand => {}
+            Kind::Cast { of, .. }
+            | Kind::Not(of)
+            | Kind::IsNull { of, .. }
+            | Kind::IsBool { of, .. } => see(of),
+            Kind::Call(_, list)
+            | Kind::And(list)
+            | Kind::Or(list)
+            | Kind::Coalesce(list)
+            | Kind::Array(list)
+            | Kind::Extreme { of: list, .. } => list.iter().for_each(see),
+            Kind::Distinct { left, right, .. }
+            | Kind::Nullif { left, right, .. }
+            | Kind::UntypedNullif(left, right)
+            | Kind::Subscript(left, right)
+            | Kind::Quantified {
+                left, array: right, ..
+            } => {
+                see(left);
+                see(right);
+            }
+            Kind::Case {
+                operand,
+                branches,
+                otherwise,
+            } => {
+                operand.iter().for_each(|node| see(node));
+                for (when, then) in branches {
+                    see(when);
+                    see(then);
+                }
+                see(otherwise);
+            }
+        }
+    }
+
     pub fn is_bare_number(&self) -> bool {
         matches!(self.kind, Kind::Number(_))
     }

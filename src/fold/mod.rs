@@ -385,6 +385,19 @@ impl Folder {
         }
     }
 
+    /// What rows may take from now on.
+    pub fn set_cache_bytes_max(&mut self, cache_bytes_max: usize) {
+        self.cache_bytes_max = cache_bytes_max;
+    }
+
+    /// Memory that the rows at hand take; what is allocated stays at its highest.
+    pub fn used_bytes(&self) -> usize {
+        self.tables
+            .iter()
+            .map(|state| state.cache.used_bytes())
+            .sum()
+    }
+
     /// Memory allocated for rows.
     pub fn memory_bytes(&self) -> usize {
         self.tables
@@ -412,10 +425,7 @@ impl Folder {
     }
 
     fn evict(&mut self) {
-        let used = |tables: &[TableState]| -> usize {
-            tables.iter().map(|state| state.cache.used_bytes()).sum()
-        };
-        while used(&self.tables) > self.cache_bytes_max {
+        while self.used_bytes() > self.cache_bytes_max {
             let largest = self
                 .tables
                 .iter_mut()

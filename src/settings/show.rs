@@ -6,10 +6,9 @@ use serde_json::{Map, Value, json};
 
 use super::keys::{self, KEYS};
 use super::secret::HIDDEN;
-use super::{LogFilter, LogFormat, MemoryPlan, OnChange, Settings, format_bytes, format_duration};
+use crate::store::CONTROL_CONNECTIONS;
 
-/// Connections of a process besides those of its lanes: one for its heartbeat and leases, one for status and http.
-pub const CONTROL_CONNECTIONS: u32 = 2;
+use super::{LogFilter, LogFormat, MemoryPlan, OnChange, Settings, format_bytes, format_duration};
 
 /// What a process takes, given how many generations it folds at a time.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +38,7 @@ impl Footprint {
         let (wanted, max) = (self.connections_wanted, settings.postgres.max_connections);
         if wanted > max {
             warnings.push(format!(
-                "{wanted} connections wanted, postgres.max_connections is {max}: lanes will share"
+                "{wanted} connections wanted, postgres.max_connections is {max}: fewer lanes will run"
             ));
         }
         let total = self.memory.bytes_total();

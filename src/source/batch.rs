@@ -61,7 +61,8 @@ impl RecordBatch {
         self.bytes
     }
 
-    pub(super) fn is_full(&self, records_max: usize) -> bool {
+    /// As many records, or bytes, as was asked for: the source has more.
+    pub fn is_full(&self, records_max: usize) -> bool {
         self.len() >= records_max || self.bytes >= self.bytes_max
     }
 

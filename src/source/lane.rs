@@ -297,7 +297,7 @@ impl LaneConsumer {
         }
         // For a rebalance that nobody answered, or will. While leaving, librdkafka takes any answer
         // as giving everything back.
-        self.give_back();
+        self.give_back(deadline);
         while !self.client.has_left() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -309,16 +309,32 @@ impl LaneConsumer {
                 .queue()
                 .event(left.min(Duration::from_millis(50)))
             {
-                Some(Event::Assign(_) | Event::Revoke(_)) => self.give_back(),
+                Some(Event::Assign(_) | Event::Revoke(_)) => self.give_back(deadline),
                 Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
                 Some(_) | None => {}
             }
         }
     }
 
-    fn give_back(&self) {
-        if let Err(error) = self.client.assign(None) {
-            debug!(target: "kafka", %error, "giving partitions back");
+    /// Where the group's last operation ends it just then, librdkafka drops this one without an answer, and the call never
+    /// returns (2.12, `rd_kafka_cgrp_terminated`): so it is made where it may hang, and waited for only until `deadline`.
+    fn give_back(&self, deadline: Instant) {
+        let client = self.client.clone();
+        let (answer, answered) = std::sync::mpsc::channel();
+        let called = std::thread::Builder::new()
+            .name("give-back".to_owned())
+            .spawn(move || {
+                let outcome = client.assign(None);
+                // The client ends where the lane ends, not here.
+                drop(client);
+                let _ = answer.send(outcome);
+            });
+        let left = deadline.saturating_duration_since(Instant::now());
+        match called.map(|_detached| answered.recv_timeout(left)) {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => debug!(target: "kafka", %error, "giving partitions back"),
+            Ok(Err(_)) => debug!(target: "kafka", "giving partitions back was not answered"),
+            Err(error) => debug!(target: "kafka", %error, "no thread to give partitions back"),
         }
     }
 

@@ -8,6 +8,7 @@ use rdkafka::config::ClientConfig;
 use serde::Deserialize;
 
 use super::error::{ErrorKind, SourceError};
+use super::raw::Client;
 
 /// Where Kafka is and how to speak to it; the `kafka:` section of the settings.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -158,7 +159,9 @@ impl KafkaSettings {
             .set("socket.keepalive.enable", "true")
             .set("statistics.interval.ms", "0")
             .set("enable.metrics.push", "false")
-            .set("reconnect.backoff.max.ms", "5000");
+            .set("reconnect.backoff.max.ms", "5000")
+            // OpenSSL is our own and has no idea where this machine keeps its certificate authorities.
+            .set("ssl.ca.location", "probe");
         for (name, value) in &self.properties {
             config.set(name, value);
         }
@@ -221,6 +224,19 @@ impl KafkaSettings {
                 limits.queue_kbytes_max().to_string(),
             );
         Ok(config)
+    }
+
+    /// Whether librdkafka, as it was built, takes the properties all together. Opens no connection.
+    ///
+    /// # Errors
+    /// The property that it refuses, and why.
+    pub fn check(&self) -> Result<(), SourceError> {
+        let limits = Limits {
+            queue_bytes: FETCH_BYTES_MAX,
+        };
+        let mut config = self.lane_config(&self.group, limits)?;
+        config.remove("bootstrap.servers");
+        Client::new(&config).map(drop)
     }
 
     /// A third of the session at most.

@@ -1,16 +1,20 @@
-//! Connections: how every session of ours is set up, and the one pool with its hard limit.
+//! Connections: how every session of ours is set up, the small pool for control, and the hard limit on those of lanes.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::{Context, Result, StoreError};
-use super::{migrate, sockets};
+use super::error::{Context, ErrorKind, Result, StoreError};
+use super::{migrate, socket};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections that no lane can take: for control, and for the answer to whether the server is there.
+pub const CONTROL_CONNECTIONS: u32 = 3;
 /// A lane uses about ten statements per table and session.
 const STATEMENTS_KEPT: usize = 1_000;
 
@@ -28,7 +32,7 @@ const SESSION: &str = "set client_min_messages = warning; \
 pub struct ConnectSettings {
     /// `postgres://user:password@host:port/database?sslmode=…`
     pub url: String,
-    /// Of this process, lanes included.
+    /// Of this process, lanes included; [`CONTROL_CONNECTIONS`] of them are not for lanes.
     pub max_connections: u32,
 }
 
@@ -36,6 +40,48 @@ pub struct ConnectSettings {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) pool: PgPool,
+    pub(super) lanes: LaneConnections,
+}
+
+/// The connections that lanes may open.
+#[derive(Clone, Debug)]
+pub(super) struct LaneConnections {
+    options: PgConnectOptions,
+    permits: Arc<Semaphore>,
+    max: u32,
+}
+
+impl LaneConnections {
+    fn new(options: PgConnectOptions, max: u32) -> LaneConnections {
+        LaneConnections {
+            options,
+            permits: Arc::new(Semaphore::new(max as usize)),
+            max,
+        }
+    }
+
+    /// A permit to be held for as long as the lane has a connection.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit> {
+        let free = Arc::clone(&self.permits).try_acquire_owned();
+        free.map_err(|_| {
+            let max = self.max;
+            StoreError::new(
+                ErrorKind::Disconnected,
+                "connecting a lane to Postgres",
+                format!(
+                    "all {max} connections that postgres.max_connections leaves to lanes are taken"
+                ),
+            )
+        })
+    }
+
+    pub(super) async fn open(&self) -> Result<PgConnection> {
+        let context = "connecting a lane to Postgres";
+        let mut connection = self.options.connect().await.doing(context)?;
+        socket::set(self.options.get_port());
+        set_up(&mut connection).await.doing(context)?;
+        Ok(connection)
+    }
 }
 
 impl Store {
@@ -57,16 +103,23 @@ impl Store {
 
         let port = options.get_port();
         let pool = PgPoolOptions::new()
-            .max_connections(settings.max_connections.max(2))
+            .max_connections(CONTROL_CONNECTIONS)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(Duration::from_secs(60))
             .max_lifetime(None)
             .after_connect(move |connection, _| {
-                sockets::set(port);
+                socket::set(port);
                 Box::pin(set_up(connection))
             })
-            .connect_lazy_with(options);
-        Ok(Store { pool })
+            .connect_lazy_with(options.clone());
+        let lanes_max = settings
+            .max_connections
+            .saturating_sub(CONTROL_CONNECTIONS)
+            .max(1);
+        Ok(Store {
+            pool,
+            lanes: LaneConnections::new(options, lanes_max),
+        })
     }
 
     /// Closes the pool; connections that lanes still hold end with them.

@@ -94,7 +94,6 @@ struct PartitionProgress {
     topic: String,
     partition: i32,
     next_offset: i64,
-    end_offset: Option<i64>,
 }
 
 impl BuildProgress {
@@ -102,13 +101,6 @@ impl BuildProgress {
     pub fn next_offset(&self, topic: &str, partition: i32) -> Option<i64> {
         let same = |one: &&PartitionProgress| one.topic == topic && one.partition == partition;
         self.partitions.iter().find(same).map(|one| one.next_offset)
-    }
-
-    /// No partition was behind when its lane last measured it; whether that is still so, Kafka must tell.
-    pub fn is_near_the_end(&self) -> bool {
-        let behind =
-            |one: &PartitionProgress| one.end_offset.is_none_or(|end| one.next_offset < end);
-        !self.partitions.is_empty() && !self.partitions.iter().any(behind)
     }
 }
 
@@ -222,6 +214,20 @@ impl Store {
         .doing("reading the generations")
     }
 
+    /// How many generations are fed, those of paused and stopped projections included.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn fed_count(&self) -> Result<usize> {
+        let count: i64 = sqlx::query_scalar(
+            "select count(*) from consolidator.generation where state in ('building', 'caught_up', 'held', 'live', 'grace')",
+        )
+        .fetch_one(&self.pool)
+        .await
+        .doing("counting the generations")?;
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
     /// Those of [`fed_generations`](Store::fed_generations) that are neither paused nor stopped: what lanes should work on.
     ///
     /// # Errors
@@ -266,7 +272,7 @@ impl Store {
     pub async fn build_progress(&self, generation: i64) -> Result<BuildProgress> {
         let context = "reading how far a generation is";
         let partitions = sqlx::query_as(
-            "select topic, partition, next_offset, end_offset from consolidator.checkpoint where generation = $1",
+            "select topic, partition, next_offset from consolidator.checkpoint where generation = $1",
         )
         .bind(generation)
         .fetch_all(&self.pool)

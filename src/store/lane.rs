@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::checkpoint::{self, Checkpoint, Claim, Partition, TakeOver};
-use super::connect::Store;
+use super::connect::{LaneConnections, Store};
 use super::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::layout::{Layout, PLACEHOLDER, TableLayout};
@@ -26,10 +26,11 @@ const COPY_PIECE_BYTES: usize = 1 << 20;
 /// One connection, for one lane, as long as it lives.
 #[derive(Debug)]
 pub struct LaneStore {
-    pool: PgPool,
+    connections: LaneConnections,
+    _permit: OwnedSemaphorePermit,
     /// Always there, but while it is dropped.
-    connection: Option<PoolConnection<Postgres>>,
-    /// A connection of a pool can only be dropped inside of a runtime; a lane may be dropped anywhere.
+    connection: Option<PgConnection>,
+    /// A connection can only be dropped inside of a runtime; a lane may be dropped anywhere.
     runtime: Handle,
     /// `host/pid/lane`, for people who look for the owner of a partition.
     name: String,
@@ -38,14 +39,16 @@ pub struct LaneStore {
 }
 
 impl LaneStore {
-    /// Takes a connection out of the store's pool for good.
+    /// Opens a connection that is the lane's alone.
     ///
     /// # Errors
-    /// As the server's; `Disconnected` if the pool has none left.
+    /// As the server's; `Disconnected` if as many lanes as may have a connection have one.
     pub async fn connect(store: &Store, name: &str, rival_wait: Duration) -> Result<LaneStore> {
-        let connection = acquire(&store.pool).await?;
+        let permit = store.lanes.permit()?;
+        let connection = open(&store.lanes).await?;
         Ok(LaneStore {
-            pool: store.pool.clone(),
+            connections: store.lanes.clone(),
+            _permit: permit,
             connection: Some(connection),
             runtime: Handle::current(),
             name: name.to_owned(),
@@ -59,7 +62,7 @@ impl LaneStore {
     /// # Errors
     /// As the server's.
     pub async fn reconnect(&mut self) -> Result<()> {
-        let fresh = acquire(&self.pool).await?;
+        let fresh = open(&self.connections).await?;
         self.connection = Some(fresh);
         Ok(())
     }
@@ -408,6 +411,13 @@ impl<'l> Transaction<'l> {
                     .execute(&mut *self.tx)
                     .await
                     .context(context)?;
+                if layout.shared {
+                    // New rows and changed rows go through the stage one after the other.
+                    sqlx::query(AssertSqlSafe(layout.sql.clear_stage.as_str()))
+                        .execute(&mut *self.tx)
+                        .await
+                        .context(context)?;
+                }
                 Ok(updated.rows_affected())
             }
         }
@@ -441,15 +451,10 @@ impl StoreError {
     }
 }
 
-async fn acquire(pool: &PgPool) -> Result<PoolConnection<Postgres>> {
-    let mut connection = pool
-        .acquire()
-        .await
-        .doing("connecting a lane to Postgres")?;
-    // Its settings are a lane's: it never goes back.
-    connection.close_on_drop();
+async fn open(connections: &LaneConnections) -> Result<PgConnection> {
+    let mut connection = connections.open().await?;
     sqlx::raw_sql(LANE_SESSION)
-        .execute(&mut *connection)
+        .execute(&mut connection)
         .await
         .doing("connecting a lane to Postgres")?;
     Ok(connection)

@@ -60,6 +60,7 @@ pub(crate) struct Statements {
     pub(crate) create_stage: String,
     pub(crate) copy_stage: String,
     pub(crate) update_from_stage: String,
+    pub(crate) clear_stage: String,
 }
 
 /// What locks all rows with a prefix at once: a row of a table of their first key columns.
@@ -237,6 +238,7 @@ impl Statements {
             update_from_stage: format!(
                 "update {place} t set {assign} from {stage} u where {same_key}{mine}"
             ),
+            clear_stage: format!("delete from {stage}"),
         }
     }
 }

@@ -18,9 +18,11 @@ pub use supervisor::run;
 use crate::definition::Projection;
 use crate::event::Decoder;
 use crate::metrics::{Metrics, ProjectionMetrics};
+use crate::settings::MemoryPlan;
 use crate::source::KafkaSettings;
 use crate::store::Store;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// One generation to fold: everything that its lanes share.
@@ -40,16 +42,40 @@ struct Work {
 }
 
 /// The limits of one lane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct LaneLimits {
     /// Near the end of the log, a batch is committed at this many events at the latest.
     batch_events: usize,
     /// Near the end of the log, the least time between the starts of two commits.
     batch_linger: Duration,
-    /// Bytes of records taken in at once.
-    batch_bytes_max: usize,
-    /// Rows in memory, those not yet written included.
-    cache_bytes_max: usize,
     /// What the Kafka client may hold ready.
     queue_bytes_max: usize,
+    memory: LaneMemory,
+}
+
+/// What a lane may hold in memory; less as soon as the process has more generations to share it with.
+#[derive(Debug, Default)]
+struct LaneMemory {
+    batch_bytes: AtomicUsize,
+    cache_bytes: AtomicUsize,
+}
+
+impl LaneMemory {
+    fn set(&self, plan: &MemoryPlan) {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.batch_bytes
+            .store(bytes(plan.batch_bytes_max), Ordering::Relaxed);
+        self.cache_bytes
+            .store(bytes(plan.cache_bytes_per_lane), Ordering::Relaxed);
+    }
+
+    /// Bytes of records taken in at once.
+    fn batch_bytes_max(&self) -> usize {
+        self.batch_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Rows in memory, those not yet written included.
+    fn cache_bytes_max(&self) -> usize {
+        self.cache_bytes.load(Ordering::Relaxed)
+    }
 }

@@ -152,15 +152,22 @@ impl Partitions {
         claims
     }
 
-    /// Claims that move nothing, to write down the ends of all partitions. Only when nothing is in flight.
-    pub fn measure(&self, end_offset_of: impl Fn(TopicPartition) -> Option<i64>) -> Vec<Claim> {
+    /// Claims that move nothing, to write down the ends of partitions with nothing to commit. Only when nothing is in flight.
+    pub fn measure_idle(
+        &self,
+        end_offset_of: impl Fn(TopicPartition) -> Option<i64>,
+    ) -> Vec<Claim> {
         let stand = |owned: &Partition| Claim {
             next: owned.committed_offset,
             as_of: None,
             events: 0,
             ..owned.claim(end_offset_of(owned.at))
         };
-        self.owned.iter().map(stand).collect()
+        self.owned
+            .iter()
+            .filter(|owned| owned.folded_offset == owned.sealed_offset)
+            .map(stand)
+            .collect()
     }
 
     /// The sealed batch is durable.

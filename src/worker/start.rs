@@ -4,7 +4,7 @@
 
 use super::control::Shutdown;
 use super::policy::backoff;
-use super::{LaneLimits, Work};
+use super::{LaneLimits, LaneMemory, Work};
 use crate::definition::{self, Projection};
 use crate::error::Failure;
 use crate::event::Decoder;
@@ -182,18 +182,21 @@ pub(super) fn work(
 }
 
 fn lane_limits(settings: &Settings, generations: usize) -> LaneLimits {
-    let plan = MemoryPlan::new(
-        settings.worker.memory_limit,
-        settings.worker.lanes * generations.max(1),
-    );
-    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let plan = memory_plan(settings, generations);
+    let memory = LaneMemory::default();
+    memory.set(&plan);
     LaneLimits {
         batch_events: settings.worker.batch_events,
         batch_linger: settings.worker.batch_linger,
-        batch_bytes_max: bytes(plan.batch_bytes_max),
-        cache_bytes_max: bytes(plan.cache_bytes_per_lane),
-        queue_bytes_max: bytes(plan.queue_bytes_per_lane),
+        queue_bytes_max: usize::try_from(plan.queue_bytes_per_lane).unwrap_or(usize::MAX),
+        memory,
     }
+}
+
+/// How the process shares its memory out when it folds so many generations.
+pub(super) fn memory_plan(settings: &Settings, generations: usize) -> MemoryPlan {
+    let lanes = settings.worker.lanes * generations.max(1);
+    MemoryPlan::new(settings.worker.memory_limit, lanes)
 }
 
 /// Names this process among others: host and process id.

@@ -7,17 +7,19 @@ use super::{Work, caught_up, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
 use crate::settings::Settings;
-use crate::store::{Generation, State, Store};
+use crate::store::{CONTROL_CONNECTIONS, Generation, State, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the stored state is looked at: the time until a `pause` or `resume` takes effect.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after a failed start or a failed lane the next try comes.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
+/// How often it is told that a generation cannot have lanes.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// A lane that does not come by for this long hangs. It comes by also while it waits for Postgres.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -42,6 +44,7 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
         store,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
+        waiting: BTreeMap::new(),
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
@@ -66,14 +69,16 @@ struct Supervisor<'s> {
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
+    /// Generations that cannot have lanes, and why.
+    waiting: BTreeMap<i64, Told>,
 }
 
 /// The lanes of one generation.
 struct Crew {
     work: Arc<Work>,
     lanes: Vec<RunningLane>,
-    /// Whether the build has caught up: a question that was asked.
-    asking: Option<tokio::task::JoinHandle<()>>,
+    /// Of a build: waits until it has caught up.
+    watch: Option<AbortOnDrop>,
     /// After a failure: not before this.
     restart_at: Instant,
 }
@@ -86,14 +91,22 @@ struct RunningLane {
 impl Supervisor<'_> {
     /// Compares what runs with what is stored, and puts the difference right. Never waits for a lane.
     async fn look(&mut self) {
-        let generations = match self.store.generations_to_fold().await {
-            Ok(generations) => generations,
+        let stored = async {
+            let count = self.store.fed_count().await?;
+            Ok::<_, StoreError>((count, self.store.generations_to_fold().await?))
+        };
+        let (count, generations) = match stored.await {
+            Ok(stored) => stored,
             Err(error) => {
                 // The lanes have connections of their own, and their own answers to this.
                 warn!("cannot read the stored generations: {error}");
                 return;
             }
         };
+        let plan = start::memory_plan(self.settings, count);
+        for crew in self.crews.values() {
+            crew.work.limits.memory.set(&plan);
+        }
         for (id, crew) in &self.crews {
             if !generations.iter().any(|generation| generation.id == *id) {
                 crew.ask_to_end();
@@ -102,29 +115,27 @@ impl Supervisor<'_> {
         for id in self.crews.keys().copied().collect::<Vec<_>>() {
             self.reap(id);
         }
-        let count = generations.len();
         for generation in generations {
             let idle = self
                 .crews
                 .get(&generation.id)
                 .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
             if idle {
-                self.start(&generation, count);
+                self.start(&generation, count).await;
             } else if generation.state == State::Building {
-                self.note_if_caught_up(generation.id);
+                self.watch_build(generation.id);
             }
         }
         self.report();
     }
 
-    /// One question at a time; nobody waits for the answer.
-    fn note_if_caught_up(&mut self, id: i64) {
-        let Some(crew) = self.crews.get_mut(&id) else {
-            return;
-        };
-        if crew.asking.as_ref().is_none_or(|task| task.is_finished()) {
+    fn watch_build(&mut self, id: i64) {
+        if let Some(crew) = self.crews.get_mut(&id)
+            && crew.watch.is_none()
+        {
             let work = crew.work.clone();
-            crew.asking = Some(tokio::spawn(async move { caught_up::note(&work).await }));
+            let watch = tokio::spawn(async move { caught_up::watch(&work).await });
+            crew.watch = Some(AbortOnDrop(watch));
         }
     }
 
@@ -158,22 +169,32 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start(&mut self, generation: &Generation, generations: usize) {
+    async fn start(&mut self, generation: &Generation, generations: usize) {
         let Health { metrics, .. } = self.health;
+        let lanes = self.lanes_each(generations);
+        let running: usize = self.crews.values().map(|crew| crew.lanes.len()).sum();
+        if running + lanes > self.connections_for_lanes() {
+            // A lane without a connection would only keep partitions from those that have one.
+            let wanted = generations + CONTROL_CONNECTIONS as usize;
+            let reason = "no connection to Postgres is left for its lanes".to_owned();
+            let hint = format!("postgres.max_connections must be at least {wanted}");
+            return self.wait_with(generation, reason, &hint).await;
+        }
         let work = match start::work(self.settings, &self.store, metrics, generation, generations) {
             Ok(work) => Arc::new(work),
-            Err(error) => {
-                error!(projection = %generation.projection, generation = generation.id, "cannot fold it: {error}");
-                return;
+            Err(reason) => {
+                let hint = "run the version of the program that made it, or rebuild the projection";
+                return self.wait_with(generation, reason, hint).await;
             }
         };
+        self.goes_on(generation.id).await;
         let mut crew = Crew {
             work,
             lanes: Vec::new(),
-            asking: None,
+            watch: None,
             restart_at: Instant::now() + RESTART_AFTER,
         };
-        for number in 0..self.settings.worker.lanes {
+        for number in 0..lanes {
             match self.start_lane(&crew.work, number) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {
@@ -185,6 +206,50 @@ impl Supervisor<'_> {
         }
         info!(projection = %generation.projection, generation = generation.id, lanes = crew.lanes.len(), "folding");
         self.crews.insert(generation.id, crew);
+    }
+
+    fn connections_for_lanes(&self) -> usize {
+        let max = self.settings.postgres.max_connections;
+        max.saturating_sub(CONTROL_CONNECTIONS).max(1) as usize
+    }
+
+    /// As many as the settings say, if every generation can have as many.
+    fn lanes_each(&self, generations: usize) -> usize {
+        let fair = self.connections_for_lanes() / generations.max(1);
+        self.settings.worker.lanes.min(fair.max(1))
+    }
+
+    /// Says why a generation has no lanes here: in the log when it is news, and stored again and again, where `status` and
+    /// readers look.
+    async fn wait_with(&mut self, generation: &Generation, reason: String, hint: &str) {
+        let told = self.waiting.get(&generation.id);
+        let is_news = told.is_none_or(|told| told.reason != reason);
+        if told.is_some_and(|told| !is_news && told.at.elapsed() < TELL_EVERY) {
+            return;
+        }
+        if is_news {
+            error!(projection = %generation.projection, generation = generation.id, "cannot fold it: {reason}: {hint}");
+        }
+        let stored = self
+            .store
+            .note_waiting(generation.id, &self.worker_name, &reason, hint);
+        if let Err(error) = stored.await {
+            warn!("{error}");
+        }
+        let at = Instant::now();
+        self.waiting.insert(generation.id, Told { reason, at });
+    }
+
+    async fn goes_on(&mut self, generation: i64) {
+        if self.waiting.remove(&generation).is_some()
+            && let Err(error) = self
+                .store
+                .clear_waiting(generation, &self.worker_name)
+                .await
+        {
+            // It counts for nothing soon, as nobody repeats it.
+            debug!("{error}");
+        }
     }
 
     fn start_lane(&self, work: &Arc<Work>, number: usize) -> Result<RunningLane, String> {
@@ -225,6 +290,21 @@ impl Supervisor<'_> {
         if let Err(error) = joined.await {
             error!("waiting for the lanes: {error}");
         }
+    }
+}
+
+/// Why a generation has no lanes, as last told.
+struct Told {
+    reason: String,
+    at: Instant,
+}
+
+/// A task that ends with what it serves.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -11,9 +11,8 @@ use consolidator::expression::parse_type;
 use consolidator::expression::reference::{Builtin, builtins};
 
 use super::random::Random;
-use super::values::{
-    SCALARS, TYPES, element_of, json, json_string, stem_of, text, type_of, value_text,
-};
+use super::samples::{SIZES, WORDS};
+use super::values::{SCALARS, TYPES, element_of, stem_of, type_of, value_text};
 
 /// One expression in both spellings.
 #[derive(Clone, Debug)]
@@ -34,7 +33,7 @@ impl Pair {
         }
     }
 
-    fn new(ours: String, theirs: String) -> Pair {
+    pub fn new(ours: String, theirs: String) -> Pair {
         Pair {
             ours,
             theirs,
@@ -64,78 +63,6 @@ impl Pair {
 
 /// A template whose `$` are operands of the given types (by stem; `*` is any, `=` the wanted one), giving the first.
 const SHAPES: &[(&str, &str, &[&str])] = &include!("shapes.in");
-
-/// Texts that an argument is usually one of.
-const WORDS: &[(&str, usize, &[&str])] = &[
-    ("date_trunc", 0, UNITS),
-    ("date_part", 0, UNITS),
-    ("date_trunc", 2, ZONES),
-    ("timezone", 0, ZONES),
-    ("encode", 1, &["hex", "base64", "escape", "BASE64"]),
-    ("decode", 1, &["hex", "base64", "escape"]),
-    ("split_part", 1, &[",", "a", "b", "", " ", "ab"]),
-    ("string_to_array", 1, &[",", "a", "", " "]),
-    ("array_to_string", 1, &[",", "", " | "]),
-];
-
-const UNITS: &[&str] = &[
-    "year",
-    "years",
-    "month",
-    "day",
-    "hour",
-    "minute",
-    "second",
-    "week",
-    "quarter",
-    "decade",
-    "century",
-    "millennium",
-    "milliseconds",
-    "microseconds",
-    "epoch",
-    "dow",
-    "isodow",
-    "doy",
-    "isoyear",
-    "julian",
-    "timezone",
-    "DAY",
-    "y",
-    "mon",
-];
-
-pub const ZONES: &[&str] = &[
-    "UTC",
-    "Europe/Berlin",
-    "America/New_York",
-    "EST",
-    "europe/london",
-    "Asia/Kathmandu",
-    "Pacific/Apia",
-    "Z",
-    "CEST",
-    "Australia/Lord_Howe",
-    "America/Sao_Paulo",
-    "Africa/Cairo",
-    "Asia/Tehran",
-    "Pacific/Kiritimati",
-    "GMT",
-    "Nowhere",
-];
-
-/// Functions whose numbers say how long a text gets.
-const SIZES: &[&str] = &[
-    "repeat",
-    "lpad",
-    "rpad",
-    "left",
-    "right",
-    "substr",
-    "substring",
-    "split_part",
-    "overlay",
-];
 
 #[derive(Clone)]
 enum Shape {
@@ -385,7 +312,7 @@ impl Generator {
         if !builtin.is_operator
             && ty == "integer"
             && SIZES.contains(&builtin.name)
-            && self.random.chance(90)
+            && self.random.chance(99)
         {
             return Pair::same(self.random.between(-3, 9).to_string());
         }
@@ -522,79 +449,8 @@ impl Generator {
             _ => format!("{quoted}::{ty}"),
         })
     }
-
-    pub fn column_value(&mut self, ty: &str) -> Option<String> {
-        if self.random.chance(10) {
-            return None;
-        }
-        let stem = TYPES
-            .iter()
-            .find(|(_, t)| *t == ty)
-            .map_or("t", |(name, _)| *name);
-        let text = value_text(&mut self.random, stem);
-        // The column cuts nothing.
-        Some(if stem == "v" {
-            text.chars().take(8).collect()
-        } else {
-            text
-        })
-    }
-
-    /// A payload with a member for most types, spelled in JSON's many ways.
-    pub fn payload(&mut self) -> String {
-        let mut members = self.members();
-        let inner = self.members().join(",");
-        members.push(format!("\"o\" : {{{inner}}}"));
-        let (first, last) = (self.members().join(","), self.members().join(" ,"));
-        members.push(format!("\"list\":[{{{first}}} , {{{last}}}]"));
-        format!("{{ {} }}", members.join(", "))
-    }
-
-    fn members(&mut self) -> Vec<String> {
-        let mut members = Vec::new();
-        for (stem, _) in TYPES {
-            if self.random.chance(10) {
-                continue;
-            }
-            // Of equal names the last counts.
-            let times = 1 + usize::from(self.random.chance(4));
-            for _ in 0..times {
-                let value = self.member_value(stem);
-                members.push(format!("\"{stem}\":{value}"));
-            }
-        }
-        members
-    }
-
-    fn member_value(&mut self, stem: &str) -> String {
-        let random = &mut self.random;
-        if random.chance(4) {
-            return json(random, 1);
-        }
-        if random.chance(3) {
-            return "null".to_owned();
-        }
-        let value = value_text(random, stem);
-        let number = matches!(stem, "s" | "i" | "l" | "n" | "m" | "r" | "d");
-        match stem {
-            "j" | "b" => value,
-            "t" if random.chance(30) => json_string(random),
-            "t" if random.chance(10) => json(random, 1),
-            _ if number && is_json_number(&value) && random.chance(70) => value,
-            "t" => as_json_string(&text(random)),
-            _ => as_json_string(&value),
-        }
-    }
 }
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
-}
-
-fn is_json_number(text: &str) -> bool {
-    serde_json::from_str::<serde_json::Value>(text).is_ok_and(|value| value.is_number())
-}
-
-fn as_json_string(text: &str) -> String {
-    serde_json::to_string(text).expect("a string")
 }

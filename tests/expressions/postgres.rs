@@ -75,6 +75,18 @@ impl Oracle {
             })
             .collect()
     }
+
+    /// The texts of records as jsonb; `None` for what is none.
+    pub fn records(&mut self, records: &[Vec<u8>]) -> Vec<Option<String>> {
+        let sql = "select pg_temp.record(b) from unnest($1::bytea[]) with ordinality as u(b, n) order by n";
+        let rows = self.runtime.block_on(async {
+            sqlx::query_scalar(sql)
+                .bind(records)
+                .fetch_all(&mut self.connection)
+                .await
+        });
+        rows.expect("the batch runs")
+    }
 }
 
 /// PostgreSQL's long names as the language prints them.

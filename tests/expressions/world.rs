@@ -87,6 +87,9 @@ impl World {
              declare a pg_temp.answer; begin execute q into a.ty, a.value; return a;
              exception when others then a.state := sqlstate; a.value := sqlerrm; return a; end $$"
                 .to_owned(),
+            "create function pg_temp.record(bytes bytea) returns text language plpgsql as $$
+             begin return convert_from(bytes, 'UTF8')::jsonb::text; exception when others then return null; end $$"
+                .to_owned(),
         ];
         statements.extend(
             rows.iter()
@@ -95,11 +98,22 @@ impl World {
         statements
     }
 
-    pub fn evaluate(&self, program: &Program, row: usize, data: &Paths, headers: &Names) -> Answer {
+    pub fn payload(&self, row: usize) -> &str {
+        &self.payloads[row]
+    }
+
+    pub fn evaluate(
+        &self,
+        program: &Program,
+        row: usize,
+        payload: &str,
+        data: &Paths,
+        headers: &Names,
+    ) -> Answer {
         let arena = Bump::new();
         let mut found = vec![Member::Missing; data.as_slice().len()];
         let plan = json::Plan::new(data.as_slice());
-        json::extract(&self.payloads[row], &plan, &mut found).expect("the payload is JSON");
+        json::extract(payload, &plan, &mut found).expect("the payload is JSON");
         let headers: Vec<Option<&str>> = headers
             .as_slice()
             .iter()

@@ -1,4 +1,4 @@
-use consolidator::store::Transaction;
+use consolidator::store::{SHARED, Transaction};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -54,6 +54,46 @@ fn rows_met_from_several_lanes_lose_no_update() {
             generation.id
         );
         assert_eq!(rows(&mut sql, &owners).await, ["0"]);
+    });
+}
+
+/// Rows with arrays go through a temporary table, the new ones and the changed ones one after the other.
+#[test]
+fn new_and_changed_rows_with_arrays_are_written_in_one_batch() {
+    block_on(async {
+        let base = base().await;
+        let mut projection = counters(false);
+        projection.tables[0].columns[2].column_type.array = true;
+        let generation = base.generation(&projection).await;
+        let layout = Layout::new(&projection, generation.id, &[]).unwrap();
+        let mut lane = base.lane("a").await;
+        let parts = partitions(&[0]);
+        let mut checkpoint = lane
+            .take_over(generation.id, &parts)
+            .await
+            .unwrap()
+            .checkpoints[0]
+            .clone();
+        for (inserts, updates) in [
+            (vec![counter("a", 1)], vec![]),
+            (vec![counter("b", 1)], vec![counter("a", 2)]),
+            (
+                vec![counter("c", 1)],
+                vec![counter("a", 3), counter("b", 2)],
+            ),
+        ] {
+            let mut tx = lane.begin(&layout, &[claim(&checkpoint, 1)]).await.unwrap();
+            let wanted = keys(&layout.tables[0], &["a", "b", "c"]);
+            tx.lock_shared(0, wanted).await.unwrap();
+            tx.write(&changes(&layout, SHARED, &inserts, &updates))
+                .await
+                .unwrap();
+            tx.commit().await.unwrap();
+            checkpoint.next_offset += 1;
+        }
+        let mut sql = base.sql().await;
+        let seen = "select id, n from read_model.counter order by id";
+        assert_eq!(rows(&mut sql, seen).await, ["a|3", "b|2", "c|1"]);
     });
 }
 

@@ -20,6 +20,9 @@ use super::wait::wait_for;
 use super::{block_on, download, lock, run_dir};
 
 const JARS: &str = include_str!("kafka-4.1.0.jars");
+const KEYSTORE: &str = "broker.p12";
+const KEYSTORE_PASSWORD: &str = "keystore-secret";
+const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 const JAVA_OPTIONS: [&str; 5] = [
@@ -35,14 +38,75 @@ const JAVA_OPTIONS: [&str; 5] = [
 pub struct KafkaServer {
     /// For `kafka.brokers`.
     pub brokers: String,
+    port: u16,
+    controller_port: u16,
     class_path: String,
     dir: TempDir,
     process: Mutex<Option<ServerProcess>>,
 }
 
+/// A listener of a broker that is behind TLS and asks for a password (SCRAM).
+pub struct SecuredListener {
+    /// For `kafka.brokers`.
+    pub brokers: String,
+    /// For `kafka.properties`.
+    pub properties: Vec<(String, String)>,
+}
+
 impl KafkaServer {
     /// Starts a new, empty broker and waits until it answers.
     pub fn start() -> KafkaServer {
+        let server = KafkaServer::new();
+        server.format("", &[]);
+        server.start_again();
+        server
+    }
+
+    /// The same with a second listener, for a user with a password, behind a certificate that nobody else trusts.
+    pub fn start_secured(user: &str, password: &str) -> (KafkaServer, SecuredListener) {
+        let server = KafkaServer::new();
+        let authority = server.make_certificate();
+        let brokers = format!("127.0.0.1:{}", free_port().unwrap());
+        let KafkaServer {
+            port,
+            controller_port,
+            ..
+        } = &server;
+        let plain = format!("PLAINTEXT://127.0.0.1:{port},SASL_SSL://{brokers}");
+        // Of equal keys the last one counts.
+        let properties = format!(
+            "listeners={plain},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={plain}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
+ssl.keystore.location={KEYSTORE}
+ssl.keystore.type=PKCS12
+ssl.keystore.password={KEYSTORE_PASSWORD}
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
+"
+        );
+        let user_added = format!("SCRAM-SHA-512=[name={user},password={password}]");
+        server.format(&properties, &["--add-scram", &user_added]);
+        server.start_again();
+        let properties = [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.username", user),
+            ("sasl.password", password),
+            ("ssl.ca.location", &authority.display().to_string()),
+        ];
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let properties = properties.map(owned).to_vec();
+        (
+            server,
+            SecuredListener {
+                brokers,
+                properties,
+            },
+        )
+    }
+
+    fn new() -> KafkaServer {
         let jars = download::fetch_all(&download::parse_list(JARS), &jar_cache());
         let jars: Vec<String> = jars.iter().map(|jar| jar.display().to_string()).collect();
         let dir = tempfile::Builder::new()
@@ -50,15 +114,14 @@ impl KafkaServer {
             .tempdir_in(run_dir())
             .unwrap();
         let port = free_port().unwrap();
-        let server = KafkaServer {
+        KafkaServer {
             brokers: format!("127.0.0.1:{port}"),
+            port,
+            controller_port: free_port().unwrap(),
             class_path: jars.join(":"),
             dir,
             process: Mutex::new(None),
-        };
-        server.format(port);
-        server.start_again();
-        server
+        }
     }
 
     /// Starts the stopped broker on its old data and ports.
@@ -189,12 +252,11 @@ impl KafkaServer {
         self.client_config().create().unwrap()
     }
 
-    /// Writes the settings and the metadata that every KRaft node begins with.
-    fn format(&self, port: u16) {
-        let controller_port = free_port().unwrap();
+    /// Writes the settings, with more lines of them, and the metadata that every KRaft node begins with.
+    fn format(&self, more: &str, arguments: &[&str]) {
         let data = self.dir.path().join("data");
-        let properties = properties(port, controller_port, &data);
-        fs::write(self.properties_file(), properties).unwrap();
+        let properties = properties(self.port, self.controller_port, &data);
+        fs::write(self.properties_file(), properties + more).unwrap();
         let output = self
             .java("kafka.tools.StorageTool")
             .args([
@@ -204,6 +266,7 @@ impl KafkaServer {
                 "--config",
             ])
             .arg(self.properties_file())
+            .args(arguments)
             .output()
             .expect("a Java runtime (17 or newer) on the PATH");
         let text = String::from_utf8_lossy(&output.stderr);
@@ -211,6 +274,25 @@ impl KafkaServer {
             output.status.success(),
             "Kafka's storage tool failed: {text}"
         );
+    }
+
+    /// Makes the broker's key and a certificate for it, signed by itself; gives the certificate's file.
+    fn make_certificate(&self) -> PathBuf {
+        let keytool = |arguments: &[&str]| {
+            let mut command = Command::new("keytool");
+            command.args(arguments).args(["-alias", "broker"]);
+            command.args(["-keystore", KEYSTORE, "-storepass", KEYSTORE_PASSWORD]);
+            let output = command.current_dir(self.dir.path()).output();
+            let output = output.expect("keytool of the Java runtime");
+            assert!(output.status.success(), "{output:?}");
+            output.stdout
+        };
+        let key = ["-genkeypair", "-keyalg", "RSA", "-storetype", "PKCS12"];
+        let name = ["-dname", "CN=broker", "-ext", "san=ip:127.0.0.1"];
+        keytool(&[&key[..], &name].concat());
+        let certificate = self.dir.path().join("broker.pem");
+        fs::write(&certificate, keytool(&["-exportcert", "-rfc"])).unwrap();
+        certificate
     }
 
     fn java(&self, main_class: &str) -> Command {

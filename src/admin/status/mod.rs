@@ -2,12 +2,14 @@
 //! in [`text`] and [`json`]; how it is read, in the store.
 
 mod json;
+mod measure;
 mod text;
 
 use crate::store::{GenerationStatus, PartitionStatus, ProjectionStatus, State, Store, StoreError};
 
 pub use json::to_json;
-pub use text::{Looks, state_cell, to_text};
+pub use measure::Measurer;
+pub use text::{Looks, stale, state_cell, to_text};
 
 /// A measurement that is older than this is told with its age: lanes measure every second.
 const FRESH_SECONDS: f64 = 10.0;
@@ -25,6 +27,8 @@ pub enum Standing {
     Stopped,
     /// By command.
     Paused,
+    /// Something keeps it from going on; it does so by itself once that is gone.
+    Waiting,
     /// As the generation that readers see.
     In(State),
     /// There is no generation that readers see.
@@ -33,11 +37,12 @@ pub enum Standing {
 
 impl Status {
     /// # Errors
-    /// As the server's.
-    pub async fn read(store: &Store) -> Result<Status, StoreError> {
-        Ok(Status {
-            projections: store.status().await?,
-        })
+    /// As Postgres'. Without Kafka it is a status too.
+    pub async fn read(store: &Store, measurer: &mut Measurer) -> Result<Status, StoreError> {
+        let projections = store.status().await?;
+        let mut status = Status { projections };
+        measurer.measure(&mut status).await;
+        Ok(status)
     }
 
     /// Nothing waits for a person.
@@ -46,10 +51,11 @@ impl Status {
     }
 }
 
-/// The same for one projection: nothing has stopped, failed, or been set aside. A pause was somebody's wish.
+/// The same for one projection: nothing has stopped, failed, is kept from going on, or has been set aside. A pause was somebody's wish.
 pub fn is_fine(projection: &ProjectionStatus) -> bool {
     projection.generations.iter().all(|generation| {
         generation.stops.is_empty()
+            && generation.waiting.is_empty()
             && generation.dead_letters == 0
             && generation.state != State::Failed
     })
@@ -72,6 +78,7 @@ pub fn standing(projection: &ProjectionStatus) -> Standing {
     }
     match &projection.paused_at {
         Some(_) => Standing::Paused,
+        None if !generation.waiting.is_empty() => Standing::Waiting,
         None => Standing::In(generation.state),
     }
 }
@@ -81,6 +88,7 @@ impl Standing {
         match self {
             Standing::Stopped => "stopped",
             Standing::Paused => "paused",
+            Standing::Waiting => "waiting",
             Standing::In(state) => state.as_str(),
             Standing::Unread => "unread",
         }

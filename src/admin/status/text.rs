@@ -11,7 +11,7 @@ use crate::admin::text::{
 };
 use crate::store::{
     BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
-    State, Stop, TableStatus,
+    State, Stop, TableStatus, Waiting,
 };
 
 /// How the text is written, and what is needed beside the status.
@@ -92,6 +92,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
                 or_dash(seen.and_then(GenerationStatus::gap), count).into(),
                 or_dash(seen.and_then(GenerationStatus::lag_seconds), seconds).into(),
                 or_dash(seen.map(GenerationStatus::events), count).into(),
+                Cell::toned(Tone::Mind, seen.and_then(stale).unwrap_or_default()),
                 generations.into(),
             ]
         })
@@ -103,6 +104,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
         (Side::Right, "lag"),
         (Side::Right, "events"),
         (Side::Left, ""),
+        (Side::Left, ""),
     ];
     columns(&headings, &rows, 0, looks.paint)
 }
@@ -111,7 +113,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
 pub fn state_cell(projection: &ProjectionStatus) -> Cell {
     let standing = standing(projection);
     let tone = match standing {
-        Standing::Stopped => Tone::Bad,
+        Standing::Stopped | Standing::Waiting => Tone::Bad,
         Standing::Paused | Standing::Unread => Tone::Mind,
         Standing::In(State::Failed) => Tone::Bad,
         Standing::In(_) if !super::is_fine(projection) => Tone::Bad,
@@ -120,7 +122,9 @@ pub fn state_cell(projection: &ProjectionStatus) -> Cell {
     };
     let word = match standing {
         Standing::Stopped => "STOPPED",
-        Standing::Paused | Standing::In(_) | Standing::Unread => standing.word(),
+        Standing::Paused | Standing::Waiting | Standing::In(_) | Standing::Unread => {
+            standing.word()
+        }
     };
     Cell::toned(tone, word)
 }
@@ -173,6 +177,9 @@ fn generation(
     for stop in &generation.stops {
         text.push_str(&stopped(stop, looks.paint));
     }
+    for waiting in &generation.waiting {
+        text.push_str(&self::waiting(waiting, looks.paint));
+    }
     if generation.dead_letters > 0 {
         text.push_str(&set_aside(generation, looks.paint));
     }
@@ -212,12 +219,18 @@ fn headline(generation: &GenerationStatus, looks: &Looks) -> String {
     }
     if let (Some(gap), lag) = (generation.gap(), generation.lag_seconds()) {
         let mut behind = format!("gap {}, lag {}", count(gap), or_dash(lag, seconds));
-        if let Some(ago) = measured_ago(generation).filter(|ago| *ago > FRESH_SECONDS) {
-            let _ = write!(behind, " as of {} ago", seconds(ago));
+        if let Some(stale) = stale(generation) {
+            let _ = write!(behind, " ({stale})");
         }
         parts.push(behind);
     }
     parts.join(" · ")
+}
+
+/// A gap that nobody has measured for a while says little.
+pub fn stale(generation: &GenerationStatus) -> Option<String> {
+    let ago = measured_ago(generation)?;
+    (ago > FRESH_SECONDS).then(|| format!("as of {} ago", seconds(ago)))
 }
 
 fn stopped(stop: &Stop, paint: Paint) -> String {
@@ -245,6 +258,18 @@ fn stopped(stop: &Stop, paint: Paint) -> String {
     detail(&mut text, "rule", rule.as_deref());
     detail(&mut text, "reason", Some(&stop.reason));
     detail(&mut text, "to do", stop.hint.as_deref());
+    text
+}
+
+fn waiting(waiting: &Waiting, paint: Paint) -> String {
+    let mut text = format!(
+        "\n  {} since {}; it goes on by itself\n",
+        paint.tone(Tone::Bad, "waiting"),
+        waiting.since
+    );
+    detail(&mut text, "worker", Some(&waiting.worker));
+    detail(&mut text, "reason", Some(&waiting.reason));
+    detail(&mut text, "to do", waiting.hint.as_deref());
     text
 }
 
@@ -368,18 +393,18 @@ fn tables(tables: &[TableStatus], paint: Paint) -> String {
         (Side::Left, "table"),
         (Side::Right, "rows, about"),
         (Side::Right, "size"),
-        (Side::Left, "rows belong to"),
+        (Side::Left, ""),
     ];
     let row = |table: &TableStatus| -> Vec<Cell> {
-        let belongs = match table.shared {
-            true => "many partitions: locked one by one",
-            false => "one partition each",
+        let note = match table.shared {
+            true => "a key was met in two partitions: rows are locked one by one",
+            false => "",
         };
         vec![
             table.name.as_str().into(),
             count(table.rows).into(),
             bytes(table.bytes).into(),
-            belongs.into(),
+            note.into(),
         ]
     };
     let rows: Vec<Vec<Cell>> = tables.iter().map(row).collect();

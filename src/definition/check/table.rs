@@ -11,7 +11,7 @@ use crate::definition::source::Text;
 use crate::expression;
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
-use crate::expression::value::Type;
+use crate::expression::value::{Scalar, Type};
 
 /// PostgreSQL's limit of columns in an index.
 const KEY_COLUMNS_MAX: usize = 32;
@@ -186,6 +186,16 @@ fn key_column(report: &mut Report<'_>, file: &ColumnFile) -> Option<(Column, Opt
                 "a key column has no default",
             )
             .hint("a row's key comes from the event: write `type = expression`");
+    }
+    if parsed.ty.array || matches!(parsed.ty.scalar, Scalar::Interval | Scalar::Jsonb) {
+        // Equal values of these are written in several ways ('1 day' and '24:00:00'); an array has no place in a key of ours.
+        report
+            .error(
+                file.definition.locate(0..file.definition.as_str().len()),
+                "key-type",
+                format!("a key column cannot be of type {}", parsed.ty),
+            )
+            .hint("give the key a type whose equal values look alike, as text or bigint");
     }
     let expression = parsed.expr_span.map(|span| file.definition.slice(span));
     let column = Column {

@@ -36,6 +36,11 @@ impl Client {
                 text.as_mut_ptr(),
                 text.len(),
             );
+            // Any broker can tell, but librdkafka waits for the controller.
+            if let Some(broker) = self.stand_in_for_controller(timeout) {
+                let (text, size) = (text.as_mut_ptr(), text.len());
+                sys::rd_kafka_AdminOptions_set_broker(options, broker, text, size);
+            }
             sys::rd_kafka_DescribeTopics(self.rk(), wanted, options, answers.raw());
             sys::rd_kafka_AdminOptions_destroy(options);
             sys::rd_kafka_TopicCollection_destroy(wanted);
@@ -48,6 +53,30 @@ impl Client {
             let described = descriptions(event);
             sys::rd_kafka_event_destroy(event);
             described
+        }
+    }
+
+    /// The id of a broker to ask where the cluster names no controller that it has (librdkafka's mock cluster does not).
+    fn stand_in_for_controller(&self, timeout: Duration) -> Option<i32> {
+        let mut metadata: *const sys::rd_kafka_metadata = std::ptr::null();
+        // SAFETY: the answer is read within its count before it is destroyed, and only if there is one.
+        unsafe {
+            let (topic, wait) = (std::ptr::null_mut(), millis(timeout));
+            let error = sys::rd_kafka_metadata(self.rk(), 0, topic, &raw mut metadata, wait);
+            if code(error).is_err() || metadata.is_null() {
+                return None;
+            }
+            let count = usize::try_from((*metadata).broker_cnt).unwrap_or(0);
+            let brokers: Vec<i32> = (0..count)
+                .map(|index| (*(*metadata).brokers.add(index)).id)
+                .collect();
+            sys::rd_kafka_metadata_destroy(metadata);
+            // Known from the same answer.
+            let controller = sys::rd_kafka_controllerid(self.rk(), 0);
+            match brokers.contains(&controller) {
+                true => None,
+                false => brokers.first().copied(),
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! From records to a commit. Two ways: a projection whose tables are all owned folds ahead of its commits; one with a
 //! shared table loads, folds and commits within one transaction.
 
-use super::{Lane, Trouble, Waiter, Work};
+use super::{Lane, Received, Trouble, Waiter, Work};
 use crate::event::{Decoder, Event};
 use crate::fold::{EventFailure, OnFailure, OwnershipConflict};
 use crate::metrics::Phase;
@@ -219,15 +219,15 @@ impl Lane {
 
     /// Commits when it is time: near the end of the log at once (but at most once per linger), far behind when enough
     /// has gathered to make each row worth its write.
-    pub(super) fn commit_if_due(&mut self, received: usize) -> Result<(), Trouble> {
+    pub(super) fn commit_if_due(&mut self, received: Received) -> Result<(), Trouble> {
         if !self.partitions.has_unsealed() {
             return Ok(());
         }
         let limits = &self.work.limits;
-        let near_the_end = received < self.chunk_records;
+        let near_the_end = !received.is_full;
         let lingers = self.sealed_at.elapsed() < limits.batch_linger
             && self.pending_events < limits.batch_events;
-        let full = self.folder.memory_bytes() >= limits.cache_bytes_max;
+        let full = self.folder.used_bytes() >= limits.memory.cache_bytes_max();
         let gathers = self.pending_events < self.batch_events_wanted()
             && self.pending_since.elapsed() < BATCH_AGE_MAX;
         let due = if self.is_searching() || full {
@@ -293,16 +293,24 @@ impl Lane {
         }
     }
 
-    /// The claims of everything folded since the last batch.
+    /// The claims of everything folded since the last batch; once in a while of the idle partitions too, to write down their ends.
     fn seal(&mut self) -> Vec<Claim> {
         self.sealed_at = Instant::now();
         self.sealed_events = std::mem::take(&mut self.pending_events);
+        let with_idle = std::mem::take(&mut self.measure_next);
         let Lane {
             partitions,
             consumer,
             ..
         } = self;
-        partitions.seal(|at| consumer.end_offset(at))
+        let end_offset_of = |at| consumer.end_offset(at);
+        let mut claims = if with_idle {
+            partitions.measure_idle(end_offset_of)
+        } else {
+            Vec::new()
+        };
+        claims.extend(partitions.seal(end_offset_of));
+        claims
     }
 
     /// Waits for the commit in flight, if there is one, and takes its outcome.
@@ -351,7 +359,7 @@ impl Lane {
         self.widen();
     }
 
-    /// Once a second: mirrors the offsets to Kafka, and, if the lane is idle, writes down how far the logs reach.
+    /// Once a second: mirrors the offsets to Kafka, and writes down how far the logs reach; a busy lane does so with its next batch.
     pub(super) fn measure_if_due(&mut self) -> Result<(), Trouble> {
         if self.measured_at.elapsed() < MEASURE_EVERY || self.partitions.is_empty() {
             return Ok(());
@@ -364,10 +372,13 @@ impl Lane {
             .collect();
         self.consumer.mirror(&applied);
         if self.in_flight.is_some() || self.partitions.has_unsealed() {
+            self.measure_next = true;
             return Ok(());
         }
         self.ensure_store()?;
-        let claims = self.partitions.measure(|at| self.consumer.end_offset(at));
+        let claims = self
+            .partitions
+            .measure_idle(|at| self.consumer.end_offset(at));
         let (work, layout) = (self.work.clone(), self.layout.clone());
         self.on_store(async |store| {
             commit_batch(store, &work, &layout, &claims, &EncodedChanges::default()).await

@@ -98,11 +98,22 @@ pub(super) struct Lane {
     sealed_events: usize,
     /// When offsets were last mirrored and ends written down.
     measured_at: Instant,
+    /// The next batch writes down the ends of idle partitions too.
+    measure_next: bool,
     /// Since when no connection to Postgres is to be had.
     cut_off_since: Option<Instant>,
+    /// It is stored that the lane waits, and for what.
+    told_waiting: bool,
     /// Tries in a row that did not go through.
     attempt: u32,
     report: Report,
+}
+
+/// What one poll gave.
+#[derive(Clone, Copy)]
+struct Received {
+    /// As much as was asked for: the end of the log is not near.
+    is_full: bool,
 }
 
 impl Lane {
@@ -139,7 +150,7 @@ impl Lane {
             folder: Folder::new(
                 work.projection.clone(),
                 &layout.shared(),
-                work.limits.cache_bytes_max,
+                work.limits.memory.cache_bytes_max(),
             ),
             layout: Arc::new(layout),
             partitions: Partitions::default(),
@@ -154,7 +165,9 @@ impl Lane {
             sealed_at: now,
             sealed_events: 0,
             measured_at: now,
+            measure_next: false,
             cut_off_since: None,
+            told_waiting: false,
             attempt: 0,
             report: Report::new(work.clone()),
             work,
@@ -184,6 +197,7 @@ impl Lane {
             return Err(Trouble::Asked);
         }
         self.settle_if_done()?;
+        self.tell_going_on();
         self.act_on_noted()?;
         self.take_up_new()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
@@ -195,16 +209,21 @@ impl Lane {
         self.measure_if_due()
     }
 
-    /// Takes in what the source has, folds it, and returns how many records there were.
-    fn receive(&mut self) -> Result<usize, Trouble> {
+    /// Takes in what the source has, and folds it.
+    fn receive(&mut self) -> Result<Received, Trouble> {
         let started = Instant::now();
         let mut records = std::mem::take(&mut self.records);
         let mut arena = std::mem::take(&mut self.arena);
+        let memory = &self.work.limits.memory;
+        records.set_bytes_max(memory.batch_bytes_max());
+        self.folder.set_cache_bytes_max(memory.cache_bytes_max());
         let noted = self
             .consumer
             .poll(self.receive_wait(), self.chunk_records, &mut records);
-        let received = records.len();
-        if received > 0 {
+        let received = Received {
+            is_full: records.is_full(self.chunk_records),
+        };
+        if !records.is_empty() {
             self.work.counters.phase(Phase::Receive, started.elapsed());
         }
         let outcome = self.fold_records(&records, &arena);
@@ -296,11 +315,9 @@ impl Waiter<'_> {
     }
 }
 
-/// Takes in as many bytes as the limits say, and headers if a rule reads one.
+/// With headers if a rule reads one.
 fn empty_batch(work: &Work) -> RecordBatch {
-    let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
-    records.set_bytes_max(work.limits.batch_bytes_max);
-    records
+    RecordBatch::with_headers(!work.projection.header_names.is_empty())
 }
 
 /// What a panic said.
