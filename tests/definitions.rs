@@ -1,10 +1,12 @@
 //! Definitions as their authors meet them: each case of `tests/definitions/` is a definition and what `lint` says about it;
 //! samples are in order. Offline. `UPDATE_EXPECTED=1` writes what is said now.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::support::worker::run_command;
 use consolidator::definition::{self, Severity, commands, testing};
 
 #[test]
@@ -39,6 +41,66 @@ fn every_case_gets_the_diagnostics_that_stand_beside_it() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Every code, with the first two cases that show it. `UPDATE_EXPECTED=1` writes it anew.
+#[test]
+fn every_message_stands_in_the_documentation() {
+    let mut by_code: BTreeMap<(Severity, &str), Vec<String>> = BTreeMap::new();
+    for case in files("tests/definitions", "yaml") {
+        let text = fs::read_to_string(&case).unwrap();
+        let name = case.file_name().unwrap().to_string_lossy();
+        for found in definition::load(&name, &text).diagnostics {
+            let known = by_code.entry((found.severity, found.code)).or_default();
+            let shown = found.render(false);
+            let from = shown.find(&found.message).unwrap();
+            // The same words about another name tell nothing new.
+            let words = |text: &str| text.split('`').step_by(2).collect::<String>();
+            if known.len() < EXAMPLES_SHOWN
+                && known
+                    .iter()
+                    .all(|other| words(other) != words(&shown[from..]))
+            {
+                known.push(shown[from..].to_owned());
+            }
+        }
+    }
+    let mut page = ERRORS_HEAD.to_owned();
+    let mut severity = None;
+    for ((of_code, code), examples) in by_code {
+        if severity.replace(of_code) != Some(of_code) {
+            page += match of_code {
+                Severity::Error => "\n## Errors\n",
+                Severity::Warning => "\n## Warnings\n",
+            };
+        }
+        page += &format!("\n### {code}\n");
+        for example in examples {
+            page += &format!("\n```text\n{}\n```\n", example.trim_end());
+        }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        fs::write(&file, &page).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    assert_eq!(
+        written, page,
+        "docs/errors.md is not what the cases say: UPDATE_EXPECTED=1"
+    );
+}
+
+const EXAMPLES_SHOWN: usize = 3;
+
+const ERRORS_HEAD: &str = "\
+# What `lint` says
+
+Every code that a problem of a definition may have, with examples: what is said, the line it is said about, and what to do about it.
+In the terminal the file, line and column stand before it. Errors keep a definition from being used; warnings change nothing.
+With `--json` each problem is one object with `severity`, `code`, `file`, `line`, `column`, `end_line`, `end_column`, `message` and
+`hint`; with `--github` it is shown on its line of a pull request.
+
+<!-- Made from the cases in tests/definitions by a test: UPDATE_EXPECTED=1 cargo test --test integration -- every_message -->
+";
 
 #[test]
 fn samples_have_no_errors_and_pass_their_tests() {
@@ -161,6 +223,86 @@ fn a_failing_test_says_where_and_what_differs() {
             "21: table rows: there is a row that no expected row describes\n+ id: m\n+ n: 1\n",
         ]
     );
+}
+
+#[test]
+fn tests_may_stand_in_a_file_beside_and_what_none_reaches_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let definition = "\
+projection: p
+from: t
+tables:
+  rows:
+    key:
+      id: text
+    columns:
+      state: text not null default 'new'
+    rules:
+      A:
+        set: |
+          state = case data.kind
+            when 'x' then 'is x'
+            when 'y' then 'is y'
+            else 'other' end
+      B:
+        when: state = 'never'
+        set: state = case when data.on::boolean then 'on' end
+      C:
+        key: id = event.key
+        delete: true
+";
+    let tests = "\
+tests:
+  - name: kinds
+    given:
+      - { type: A, key: k, data: { kind: x } }
+      - { type: A, key: l, data: { kind: z } }
+      - { type: B, key: k, data: { on: true } }
+      - { type: C, key: l }
+    then:
+      rows:
+        - { id: k, state: is y }
+";
+    fs::write(folder.path().join("p.yaml"), definition).unwrap();
+    let run = |tests: &str| {
+        fs::write(folder.path().join("p.test.yaml"), tests).unwrap();
+        let output = run_command(folder.path(), &["test", "."]);
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said)
+    };
+    let (status, said) = run(tests);
+    assert_eq!(status, Some(1));
+    assert_eq!(
+        said,
+        "\
+FAILED  p: kinds
+./p.test.yaml:10:1: error[test-failed]: table rows: the row differs (- expected, + actual)
+      id: k
+    - state: is y
+    + state: is x
+
+./p.yaml:14:27: warning[uncovered-branch]: no test takes this branch
+  14 |             when 'y' then 'is y'
+     |                           ^^^^^^
+
+./p.yaml:17:9: warning[uncovered-rule]: no test lets `B` do anything to a row of `rows`
+  17 |         when: state = 'never'
+     |         ^
+
+./p.yaml:18:54: warning[uncovered-branch]: no test takes this branch
+  18 |         set: state = case when data.on::boolean then 'on' end
+     |                                                      ^^^^
+
+0 tests passed, 1 failed; 2 of 3 rules, 2 of 4 branches of case reached
+"
+    );
+    let (status, said) = run(&tests.replace("is y }", "is x }"));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.starts_with("ok      p: kinds\n"), "{said}");
+    let (status, said) = run("tests: []\nmore: 1\n");
+    assert_eq!(status, Some(1), "{said}");
+    let place = "./p.test.yaml:2:1: error[unknown-key]: a file of tests has no key `more`";
+    assert!(said.starts_with(place), "{said}");
 }
 
 #[test]

@@ -301,18 +301,6 @@ fn lines_that_several_keys_reach_are_exact() {
     }
 }
 
-/// The negative control: a test that cannot fail proves nothing.
-#[test]
-fn without_the_guards_of_prefixes_lines_go_wrong() {
-    let mut space = Space::new("unguarded_reach");
-    space.environment = vec![(
-        "FAILPOINTS".to_owned(),
-        "prefixes-without-guard=return".to_owned(),
-    )];
-    let wrong = witnessed(space, SMALL, COUNTED, |_, event| event);
-    assert!(!wrong.is_empty(), "the oracle found nothing without guards");
-}
-
 /// What the tables and the log have wrong; empty if nothing.
 fn witnessed(
     mut space: Space,

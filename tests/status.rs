@@ -55,7 +55,9 @@ fn status_tells_what_lives_what_is_paused_and_what_has_stopped_and_why() {
     producer.write(&topics[2], &[added("o-17", r#""many""#)]);
     let status = wait_for("the broken one to stop", IN_TIME, || {
         let status = json(&space);
-        (state_of(&status, "broken") == "stopped").then_some(status)
+        // Nobody measures for the paused one, once its lanes have let go: Kafka is asked.
+        let measured = projection(&status, "resting")["gap"] == 2;
+        (measured && state_of(&status, "broken") == "stopped").then_some(status)
     });
     says_why_in_json(&status, &topics);
     says_why_in_text(&space, &topics);
@@ -70,8 +72,6 @@ fn status_tells_what_lives_what_is_paused_and_what_has_stopped_and_why() {
 fn says_why_in_json(status: &Value, topics: &[String]) {
     assert_eq!(status["fine"], false);
     assert_eq!(state_of(status, "resting"), "paused");
-    let gap = &projection(status, "resting")["gap"];
-    assert_eq!(gap, 2, "what nobody measures is asked of Kafka");
     let calm = &projection(status, "calm")["generations"][0];
     assert_eq!((&calm["gap"], &calm["events"]), (&0.into(), &3.into()));
     assert_eq!(calm["seen_by_readers"], true);

@@ -1,7 +1,7 @@
 //! How fast the worker is beside programs written by hand for the same job, in one run on one machine: real Kafka, real Postgres with
 //! fsync on, contestants in turn.
 //!
-//! `cargo bench --bench speed [-- --events N --keys N --rounds N]`; the full size is 3,000,000 events and 300,000 keys, 3 rounds.
+//! `cargo bench --bench speed [-- --events N --keys N --rounds N --only build|live]`; the full size is 3,000,000 events and 300,000 keys, 3 rounds.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -67,8 +67,15 @@ fn main() {
         orders::PARTITIONS,
         size.rounds
     );
-    build(&size);
-    live(&size);
+    let only = arguments.iter().position(|argument| argument == "--only");
+    let only = only.and_then(|at| arguments.get(at + 1));
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    if wanted("build") {
+        build(&size);
+    }
+    if wanted("live") {
+        live(&size);
+    }
 }
 
 /// What a child of this process does: `hand WHAT BROKERS TOPIC POSTGRES FROM…`.

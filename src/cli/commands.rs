@@ -29,31 +29,20 @@ pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
-pub fn lint(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::lint(
-        paths,
-        format(json),
-    )))
+pub fn lint(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
+    let status = definition::commands::lint(paths, format);
+    Ok(Outcome::of_status(status))
 }
 
-pub fn test(paths: &[PathBuf], json: bool) -> Result<Outcome, Failure> {
-    Ok(Outcome::of_status(definition::commands::test(
-        paths,
-        format(json),
-    )))
+pub fn test(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
+    let status = definition::commands::test(paths, format);
+    Ok(Outcome::of_status(status))
 }
 
 /// What librdkafka refuses is found here once, and not by every lane.
 fn check_kafka(settings: &Settings) -> Result<(), Failure> {
     let checked = settings.kafka.check();
     checked.map_err(|error| Failure::new(format!("kafka.properties: {error}")))
-}
-
-fn format(json: bool) -> Format {
-    match json {
-        true => Format::Json,
-        false => Format::Text,
-    }
 }
 
 pub fn demo(settings: Settings, options: DemoOptions) -> Result<Outcome, Failure> {

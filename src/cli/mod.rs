@@ -14,6 +14,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
 
+use crate::definition::commands::Format;
 use crate::demo::DemoOptions;
 use crate::error::{Failure, Outcome};
 use crate::settings::{Settings, Sources, parse_duration};
@@ -103,6 +104,19 @@ pub struct FilesArguments {
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub output: JsonArguments,
+    /// Workflow commands, which GitHub shows on the line
+    #[arg(long, conflicts_with = "json")]
+    pub github: bool,
+}
+
+impl FilesArguments {
+    fn format(&self) -> Format {
+        match (self.output.json, self.github) {
+            (true, _) => Format::Json,
+            (false, true) => Format::Github,
+            (false, false) => Format::Text,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -145,8 +159,14 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
     let GlobalArguments { config, set } = arguments.global;
     let settings = || settings(config, set);
     match arguments.command {
-        Command::Lint(files) => commands::lint(&paths_or_default(files.paths), files.output.json),
-        Command::Test(files) => commands::test(&paths_or_default(files.paths), files.output.json),
+        Command::Lint(files) => {
+            let format = files.format();
+            commands::lint(&paths_or_default(files.paths), format)
+        }
+        Command::Test(files) => {
+            let format = files.format();
+            commands::test(&paths_or_default(files.paths), format)
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(

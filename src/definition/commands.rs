@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::Severity;
-use super::{Diagnostic, Loaded};
+use super::testing::coverage::{self, Coverage, Reached};
+use super::{Diagnostic, File, Loaded};
 
 /// Where definitions are looked for if no path is given.
 pub const DEFAULT_PATH: &str = "projections";
@@ -28,7 +29,23 @@ pub enum Format {
 pub struct DefinitionFile {
     pub path: PathBuf,
     pub text: String,
+    /// Name and text of the file of tests beside it, `NAME.test.yaml`.
+    pub tests: Option<(String, String)>,
     pub loaded: Loaded,
+}
+
+impl DefinitionFile {
+    fn file<'f>(&'f self, file_name: &'f str) -> File<'f> {
+        File {
+            file_name,
+            text: &self.text,
+        }
+    }
+
+    fn beside(&self) -> Option<File<'_>> {
+        let (file_name, text) = self.tests.as_ref()?;
+        Some(File { file_name, text })
+    }
 }
 
 /// Checks definitions. Prints every problem.
@@ -62,15 +79,15 @@ pub fn lint(paths: &[PathBuf], format: Format) -> u8 {
     })
 }
 
-/// Runs the tests of definitions. Prints what differs.
+/// Runs the tests of definitions. Prints what differs, and what no test reaches.
 pub fn test(paths: &[PathBuf], format: Format) -> u8 {
     print(|out| {
-        let mut files = match load_files(paths) {
+        let files = match load_files(paths) {
             Ok(files) => files,
             Err(message) => return could_not_run(out, format, &message),
         };
-        let (mut passed, mut failed, mut broken) = (0, 0, 0);
-        for file in &mut files {
+        let mut count = Count::default();
+        for file in files {
             let errors: Vec<&Diagnostic> = file
                 .loaded
                 .diagnostics
@@ -78,40 +95,81 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
                 .filter(|found| found.severity == Severity::Error)
                 .collect();
             write_diagnostics(out, &errors, format)?;
-            let Some(projection) = file.loaded.projection.take().map(Arc::new) else {
-                broken += 1;
-                continue;
-            };
-            for case in &file.loaded.tests {
-                let result = super::testing::run(&projection, case);
-                if result.passed() {
-                    passed += 1;
-                } else {
-                    failed += 1;
-                }
-                write_result(
-                    out,
-                    &file.path,
-                    projection.name.as_str(),
-                    case,
-                    &result,
-                    format,
-                )?;
+            match file.loaded.projection {
+                Some(_) => test_file(out, &file, format, &mut count)?,
+                None => count.broken += 1,
             }
         }
         if format == Format::Text {
-            let broken = match broken {
-                0 => String::new(),
-                _ => format!(", {} with errors", counted(broken, "definition")),
-            };
-            writeln!(
-                out,
-                "{} passed, {failed} failed{broken}",
-                counted(passed, "test")
-            )?;
+            count.write(out)?;
         }
-        Ok(u8::from(failed + broken > 0))
+        Ok(u8::from(count.failed + count.broken > 0))
     })
+}
+
+/// What came of all cases.
+#[derive(Default)]
+struct Count {
+    passed: usize,
+    failed: usize,
+    /// Definitions with errors.
+    broken: usize,
+    reached: Reached,
+}
+
+impl Count {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let passed = counted(self.passed, "test");
+        let broken = match self.broken {
+            0 => String::new(),
+            _ => format!(", {} with errors", counted(self.broken, "definition")),
+        };
+        let reached = &self.reached;
+        let branches = match reached.all_branches {
+            0 => String::new(),
+            all => format!(
+                ", {} of {} of case",
+                reached.branches,
+                counted(all, "branch")
+            ),
+        };
+        let rules = counted(reached.all_rules, "rule");
+        let failed = self.failed;
+        writeln!(
+            out,
+            "{passed} passed, {failed} failed{broken}; {} of {rules}{branches} reached",
+            reached.rules
+        )
+    }
+}
+
+fn test_file(
+    out: &mut dyn Write,
+    file: &DefinitionFile,
+    format: Format,
+    count: &mut Count,
+) -> io::Result<()> {
+    // Once more, so that the expressions note where they go.
+    let name = file.path.display().to_string();
+    let traced = super::load_traced(file.file(&name), file.beside());
+    let Some(projection) = traced.projection.map(Arc::new) else {
+        count.broken += 1;
+        return Ok(());
+    };
+    let mut coverage = Coverage::default();
+    for case in &traced.tests {
+        let result = super::testing::run(&projection, case);
+        coverage.merge(&result.coverage);
+        match result.passed() {
+            true => count.passed += 1,
+            false => count.failed += 1,
+        }
+        write_result(out, &projection.name, case, &result, format)?;
+    }
+    let (reached, uncovered) = coverage::judge(&projection, &coverage, &name);
+    count.reached += reached;
+    let uncovered: Vec<&Diagnostic> = uncovered.iter().collect();
+    write_diagnostics(out, &uncovered, format)
 }
 
 /// Reads and checks files; folders are searched for `*.yaml` and `*.yml`. Names that two files give are reported too.
@@ -125,36 +183,56 @@ pub fn load_files(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
     } {
         found.extend(find(path)?);
     }
-    let mut files = Vec::new();
-    for path in found {
-        let bytes = std::fs::read(&path)
-            .map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
-        let name = path.display().to_string();
-        let file = match String::from_utf8(bytes) {
-            Ok(text) => DefinitionFile {
-                loaded: super::load(&name, &text),
-                path,
-                text,
-            },
-            Err(error) => {
-                let message = format!("byte {} is not UTF-8", error.utf8_error().valid_up_to());
-                let diagnostics = vec![Diagnostic::of_file(&name, "not-utf8", message)];
-                let loaded = Loaded {
-                    projection: None,
-                    diagnostics,
-                    tests: Vec::new(),
-                };
-                DefinitionFile {
-                    path,
-                    text: String::new(),
-                    loaded,
-                }
-            }
-        };
-        files.push(file);
-    }
+    let mut files = found
+        .into_iter()
+        .map(load_file)
+        .collect::<Result<Vec<_>, _>>()?;
     report_shared_names(&mut files);
     Ok(files)
+}
+
+fn load_file(path: PathBuf) -> Result<DefinitionFile, String> {
+    let name = path.display().to_string();
+    let tests = path.with_extension("test.yaml");
+    let (text, tests) = match (read_text(&path)?, tests.exists()) {
+        (text, false) => (text, None),
+        (text, true) => {
+            let beside = read_text(&tests)?;
+            (text, Some((tests.display().to_string(), beside)))
+        }
+    };
+    let (text, tests) = match (text, tests) {
+        (Ok(text), None) => (text, None),
+        (Ok(text), Some((name, Ok(tests)))) => (text, Some((name, tests))),
+        (Err(message), _) => return Ok(not_utf8(path, &name, message)),
+        (_, Some((tests, Err(message)))) => return Ok(not_utf8(path, &tests, message)),
+    };
+    let mut file = DefinitionFile {
+        path,
+        text,
+        tests,
+        loaded: Loaded::nothing(Vec::new()),
+    };
+    file.loaded = super::load_with_tests(file.file(&name), file.beside());
+    Ok(file)
+}
+
+/// The text, or why it is none; an error if the file cannot be read at all.
+fn read_text(path: &Path) -> Result<Result<String, String>, String> {
+    let bytes = std::fs::read(path)
+        .map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
+    Ok(String::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
+}
+
+fn not_utf8(path: PathBuf, name: &str, message: String) -> DefinitionFile {
+    let diagnostics = vec![Diagnostic::of_file(name, "not-utf8", message)];
+    DefinitionFile {
+        path,
+        text: String::new(),
+        tests: None,
+        loaded: Loaded::nothing(diagnostics),
+    }
 }
 
 fn find(path: &Path) -> Result<Vec<PathBuf>, String> {
@@ -177,7 +255,8 @@ fn find(path: &Path) -> Result<Vec<PathBuf>, String> {
         let hidden = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if yaml && !hidden && !path.is_dir() {
+        let tests = path.to_string_lossy().ends_with(".test.yaml");
+        if yaml && !hidden && !tests && !path.is_dir() {
             found.push(path);
         }
     }
@@ -246,13 +325,12 @@ fn write_diagnostics(
 
 fn write_result(
     out: &mut dyn Write,
-    path: &Path,
     projection: &str,
     case: &super::TestCase,
     result: &super::testing::TestResult,
     format: Format,
 ) -> io::Result<()> {
-    let file = path.display();
+    let file = &case.file;
     match format {
         Format::Text if result.passed() => writeln!(out, "ok      {projection}: {}", case.name),
         Format::Text => {
@@ -274,7 +352,7 @@ fn write_result(
                 serde_json::json!({ "line": failure.line, "message": failure.message, "detail": failure.detail })
             });
             let line = serde_json::json!({
-                "file": file.to_string(), "projection": projection, "test": case.name, "line": case.line,
+                "file": file, "projection": projection, "test": case.name, "line": case.line,
                 "passed": result.passed(), "failures": failures.collect::<Vec<_>>(),
             });
             writeln!(out, "{line}")
@@ -282,7 +360,7 @@ fn write_result(
         Format::Github => {
             for failure in &result.failures {
                 let mut diagnostic = Diagnostic::of_file(
-                    &file.to_string(),
+                    file,
                     "test-failed",
                     format!("{}: {}", case.name, failure.message),
                 );
@@ -325,6 +403,7 @@ fn print(work: impl FnOnce(&mut dyn Write) -> io::Result<u8>) -> u8 {
 fn counted(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
+        _ if what.ends_with("ch") => format!("{count} {what}es"),
         _ => format!("{count} {what}s"),
     }
 }

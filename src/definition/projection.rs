@@ -2,6 +2,7 @@
 //! Knows nothing of YAML.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use crate::event::Path;
 use crate::expression::cell::Cell;
@@ -137,6 +138,8 @@ pub struct Rule {
     pub label: String,
     /// Line in the file, from 1.
     pub line: usize,
+    /// What to mark in the file when the rule as a whole is meant.
+    pub span: Range<usize>,
     pub types: TypeMatch,
     /// Index into `Projection::topics`; `None`: any.
     pub topic: Option<usize>,
@@ -158,6 +161,21 @@ pub enum TypeMatch {
     /// `"*"`: every type but `tombstone`.
     Any,
     OneOf(Vec<String>),
+}
+
+impl Rule {
+    /// Every expression of the rule.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        let set = match &self.action {
+            Action::Set(assignments) => assignments.as_slice(),
+            Action::Delete => &[],
+        };
+        let lookups = self.lookups.iter().flat_map(|lookup| &lookup.key);
+        let each = self.each.iter().map(|each| &each.array);
+        let set = set.iter().map(|assignment| &assignment.program);
+        let first = self.when.iter().chain(&self.key);
+        first.chain(each).chain(lookups).chain(set)
+    }
 }
 
 #[derive(Debug)]

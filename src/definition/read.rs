@@ -215,6 +215,9 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
         && let Some(entries) = shape::map(report, node, &span, "`rules`")
     {
         for entry in entries {
+            if report.is_full() {
+                break;
+            }
             let rules = shape::one_or_list(&entry.value).iter();
             table
                 .rules

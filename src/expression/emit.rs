@@ -1,20 +1,24 @@
 //! Checked tree to flat code. Registers are used as a stack: an expression leaves its value in the register that it was
 //! given and may use all above it. Knows nothing of how values are computed.
 
-use super::program::{CastTo, Op, Program, Register};
+use std::sync::atomic::AtomicBool;
+
+use super::program::{Branch, CastTo, Op, Program, Register};
 use super::typed::{BIGINT, EventField, Kind, Node, TEXT, plain};
 use super::value::{Modifier, Scalar, Type};
 
 /// Code longer than this cannot come from an expression of [`super::EXPRESSION_BYTES_MAX`] bytes.
 const REGISTERS_MAX: usize = Register::MAX as usize;
 
-/// Compiles a checked tree of the given result type; `None` if it needs more registers than there are.
-pub(super) fn emit(node: &Node, result: Type) -> Option<Program> {
+/// Compiles a checked tree of the given result type; `None` if it needs more registers than there are. `traced`: with
+/// instructions that note which branches are taken.
+pub(super) fn emit(node: &Node, result: Type, traced: bool) -> Option<Program> {
     let mut compiler = Compiler {
         program: Program {
             ops: Vec::new(),
             constants: Vec::new(),
             casts: Vec::new(),
+            branches: Vec::new(),
             registers: 0,
             result,
             columns: Vec::new(),
@@ -23,6 +27,7 @@ pub(super) fn emit(node: &Node, result: Type) -> Option<Program> {
             is_event_key: is_event_key(node),
         },
         operands: Vec::new(),
+        traced,
     };
     compiler.node(node, 0)?;
     let mut program = compiler.program;
@@ -49,6 +54,7 @@ struct Compiler {
     program: Program,
     /// Registers of the operands of the `case` around.
     operands: Vec<Register>,
+    traced: bool,
 }
 
 impl Compiler {
@@ -385,13 +391,34 @@ impl Compiler {
                 at: condition_at,
                 target: 0,
             });
+            self.branch(then);
             self.node(then, at)?;
             ends.push(self.emit(Op::Jump { target: 0 }));
             self.land(&[next]);
         }
+        // An `else` that is not written stands for the whole expression.
+        if branches
+            .first()
+            .is_some_and(|(_, then)| otherwise.span.start > then.span.start)
+        {
+            self.branch(otherwise);
+        }
         self.node(otherwise, at)?;
         self.land(&ends);
         Some(())
+    }
+
+    fn branch(&mut self, result: &Node) {
+        let Ok(branch) = u16::try_from(self.program.branches.len()) else {
+            return;
+        };
+        if self.traced {
+            self.program.branches.push(Branch {
+                span: result.span.clone(),
+                taken: AtomicBool::new(false),
+            });
+            self.emit(Op::Branch { branch });
+        }
     }
 }
 

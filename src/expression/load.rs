@@ -25,7 +25,17 @@ pub fn compile(
     target: Option<Type>,
 ) -> Result<Program, Vec<Problem>> {
     let expr = parse(text).map_err(|problem| vec![problem])?;
-    compile_tree(text, &expr, scope, target)
+    compile_tree(text, &expr, scope, target, false)
+}
+
+/// As [`compile`]; the program notes which branches of its `case` expressions are taken.
+pub fn compile_traced(
+    text: &str,
+    scope: &mut Scope<'_>,
+    target: Option<Type>,
+) -> Result<Program, Vec<Problem>> {
+    let expr = parse(text).map_err(|problem| vec![problem])?;
+    compile_tree(text, &expr, scope, target, true)
 }
 
 /// The value of an expression that names nothing, cast to the type as an assignment.
@@ -39,7 +49,7 @@ pub(super) fn constant(text: &str, expr: &Expr, ty: Type) -> Result<Cell, Vec<Pr
         data: &mut data,
         headers: &mut headers,
     };
-    let program = compile_tree(text, expr, &mut scope, Some(ty))?;
+    let program = compile_tree(text, expr, &mut scope, Some(ty), false)?;
     let not_constant = |message: &str| {
         let problem = Problem::new(expr.span.clone(), "not-constant", message);
         vec![problem.with_hint("a default is a constant, such as 0, 'new' or '{}'")]
@@ -90,6 +100,7 @@ fn compile_tree(
     expr: &Expr,
     scope: &mut Scope<'_>,
     target: Option<Type>,
+    traced: bool,
 ) -> Result<Program, Vec<Problem>> {
     let mut checker = Checker {
         text,
@@ -104,7 +115,7 @@ fn compile_tree(
     };
     let node = simplify(node).map_err(|problem| vec![problem])?;
     let result = target.unwrap_or_else(|| emit::result_type(&node));
-    emit::emit(&node, result).ok_or_else(|| {
+    emit::emit(&node, result, traced).ok_or_else(|| {
         vec![Problem::new(
             expr.span.clone(),
             "too-long",

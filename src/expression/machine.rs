@@ -45,6 +45,10 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
     while let Some(op) = program.ops.get(next) {
         next += 1;
         match *op {
+            Op::Branch { branch } => {
+                let taken = &program.branches[usize::from(branch)].taken;
+                taken.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
             Op::Constant { constant, to } => {
                 r[usize::from(to)] = program.constants[usize::from(constant)].value()
             }

@@ -1,5 +1,8 @@
 //! Compiled expressions: flat code over registers, and what it reads. Knows nothing of syntax; runs in [`super::machine`].
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bumpalo::Bump;
 
 use crate::event::{Event, Member};
@@ -36,6 +39,8 @@ pub struct Program {
     pub(super) ops: Vec<Op>,
     pub(super) constants: Vec<Cell>,
     pub(super) casts: Vec<CastTo>,
+    /// Of a traced program.
+    pub(super) branches: Vec<Branch>,
     pub(super) registers: usize,
     pub(super) result: Type,
     /// Rising, each once; of the row itself.
@@ -45,7 +50,27 @@ pub struct Program {
     pub(super) is_event_key: bool,
 }
 
+/// A result of a `case`, and whether it was ever asked for.
+#[derive(Debug)]
+pub(super) struct Branch {
+    pub span: Range<usize>,
+    pub taken: AtomicBool,
+}
+
 impl Program {
+    /// Of a traced program: where in the text the results of its `case` expressions stand, and whether they have been taken.
+    pub fn branches(&self) -> impl Iterator<Item = (Range<usize>, bool)> {
+        let branches = self.branches.iter();
+        branches.map(|branch| (branch.span.clone(), branch.taken.load(Ordering::Relaxed)))
+    }
+
+    /// Of a traced program: puts its branches where they stand in a larger text.
+    pub fn place_branches(&mut self, place: impl Fn(Range<usize>) -> Range<usize>) {
+        for branch in &mut self.branches {
+            branch.span = place(branch.span.clone());
+        }
+    }
+
     /// The value for one event and row, in exactly the type of [`Program::result`], or PostgreSQL's error.
     pub fn evaluate<'a>(
         &'a self,
@@ -89,6 +114,14 @@ impl Program {
             Op::AddColumnMember { slot, .. } if !of_item => Some((usize::from(slot), BIGINT)),
             _ => None,
         })
+    }
+
+    /// The value, if it is the same whatever the row and the event.
+    pub fn constant(&self) -> Option<&Cell> {
+        match self.ops.as_slice() {
+            [Op::Constant { constant, .. }] => self.constants.get(usize::from(*constant)),
+            _ => None,
+        }
     }
 
     /// Whether a column of another table's row is read.
@@ -136,6 +169,10 @@ pub(super) struct CastTo {
 /// One instruction. Operands of a call stand in neighbouring registers from `at` on, and the result replaces the first.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
+    /// Notes that this branch is taken.
+    Branch {
+        branch: u16,
+    },
     Constant {
         constant: u16,
         to: Register,

@@ -177,7 +177,7 @@ fn compute_if(known: bool, node: Node) -> Simplified {
     if !known {
         return Ok(node);
     }
-    let Some(program) = emit::emit(&node, node.decided()) else {
+    let Some(program) = emit::emit(&node, node.decided(), false) else {
         return Ok(node);
     };
     match evaluate_constant(&program) {

@@ -153,6 +153,8 @@ impl<'f> Applier<'f> {
         if !present && rule.if_missing == IfMissing::Fail {
             return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
         }
+        let state = &mut self.tables[usize::from(touch.table)];
+        state.rules[usize::from(touch.rule)].applied += 1;
         match &rule.action {
             Action::Delete => self.delete(touch),
             Action::Set(assignments) => self.set(step, present, assignments)?,

@@ -266,8 +266,12 @@ impl TableCache {
             let row = self.fresh[at];
             self.head_mut(row).marks &= !mark::NEEDED;
         }
-        let prefixes = self.prefixes.iter_mut();
-        prefixes.fold(true, |sound, prefix| prefix.needed_are_complete() && sound)
+        // Each is told, also behind one that is not sound.
+        let mut sound = true;
+        for prefix in &mut self.prefixes {
+            sound &= prefix.needed_are_complete();
+        }
+        sound
     }
 
     /// What the batch left is what the database holds: nothing is dirty any more, rows that are gone are forgotten, and of a

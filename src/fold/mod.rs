@@ -419,6 +419,11 @@ impl Folder {
         })
     }
 
+    /// How often a rule has done something to a row, be it undone afterwards.
+    pub fn applied(&self, table: usize, rule: usize) -> u64 {
+        self.tables[table].rules[rule].applied
+    }
+
     /// Events, by type, that were folded although neither a rule nor `ignore` knows their type.
     pub fn unheard(&self) -> &BTreeMap<String, u64> {
         &self.unheard
@@ -435,13 +440,6 @@ impl Folder {
                 _ => break,
             }
         }
-    }
-}
-
-impl<'r> LoadedRow<'r> {
-    /// Of a shared table.
-    pub fn unowned(cells: &'r mut [Cell]) -> LoadedRow<'r> {
-        LoadedRow { cells, owner: None }
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct RuleState {
     pub(super) when_reads_row: bool,
     /// The rule reaches every row with a prefix: index into [`TableCache::prefixes`].
     pub(super) prefix: Option<usize>,
+    /// How often it has done something to a row.
+    pub(super) applied: u64,
     /// Takes `item.` members out of an element of `each`.
     pub(super) item_plan: Plan,
 }
@@ -83,6 +85,7 @@ impl RuleState {
             when_reads_row: when
                 .is_some_and(|when| when.reads_row() || when.reads_old() || when.reads_lookup()),
             prefix: prefix_lens.iter().position(|len| *len == rule.key.len()),
+            applied: 0,
             item_plan: match &rule.each {
                 Some(each) => Plan::new(&each.paths),
                 None => Plan::default(),

@@ -173,35 +173,9 @@ impl Statements {
             format!(" and t.{owner} = u.{owner}")
         };
         let assign = assignments(rest, shared);
-        let loaded = join(
-            names.iter().map(|name| format!("t.{}", identifier(name))),
-            ", ",
-        );
+        let loaded = loaded_columns(&names);
         let claim = claim(&place, table, &from_keys);
-        let prefix_lens = table.prefix_lens();
-        let load_by_prefix = prefix_lens.iter().map(|len| {
-            let (from, columns, same) = by_first_columns(key, &types, *len);
-            let sql = format!(
-                "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
-                 join {place} t on {same}"
-            );
-            (*len, sql)
-        });
-        let guard = prefix_lens.first().map(|len| {
-            let (from, columns, same) = by_first_columns(key, &types, *len);
-            let guards = qualified(schema, &guard_table(&table.name));
-            let first = identifier(key[0]);
-            GuardStatements {
-                lock: format!(
-                    "insert into {guards} as t ({columns}) select * from {from} \
-                     on conflict ({columns}) do update set {first} = t.{first} where false"
-                ),
-                drop_idle: format!(
-                    "delete from {guards} t using {from} as u ({columns}) where {same} \
-                     and not exists (select from {place} t where {same})"
-                ),
-            }
-        });
+        let (load_by_prefix, guard) = by_prefix(schema, table, key, &types);
         // Short, and distinct whatever the names: PostgreSQL cuts identifiers at 63 bytes.
         let stage = format!("pg_temp.{}", identifier(&format!("stage {schema} {index}")));
 
@@ -212,7 +186,7 @@ impl Statements {
             ),
             lock: format!("{claim} do update set {owner} = t.{owner} where false"),
             claim_missing: format!("{claim} do nothing"),
-            load_by_prefix: load_by_prefix.collect(),
+            load_by_prefix,
             guard,
             insert: format!(
                 "insert into {place} ({columns}, {owner}) select * from {}",
@@ -241,6 +215,22 @@ impl Statements {
             clear_stage: format!("delete from {stage}"),
         }
     }
+}
+
+impl Statements {
+    /// Rows by this many first key columns.
+    pub(crate) fn load_by_prefix(&self, columns: usize) -> &str {
+        let statement = self.load_by_prefix.iter().find(|(len, _)| *len == columns);
+        &statement.expect("a rule reaches rows by this prefix").1
+    }
+}
+
+/// All columns of a row that is there.
+fn loaded_columns(names: &[&str]) -> String {
+    join(
+        names.iter().map(|name| format!("t.{}", identifier(name))),
+        ", ",
+    )
 }
 
 /// What an update takes from the written row `u`.
@@ -277,12 +267,45 @@ fn claim(place: &str, table: &Table, from_keys: &str) -> String {
     )
 }
 
-impl Statements {
-    /// Rows by this many first key columns.
-    pub(crate) fn load_by_prefix(&self, columns: usize) -> &str {
-        let statement = self.load_by_prefix.iter().find(|(len, _)| *len == columns);
-        &statement.expect("a rule reaches rows by this prefix").1
-    }
+/// How rows are loaded by their first key columns, and how those are locked.
+fn by_prefix(
+    schema: &str,
+    table: &Table,
+    key: &[&str],
+    types: &[Type],
+) -> (Vec<(usize, String)>, Option<GuardStatements>) {
+    let (place, owner) = (qualified(schema, &table.name), identifier(OWNER));
+    let names: Vec<&str> = table
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    let loaded = loaded_columns(&names);
+    let prefix_lens = table.prefix_lens();
+    let load_by_prefix = prefix_lens.iter().map(|len| {
+        let (from, columns, same) = by_first_columns(key, types, *len);
+        let sql = format!(
+            "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
+             join {place} t on {same}"
+        );
+        (*len, sql)
+    });
+    let guard = prefix_lens.first().map(|len| {
+        let (from, columns, same) = by_first_columns(key, types, *len);
+        let guards = qualified(schema, &guard_table(&table.name));
+        let first = identifier(key[0]);
+        GuardStatements {
+            lock: format!(
+                "insert into {guards} as t ({columns}) select * from {from} \
+                 on conflict ({columns}) do update set {first} = t.{first} where false"
+            ),
+            drop_idle: format!(
+                "delete from {guards} t using {from} as u ({columns}) where {same} \
+                 and not exists (select from {place} t where {same})"
+            ),
+        }
+    });
+    (load_by_prefix.collect(), guard)
 }
 
 /// Parameters, column list, and condition on `t` and `u` for the first columns of a key.

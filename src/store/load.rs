@@ -72,8 +72,6 @@ pub(super) async fn lock_guards(
     let Some(guard) = &layout.sql.guard else {
         return Ok(false);
     };
-    // Only where a test takes this defence away to see that it is found out.
-    fail::fail_point!("prefixes-without-guard", |_| Ok(false));
     let mut added = 0;
     for chunk in &guards.chunks {
         added += rows::execute(connection, &guard.lock, chunk)

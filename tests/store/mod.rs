@@ -3,6 +3,7 @@
 mod folding;
 mod generations;
 mod lanes;
+mod prefixes;
 mod readers;
 mod shared_rows;
 mod speed;

@@ -1,4 +1,5 @@
-//! Figures behind the constants of `store::encode`: `cargo test --release --test main -- --ignored --nocapture ways_of_writing`.
+//! Figures behind the constants of `store::encode`: `CONSOLIDATOR_BENCH=1 cargo test --release both_forms -- --nocapture`. Without the
+//! variable a small form, which checks that both forms write the same.
 
 use std::time::Instant;
 
@@ -7,7 +8,14 @@ use consolidator::store::encode::Form;
 use super::*;
 use crate::support::block_on;
 
-const ROWS: usize = 300_000;
+fn is_bench() -> bool {
+    std::env::var_os("CONSOLIDATOR_BENCH").is_some()
+}
+
+/// Rows of the table that is updated.
+fn rows_there() -> usize {
+    if is_bench() { 300_000 } else { 3_000 }
+}
 
 fn orders() -> Projection {
     let columns = vec![
@@ -61,14 +69,17 @@ fn write(
 }
 
 #[test]
-#[ignore = "a measurement"]
-fn ways_of_writing() {
+fn both_forms_write_every_row() {
+    let counts: &[usize] = match is_bench() {
+        true => &[1, 10, 100, 500, 1_000, 2_000, 3_000, 10_000, 100_000],
+        false => &[1, 300],
+    };
     block_on(async {
         println!(
             "{:>8} {:>8} {:>8} {:>12} {:>12}",
             "what", "form", "rows", "ms/batch", "rows/s"
         );
-        for count in [1, 10, 100, 500, 1_000, 2_000, 3_000, 10_000, 100_000] {
+        for &count in counts {
             for purpose in [Purpose::Insert, Purpose::Update] {
                 for form in [Form::Columns, Form::Copy] {
                     let mut took = measure(purpose, form, count).await;
@@ -101,7 +112,7 @@ async fn measure(purpose: Purpose, form: Form, count: usize) -> Vec<Duration> {
         .checkpoints;
     let mut checkpoint = start[0].clone();
     if purpose == Purpose::Update {
-        let all: Vec<usize> = (0..ROWS).collect();
+        let all: Vec<usize> = (0..rows_there()).collect();
         let mut tx = lane.begin(&layout, &[claim(&checkpoint, 1)]).await.unwrap();
         tx.write(&write(&layout, Form::Copy, Purpose::Insert, &all, 1))
             .await
@@ -111,10 +122,10 @@ async fn measure(purpose: Purpose, form: Form, count: usize) -> Vec<Duration> {
         let mut sql = base.sql().await;
         execute(&mut sql, "vacuum analyze").await;
     }
-    let batches = (200_000 / count).clamp(4, 100);
+    let batches = (rows_there() / count).clamp(4, if is_bench() { 100 } else { 4 });
     let mut took = Vec::new();
     for batch in 0..batches {
-        let stride = ROWS / count;
+        let stride = rows_there() / count;
         let numbers: Vec<usize> = match purpose {
             Purpose::Insert => (0..count).map(|n| batch * count + n).collect(),
             Purpose::Update => (0..count)
@@ -129,5 +140,15 @@ async fn measure(purpose: Purpose, form: Form, count: usize) -> Vec<Duration> {
         took.push(began.elapsed());
         checkpoint.next_offset += 1;
     }
+    let written = "select count(*) filter (where quantity > 1), count(*) from read_model.orders";
+    let expected = match purpose {
+        Purpose::Insert => format!("{0}|{0}", batches * count),
+        Purpose::Update => {
+            let stride = rows_there() / count;
+            format!("{}|{}", batches.min(stride) * count, rows_there())
+        }
+    };
+    let mut sql = base.sql().await;
+    assert_eq!(rows(&mut sql, written).await, [expected]);
     took
 }

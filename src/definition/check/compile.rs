@@ -16,6 +16,8 @@ use crate::expression::{self, Lookup, Names, Paths, Problem, Scope};
 pub struct Compiler {
     paths: Paths,
     headers: Names,
+    /// Programs note which branches they take.
+    traced: bool,
     /// What expressions read of events, since it was last taken.
     read: Vec<MemberRead>,
 }
@@ -51,6 +53,13 @@ impl Reads<'_> {
 }
 
 impl Compiler {
+    pub fn new(traced: bool) -> Compiler {
+        Compiler {
+            traced,
+            ..Compiler::default()
+        }
+    }
+
     /// With a target the assignment cast to it is compiled in.
     pub fn compile(
         &mut self,
@@ -67,8 +76,15 @@ impl Compiler {
             data: &mut self.paths,
             headers: &mut self.headers,
         };
-        let program = match expression::compile(text.as_str(), &mut scope, target) {
-            Ok(program) => Some(program),
+        let compile = match self.traced {
+            true => expression::compile_traced,
+            false => expression::compile,
+        };
+        let program = match compile(text.as_str(), &mut scope, target) {
+            Ok(mut program) => {
+                program.place_branches(|span| text.locate(span));
+                Some(program)
+            }
             Err(problems) => {
                 report_problems(report, text, problems);
                 None

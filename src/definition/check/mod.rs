@@ -27,12 +27,12 @@ pub const TABLES_MAX: usize = 1_000;
 /// Rules of a table.
 pub const RULES_MAX: usize = 10_000;
 
-/// Checks a whole definition. `None` if the report has errors.
-pub fn check(report: &mut Report<'_>, file: &ProjectionFile) -> Option<Projection> {
+/// Checks a whole definition. `None` if the report has errors. `traced`: its expressions note which branches they take.
+pub fn check(report: &mut Report<'_>, file: &ProjectionFile, traced: bool) -> Option<Projection> {
     if let Some(name) = &file.name {
         names::check(report, name, "projection");
     }
-    let mut compiler = Compiler::default();
+    let mut compiler = Compiler::new(traced);
     let topics = envelope::topics(report, &mut compiler, &file.topics);
     check_unique_names(report, file);
     if file.tables.is_empty() && file.name.is_some() && !report.has_errors() {

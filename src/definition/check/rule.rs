@@ -83,6 +83,7 @@ pub fn rule(
     Some(Rule {
         label: file.types.text.clone(),
         line: report.source.line(file.span.start),
+        span: file.span.clone(),
         types,
         topic,
         when,

@@ -3,7 +3,8 @@
 use bumpalo::Bump;
 
 use super::check::cell;
-use super::run::{Rows, TestFailure};
+use super::replay::Rows;
+use super::run::TestFailure;
 use super::{ExpectedRow, ExpectedTable};
 use crate::definition::projection::Table;
 use crate::expression::cast::to_text;

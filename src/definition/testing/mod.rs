@@ -3,8 +3,10 @@
 
 pub(super) mod check;
 mod compare;
+pub mod coverage;
 pub(super) mod read;
 mod record;
+mod replay;
 mod run;
 
 pub use run::{TestFailure, TestResult, run};
@@ -17,6 +19,8 @@ use super::source::Text;
 #[derive(Debug, Clone)]
 pub struct TestCase {
     pub name: String,
+    /// The file that it stands in: the definition's, or the one beside it.
+    pub file: String,
     /// From 1.
     pub line: usize,
     pub given: Vec<Given>,

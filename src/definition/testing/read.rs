@@ -33,6 +33,7 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
         .and_then(|node| shape::text(report, node, owner, "`name`"));
     let mut case = TestCase {
         name: name.map_or_else(|| "unnamed".to_owned(), |name| name.text),
+        file: report.source.file.to_owned(),
         line: report.source.line(node.span.start),
         given: Vec::new(),
         then: Vec::new(),

@@ -240,7 +240,7 @@ fn same_rows_however_folded(seed: u64, round: u64) {
         singly.batch(one, OnFailure::Skip);
     }
     let mut lane = Lane::new(SALES, [0, 600, 1 << 20][rng.random_range(0..3)]);
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         let projection = Arc::clone(&lane.projection);
         lane.folder = Folder::new(projection, &[true; 3], 1 << 20);
     }

@@ -241,7 +241,7 @@ impl Lane {
         if due { self.seal_and_send() } else { Ok(()) }
     }
 
-    /// A quarter of the gap: the further behind, the more events share the write of one row.
+    /// Half of the gap: the further behind, the more events share the write of one row.
     fn batch_events_wanted(&self) -> usize {
         let behind = |at, accepted: i64| {
             self.consumer
@@ -253,7 +253,7 @@ impl Lane {
             .iter()
             .map(|owned| behind(owned.at, owned.accepted_offset))
             .sum();
-        usize::try_from(gap / 4)
+        usize::try_from(gap / 2)
             .unwrap_or(usize::MAX)
             .max(self.work.limits.batch_events)
     }

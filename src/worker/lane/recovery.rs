@@ -296,9 +296,9 @@ impl Lane {
         if !self.partitions.iter().any(|owned| is_there(owned.at)) {
             return Ok(false);
         }
-        let claims = self
-            .partitions
-            .measure_idle(|at| self.consumer.end_offset(at));
+        // After the flush every partition is idle, so this claims them all.
+        let end_offset_of = |at| self.consumer.end_offset(at);
+        let claims = self.partitions.measure_idle(end_offset_of);
         let layout = self.layout.clone();
         self.on_store(async |store| {
             let mut transaction = store.begin(&layout, &claims).await?;

@@ -1,0 +1,169 @@
+//! What comes out differently in another order of events, where there is none: rows that partitions share.
+
+use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
+
+use super::syntax::{assignments, is_column, is_constant, mentions, parse};
+use crate::definition::diagnostic::Report;
+use crate::definition::file::{RuleFile, TableFile};
+use crate::definition::projection::{Action, Projection, Rule, Table};
+use crate::definition::source::Text;
+use crate::expression::program::Program;
+
+/// Rows that several partitions reach: slower, and what depends on order between partitions is not settled by the log.
+pub fn shared(report: &mut Report<'_>, file: &TableFile, table: &Table) {
+    let own = table.has_own_rules();
+    report
+        .warning(
+            file.name.span.clone(),
+            "shared-key",
+            format!(
+                "rows of `{}` are shared by partitions, which is exact but slower",
+                table.name
+            ),
+        )
+        .hint(match own {
+            true => "rules of other tables look up its rows by keys without `event.key`; leave it so if that is what they need",
+            false => "the key has no `event.key` in it; leave it so if that is what the table is for",
+        });
+    if own {
+        // Each row still changes in the order of its own partition.
+        return;
+    }
+    for (file, rule) in file.rules.iter().zip(&table.rules) {
+        if matches!(rule.action, Action::Delete) {
+            order_dependent(report, &file.types, "deleting a row");
+        }
+        for (name, expression) in assignments(file) {
+            if !parse(&expression).is_some_and(|parsed| is_order_free(&parsed, &name.text, table)) {
+                order_dependent(
+                    report,
+                    &expression,
+                    &format!("this assignment to `{}`", name.text),
+                );
+            }
+        }
+    }
+}
+
+fn order_dependent(report: &mut Report<'_>, text: &Text, what: &str) {
+    let hint = "sums, `greatest`, `least` and constants come out the same in any order";
+    order_warning(report, text, what, hint);
+}
+
+fn order_warning(report: &mut Report<'_>, text: &Text, what: &str, hint: &str) {
+    report
+        .warning(
+            text.span.clone(),
+            "order-dependent",
+            format!("{what} depends on the order of events, and between partitions there is none"),
+        )
+        .hint(hint);
+}
+
+/// `x + e`, `x - e`, `greatest(x, e)`, `least(x, e)` with an `e` that does not read the row, and constants.
+fn is_order_free(expression: &Expr, name: &str, table: &Table) -> bool {
+    let reads_row = |expression: &Expr| {
+        table
+            .columns
+            .iter()
+            .any(|column| mentions(expression, &column.name))
+    };
+    match expression {
+        Expr::Nested(inner) => is_order_free(inner, name, table),
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Plus,
+            right,
+        } => {
+            // A sum of many parts leans to the left: `x + a + b`.
+            (is_own(left, name) || is_order_free_sum(left, name, table)) && !reads_row(right)
+                || is_own(right, name) && !reads_row(left)
+        }
+        Expr::BinaryOp {
+            left,
+            op: BinaryOperator::Minus,
+            right,
+        } => (is_own(left, name) || is_order_free_sum(left, name, table)) && !reads_row(right),
+        Expr::Function(function) => {
+            let called = function.name.to_string().to_lowercase();
+            let FunctionArguments::List(list) = &function.args else {
+                return false;
+            };
+            ["greatest", "least"].contains(&called.as_str())
+                && list.args.iter().all(|argument| match argument {
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => {
+                        is_own(argument, name) || !reads_row(argument)
+                    }
+                    _ => false,
+                })
+        }
+        constant => is_constant(constant),
+    }
+}
+
+fn is_order_free_sum(expression: &Expr, name: &str, table: &Table) -> bool {
+    let sum = matches!(
+        expression,
+        Expr::BinaryOp {
+            op: BinaryOperator::Plus | BinaryOperator::Minus,
+            ..
+        }
+    );
+    sum && is_order_free(expression, name, table)
+}
+
+/// The column itself, also behind `coalesce(x, constant)`.
+fn is_own(expression: &Expr, name: &str) -> bool {
+    match expression {
+        Expr::Nested(inner) => is_own(inner, name),
+        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("coalesce") => {
+            let FunctionArguments::List(list) = &function.args else {
+                return false;
+            };
+            match list.args.as_slice() {
+                [
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
+                    FunctionArg::Unnamed(FunctionArgExpr::Expr(second)),
+                ] => is_column(first, name) && is_constant(second),
+                _ => false,
+            }
+        }
+        other => is_column(other, name),
+    }
+}
+
+/// What a lookup finds of a row that other partitions change.
+pub fn of_lookups(report: &mut Report<'_>, projection: &Projection, file: &RuleFile, rule: &Rule) {
+    let foreign = rule.lookups.iter().zip(&file.lookups);
+    let foreign: Vec<&str> = foreign
+        .filter(|(lookup, _)| {
+            let table = &projection.tables[lookup.table];
+            !(table.has_own_rules() && table.is_own_key(&lookup.key))
+        })
+        .map(|(_, file)| file.name.as_str())
+        .collect();
+    if foreign.is_empty() {
+        return;
+    }
+    let programs: Vec<&Program> = match &rule.action {
+        Action::Set(set) => set.iter().map(|assignment| &assignment.program).collect(),
+        Action::Delete => Vec::new(),
+    };
+    let pairs = assignments(file);
+    let set = pairs
+        .iter()
+        .zip(programs)
+        .map(|((_, text), program)| (text, program));
+    let when = file.when.iter().zip(&rule.when);
+    let reads = when
+        .chain(set)
+        .filter(|(_, program)| program.reads_lookup());
+    for (text, _) in reads {
+        let named = |name: &&&str| text.as_str().contains(&format!("{name}."));
+        if let Some(name) = foreign.iter().find(named) {
+            let what = format!("what `{name}` holds");
+            let hint = "a rebuild may see another state of that row: fine if it never changes, or was there long before";
+            order_warning(report, text, &what, hint);
+        }
+    }
+}
