@@ -1,7 +1,7 @@
 //! The only code that names sqlx: the control schema, generations' tables, readers' views, and the one transaction that moves
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
-//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
+//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`), `schema` for a generation's tables,
 //! `readers` for what analysts see, `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod checkpoint;
@@ -23,6 +23,7 @@ mod schema;
 mod socket;
 mod status;
 mod stop;
+mod waiting;
 
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
@@ -39,3 +40,4 @@ pub use status::{
     TableStatus,
 };
 pub use stop::Stop;
+pub use waiting::Waiting;

@@ -12,11 +12,9 @@ use tracing::{info, warn};
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
     pub(super) fn act_on_noted(&mut self) -> Result<(), Trouble> {
-        while let Some(event) = self.noted.take() {
-            if let Err(trouble) = self.act_on(&event) {
-                self.noted.put_back(event);
-                return Err(trouble);
-            }
+        while let Some(event) = self.noted.next() {
+            self.act_on(&event)?;
+            self.noted.done(&event);
         }
         Ok(())
     }
@@ -210,8 +208,7 @@ impl Lane {
         warn!(lane = %self.name, partitions = lost.len(), "lost partitions: the group went on without this lane");
         // A batch may hold lost partitions and kept ones: all of it goes, and the kept ones start again.
         self.abandon();
-        self.forget(lost);
-        self.consumer.revoke(lost)?;
+        self.give_back_revoked()?;
         self.start_again()
     }
 

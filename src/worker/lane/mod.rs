@@ -102,6 +102,8 @@ pub(super) struct Lane {
     measure_next: bool,
     /// Since when no connection to Postgres is to be had.
     cut_off_since: Option<Instant>,
+    /// It is stored that the lane waits, and for what.
+    told_waiting: bool,
     /// Tries in a row that did not go through.
     attempt: u32,
     report: Report,
@@ -165,6 +167,7 @@ impl Lane {
             measured_at: now,
             measure_next: false,
             cut_off_since: None,
+            told_waiting: false,
             attempt: 0,
             report: Report::new(work.clone()),
             work,
@@ -194,6 +197,7 @@ impl Lane {
             return Err(Trouble::Asked);
         }
         self.settle_if_done()?;
+        self.tell_going_on();
         self.act_on_noted()?;
         self.take_up_new()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
@@ -311,11 +315,9 @@ impl Waiter<'_> {
     }
 }
 
-/// Takes in as many bytes as the limits say, and headers if a rule reads one.
+/// With headers if a rule reads one.
 fn empty_batch(work: &Work) -> RecordBatch {
-    let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
-    records.set_bytes_max(work.limits.memory.batch_bytes_max());
-    records
+    RecordBatch::with_headers(!work.projection.header_names.is_empty())
 }
 
 /// What a panic said.
