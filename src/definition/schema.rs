@@ -90,7 +90,7 @@ struct Deduplicate {
 #[expect(dead_code, reason = "types for the schema alone")]
 enum TopicEntry {
     Name(String),
-    Topic(Topic),
+    Topic(Box<Topic>),
 }
 
 #[derive(JsonSchema)]
