@@ -100,6 +100,20 @@ create unique index stop_place on consolidator.stop (generation, coalesce(topic,
 comment on table consolidator.stop is 'Why a generation (topic null) or one of its partitions stands still. Gone as soon as it goes on.';
 comment on column consolidator.stop."offset" is 'The record that could not be applied; the checkpoint''s next_offset is at or below it.';
 
+-- What keeps a generation from going on although no event is at fault.
+--   told_at   when the worker last said so. It repeats it every 10 s at least; a row that was not repeated for 30 s counts for
+--             nothing: its worker was killed, or cannot reach this server.
+create table consolidator.waiting (
+    generation bigint not null references consolidator.generation (id) on delete cascade,
+    worker     text not null,
+    reason     text not null,
+    hint       text,
+    since      timestamptz not null default now(),
+    told_at    timestamptz not null default now(),
+    primary key (generation, worker)
+);
+comment on table consolidator.waiting is 'What workers wait for before they can go on with a generation, each by itself as soon as the cause is gone.';
+
 create table consolidator.published (
     table_name text primary key,
     projection text not null references consolidator.projection (name),
