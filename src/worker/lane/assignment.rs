@@ -7,7 +7,7 @@ use crate::fold::Folder;
 use crate::source::{SourceError, SourceEvent, TopicPartition};
 use crate::store::{Layout, Partition, Stop};
 use std::sync::Arc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
@@ -197,6 +197,7 @@ impl Lane {
     /// Commits what was folded, then gives the partitions back.
     fn hand_back(&mut self, revoked: &[TopicPartition]) -> Result<(), Trouble> {
         self.flush()?;
+        self.release(revoked);
         self.forget(revoked);
         self.consumer.revoke(revoked)?;
         info!(lane = %self.name, partitions = revoked.len(), "gave partitions back");
@@ -210,6 +211,25 @@ impl Lane {
         self.abandon();
         self.give_back_revoked()?;
         self.start_again()
+    }
+
+    /// So that nobody takes this session for the owner any more: a lane that has given partitions back, or has left, is no rival.
+    pub(super) fn release(&mut self, gone: &[TopicPartition]) {
+        let held: Vec<(i32, i64)> = self
+            .partitions
+            .iter()
+            .filter(|owned| gone.contains(&owned.at))
+            .map(|owned| (owned.slot, owned.epoch))
+            .collect();
+        let Some(mut store) = self.store.take_if(|_| !held.is_empty()) else {
+            return;
+        };
+        let generation = self.work.generation;
+        let given_up = self.wait(async { store.release(generation, &held).await });
+        self.store = Some(store);
+        if let Err(error) = given_up {
+            debug!("the checkpoints still name this lane as their owner: {error}");
+        }
     }
 
     pub(super) fn forget(&mut self, gone: &[TopicPartition]) {

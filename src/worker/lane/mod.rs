@@ -15,7 +15,7 @@ use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
 use crate::fold::Folder;
 use crate::metrics::Phase;
-use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
+use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartition};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
@@ -271,18 +271,8 @@ impl Lane {
     /// Ends: what is open is rolled back, then the membership is given up.
     fn leave(mut self) {
         self.abandon();
-        let held: Vec<(i32, i64)> = self
-            .partitions
-            .iter()
-            .map(|owned| (owned.slot, owned.epoch))
-            .collect();
-        if let Some(mut store) = self.store.take() {
-            let generation = self.work.generation;
-            let given_up = self.wait(async { store.release(generation, &held).await });
-            if let Err(error) = given_up {
-                tracing::debug!("the checkpoints still name this lane as their owner: {error}");
-            }
-        }
+        let held: Vec<TopicPartition> = self.partitions.iter().map(|owned| owned.at).collect();
+        self.release(&held);
         self.consumer.close();
     }
 }
