@@ -38,12 +38,7 @@ pub(super) async fn watch(work: &Work) {
 /// The ends of every partition of every topic, by topic.
 async fn ends(work: &Work) -> Result<Vec<(String, Vec<Ends>)>, String> {
     let kafka = work.kafka.clone();
-    let topics: Vec<String> = work
-        .projection
-        .topics
-        .iter()
-        .map(|topic| topic.name.clone())
-        .collect();
+    let topics = work.projection.topic_names();
     let asked = tokio::task::spawn_blocking(move || {
         let cluster = Cluster::connect(&kafka)?;
         let described = cluster.check_topics(&topics, ENDS_TIMEOUT)?;

@@ -124,12 +124,7 @@ impl Lane {
         control: Arc<LaneControl>,
         heartbeat: Heartbeat,
     ) -> Result<Lane, String> {
-        let topics: Vec<String> = work
-            .projection
-            .topics
-            .iter()
-            .map(|topic| topic.name.clone())
-            .collect();
+        let topics = work.projection.topic_names();
         let limits = Limits {
             queue_bytes: work.limits.queue_bytes_max,
         };
