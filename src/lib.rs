@@ -9,9 +9,8 @@
 //! 5. [`source`]: the only code that names rdkafka.
 //! 6. [`store`]: the only code that names sqlx.
 //! 7. [`worker`]: the data plane: assignment, lanes, batches.
-//! 8. [`rebuild`]: the life of a generation.
-//! 9. [`admin`]: the operator's commands on stored state; http.
-//! 10. [`demo`]: embedded broker and Postgres, sample events.
+//! 8. [`admin`]: the operator's commands on stored state; http.
+//! 9. [`demo`]: embedded broker and Postgres, sample events.
 
 pub mod admin;
 pub mod definition;
@@ -19,7 +18,6 @@ pub mod demo;
 pub mod event;
 pub mod expression;
 pub mod fold;
-pub mod rebuild;
 pub mod source;
 pub mod store;
 pub mod worker;

@@ -98,12 +98,12 @@ pub const KEYS: &[Key] = &[
     key(
         "rebuild.on_change",
         "switch",
-        "A changed definition: `switch`, `hold` or `ignore`.",
+        "A changed definition: `switch`, `hold` or `ignore`. Without effect in this version, which folds on by the stored one.",
     ),
     key(
         "rebuild.grace",
         "1h",
-        "How long the old generation stays fed after a switch.",
+        "How long the old generation stays fed after a switch. Without effect in this version.",
     ),
     key(
         "log.format",

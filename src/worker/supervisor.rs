@@ -144,11 +144,10 @@ impl Supervisor<'_> {
         let Some(crew) = self.crews.get_mut(&id) else {
             return;
         };
-        let (ended, running) = std::mem::take(&mut crew.lanes)
+        let (ended, running): (Vec<_>, Vec<_>) = std::mem::take(&mut crew.lanes)
             .into_iter()
             .partition(|lane| lane.thread.is_finished());
         crew.lanes = running;
-        let ended: Vec<RunningLane> = ended;
         for lane in ended {
             let name = &crew.work.projection.name;
             match lane.thread.join() {
