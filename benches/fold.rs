@@ -3,6 +3,9 @@
 //!
 //! `cargo bench --bench fold [-- EVENTS KEYS BATCH]`; events lie in memory one behind the other, as a client has them.
 
+#[path = "speed/orders.rs"]
+mod orders;
+
 use bumpalo::Bump;
 use consolidator::definition;
 use consolidator::event::{Decoder, Record, json};
@@ -15,32 +18,6 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ROUNDS: usize = 5;
-
-const DEFINITION: &str = "
-projection: orders
-from: [orders]
-tables:
-  orders:
-    key: { order_id: text }
-    columns:
-      events: bigint not null default 0
-      quantity: bigint not null default 0
-      amount: numeric(14,2) not null default 0
-      carrier: text
-      tracking: text
-      status: text
-      version: bigint
-    rules:
-      '*':
-        set: |
-          events = events + 1,
-          quantity = quantity + data.quantity,
-          amount = amount + data.amount,
-          carrier = data.carrier,
-          tracking = data.tracking,
-          status = data.status,
-          version = event.version
-";
 
 /// The fields that the definition reads, as a program for this one purpose would parse them.
 #[derive(serde::Deserialize)]
@@ -74,26 +51,8 @@ struct Log {
 impl Log {
     fn new(events: usize, keys: u64) -> Log {
         let mut log = Log::default();
-        let mut random = Random(0x9E37_79B9_7F4A_7C15);
-        let types = ["OrderPlaced", "OrderPaid", "OrderShipped", "OrderDelivered"];
-        let carriers = ["ups", "dhl", "fedex"];
         for n in 0..events {
-            let key = format!("order-{:08}", random.below(keys));
-            let value = format!(
-                r#"{{"id":"5f0c8a52-{n:012}","type":"{}","source":"shop","time":"2024-05-{:02}T{:02}:{:02}:{:02}.{:03}Z","version":{n},"data":{{"quantity":{},"amount":{}.{:02},"carrier":"{}","tracking":"{:016}","status":"{}"}}}}"#,
-                types[random.below(4) as usize],
-                1 + random.below(28),
-                random.below(24),
-                random.below(60),
-                random.below(60),
-                random.below(1000),
-                random.below(10),
-                random.below(1000),
-                random.below(100),
-                carriers[random.below(3) as usize],
-                random.below(10_000_000_000_000_000),
-                ["open", "paid", "shipped", "done"][random.below(4) as usize],
-            );
+            let (key, value) = orders::event(n as u64, keys);
             log.bytes.extend_from_slice(key.as_bytes());
             let key_end = log.bytes.len();
             log.bytes.extend_from_slice(value.as_bytes());
@@ -111,25 +70,13 @@ impl Log {
         let (key_end, end) = self.ends[n];
         Record {
             topic: 0,
-            partition: (n % 6) as i32,
+            partition: n as i32 % orders::PARTITIONS,
             offset: n as i64,
             timestamp_ms: Some(1_700_000_000_000),
             key: Some(&self.bytes[start..key_end]),
             value: Some(&self.bytes[key_end..end]),
             headers: &[],
         }
-    }
-}
-
-/// xorshift64: the same events in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
     }
 }
 
@@ -170,7 +117,7 @@ fn main() {
     };
     let (events, keys, batch) = (number(0, 1_000_000), number(1, 300_000), number(2, 50_000));
     let log = Log::new(events, keys as u64);
-    let loaded = definition::load("bench.yaml", DEFINITION);
+    let loaded = definition::load("bench.yaml", &orders::DEFINITION.replace("TOPIC", "orders"));
     let projection = Arc::new(loaded.projection.expect("the definition above is sound"));
     println!(
         "{events} events of {} bytes, {keys} keys, batches of {batch}; ns an event",

@@ -29,6 +29,27 @@ create table consolidator.projection (
 );
 comment on table consolidator.projection is 'What should become live, as the definition files last said. Generations are folded by their own stored definition.';
 
+-- What a generation goes through while it is built, switched to and retired:
+--
+--   state and phase are written by the generation's leader (one process, by the lease below) and by the switch, each move in one
+--   transaction that names the state it moves from; so both are durable, and a restart goes on from where they stand:
+--     building / measure   nothing is folded yet; the leader asks Kafka how long the logs are. A restart asks again.
+--     building / load      the tables have no keys. Lanes keep rows in memory and write each of them once. What a lane that ends had in
+--                          memory is folded again; a partition that has something applied waits for the keys.
+--     building / drain     some lane needs the keys now: all lanes write what they have and stand still.
+--     building / index     the leader builds keys and indexes, a table per transaction. A restart builds those that are missing.
+--     building / follow    folded as live is, until it is at the ends of its topics.
+--     caught_up            has been at the ends once; views are prepared and readers switched. A restart goes on with that.
+--     held                 the same, but readers stay until `switch`: asked for, or `hole` says what the log no longer holds.
+--     live                 readers see it.
+--     grace                readers saw it before; fed until grace_until (null: until it is dropped), so that `rollback` is current.
+--     frozen               as of a time or offsets; not fed.
+--     failed               given up; its tables are dropped by whoever leads it.
+--     retired              superseded; its tables are dropped by whoever leads it.
+--   leader_until    end of the lease. The leader renews it long before; after it anybody may lead.
+--   partitions      of all its topics together, as counted before the load: it is over when the owners of that many stand still.
+--   waits_for       virtual transactions that were open when the generation was to go, and may see it: it stays while one of them lasts.
+
 create table consolidator.generation (
     id            bigint generated always as identity primary key,
     projection    text not null references consolidator.projection (name),
@@ -38,12 +59,31 @@ create table consolidator.generation (
     topics        text[] not null,
     state         text not null check (state in
                       ('building', 'caught_up', 'held', 'live', 'grace', 'frozen', 'retired', 'failed')),
+    phase         text not null default 'measure'
+                      check (phase in ('measure', 'load', 'drain', 'index', 'follow')),
+    goal          text not null default 'switch' check (goal in ('switch', 'hold', 'freeze', 'verify')),
+    compare       boolean not null default false,
     shared_tables text[] not null default '{}',
+    keys_wanted   boolean not null default false,
+    partitions    integer,
     stop_at       jsonb,
+    hole          text,
     reason        text,
+    as_of         timestamptz,
+    read_schema   text,
+    leader        text,
+    leader_until  timestamptz,
+    waits_for     text[],
+    switch_seconds double precision,
     created_at    timestamptz not null default now(),
+    load_at       timestamptz,
+    loaded_at     timestamptz,
+    indexed_at    timestamptz,
+    analyzed_at   timestamptz,
     caught_up_at  timestamptz,
     live_at       timestamptz,
+    replaced_at   timestamptz,
+    grace_until   timestamptz,
     ended_at      timestamptz
 );
 create unique index generation_one_live on consolidator.generation (projection) where state = 'live';
@@ -75,11 +115,15 @@ create table consolidator.checkpoint (
     as_of               timestamptz,
     events              bigint not null default 0,
     measured_at         timestamptz,
+    parked_at           timestamptz,
+    reading_offset      bigint,
     primary key (generation, topic, partition),
     constraint checkpoint_slot unique (generation, slot)
 ) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
 comment on column consolidator.checkpoint.slot is 'Names the partition in the "$owner" column of the generation''s tables. Never reused.';
 comment on column consolidator.checkpoint.owner_pid is 'Backend of the lane that took the partition over last (with owner_backend_start: pids are reused).';
+comment on column consolidator.checkpoint.parked_at is 'Since when the partition''s owner stands still with everything it folded durable; null while it folds.';
+comment on column consolidator.checkpoint.reading_offset is 'First offset not yet folded in memory; not durable, for progress only. Null outside of a load.';
 comment on column consolidator.checkpoint.events is 'Events applied so far, for rates. Offsets have holes, so this is not next_offset - begin_offset.';
 
 create table consolidator.stop (
@@ -100,13 +144,29 @@ create unique index stop_place on consolidator.stop (generation, coalesce(topic,
 comment on table consolidator.stop is 'Why a generation (topic null) or one of its partitions stands still. Gone as soon as it goes on.';
 comment on column consolidator.stop."offset" is 'The record that could not be applied; the checkpoint''s next_offset is at or below it.';
 
+-- What keeps a generation from going on although no event is at fault.
+--   told_at   when the worker last said so. It repeats it every 10 s at least; a row that was not repeated for 30 s counts for
+--             nothing: its worker was killed, or cannot reach this server.
+create table consolidator.waiting (
+    generation bigint not null references consolidator.generation (id) on delete cascade,
+    worker     text not null,
+    reason     text not null,
+    hint       text,
+    since      timestamptz not null default now(),
+    told_at    timestamptz not null default now(),
+    primary key (generation, worker)
+);
+comment on table consolidator.waiting is 'What workers wait for before they can go on with a generation, each by itself as soon as the cause is gone.';
+
 create table consolidator.published (
     table_name text primary key,
     projection text not null references consolidator.projection (name),
     schema     text not null,
     kind       text not null check (kind in ('table', 'view')),
-    columns    text[] not null
+    columns    text[] not null,
+    branches   bigint[] not null default '{}'
 );
+comment on column consolidator.published.branches is 'The generations that the view can show; the pointer says which.';
 comment on table consolidator.published is 'The views of the read schema that are ours. A name belongs to one projection. Columns are append-only.';
 
 create table consolidator.dead_letter (

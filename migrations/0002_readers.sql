@@ -6,7 +6,7 @@
 --     as_of        gap 0: event time of the newest applied event. Otherwise the event time up to which the slowest partition
 --                  is applied (null if one of those behind has applied nothing yet).
 --     lag_seconds  0 at gap 0, else how long before measured_at the slowest partition's last applied event happened; never negative.
---     state        the generation's state; `paused` or `stopped` when its projection stands still.
+--     state        the generation's state; `paused`, `stopped` or `waiting` when its projection stands still.
 --     measured_at  the oldest of the partitions' measurements: gap and lag_seconds are true as of then.
 --   wait_for     true once the offset is applied (next_offset > "offset", durably) in the generation readers see.
 
@@ -19,6 +19,8 @@ select p.projection,
        case when c.gap = 0 then 0 when c.unknown = 0 then c.lag_seconds end as lag_seconds,
        case when exists (select from consolidator.stop s where s.generation = g.id) then 'stopped'
             when j.paused_at is not null then 'paused'
+            when exists (select from consolidator.waiting w
+                         where w.generation = g.id and w.told_at > now() - interval '30 seconds') then 'waiting'
             else g.state end as state,
        c.measured_at
 from consolidator.published p

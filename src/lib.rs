@@ -9,7 +9,7 @@
 //! 5. [`source`]: the only code that names rdkafka.
 //! 6. [`store`]: the only code that names sqlx.
 //! 7. [`worker`]: the data plane: assignment, lanes, batches.
-//! 8. [`rebuild`]: the life of a generation.
+//! 8. [`rebuild`]: the life of a generation after its first build.
 //! 9. [`admin`]: the operator's commands on stored state; http.
 //! 10. [`demo`]: embedded broker and Postgres, sample events.
 

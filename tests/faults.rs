@@ -243,11 +243,7 @@ fn a_worker_that_is_cut_off_from_postgres_makes_room_for_one_that_is_not() {
     other.wait_for_log("took partitions over", Duration::from_secs(40));
     producer.write(&topic, &added(100..200));
     space.wait_applied("counter", &[&topic], Duration::from_secs(120));
-    assert!(
-        cut_off.log().contains("leaves the group"),
-        "{}",
-        cut_off.log()
-    );
+    cut_off.wait_for_log("leaves the group", IN_TIME);
     proxy.mend();
     cut_off.wait_for_log_after("leaves the group", "took partitions over", IN_TIME);
     assert_eq!(
@@ -259,6 +255,55 @@ fn a_worker_that_is_cut_off_from_postgres_makes_room_for_one_that_is_not() {
     for worker in [cut_off, other] {
         assert!(worker.terminate(IN_TIME).success());
     }
+}
+
+#[test]
+fn what_a_lane_waits_for_is_told_where_readers_look_until_it_goes_on() {
+    let space = Space::new("waiting");
+    let topic = counter(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..10));
+    let worker = space.start_worker("worker");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    let rename = |from: &str, to: &str| {
+        let rename = format!("alter table consolidator_g1.{from} rename to {to}");
+        space.database.execute(&rename);
+    };
+    rename("counter", "hidden");
+    producer.write(&topic, &added(10..20));
+    wait_for_state(&space, "waiting");
+    let told = "select reason like '%counter%', hint is not null from consolidator.waiting";
+    assert_eq!(one_row(&space, told), ["t", "t"]);
+    assert!(String::from_utf8_lossy(&space.run(&["status"]).stdout).contains("waiting"));
+    rename("hidden", "counter");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    wait_for_state(&space, "live");
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn a_generation_that_this_version_cannot_read_is_told_once_and_kept_in_view() {
+    let space = Space::new("unreadable");
+    let topic = counter(&space);
+    let worker = space.start_worker("worker");
+    Producer::new(space.kafka).write(&topic, &added(0..10));
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    wait_for_state(&space, "live");
+    assert!(space.run(&["pause", "counter"]).status.success());
+    let idle = "select count(*) from consolidator.checkpoint where owner_pid is not null";
+    wait_until("the lanes to end", IN_TIME, || {
+        space.database.number(idle) == 0
+    });
+    let definition = "update consolidator.generation set definition = 'projection: 7'";
+    space.database.execute(definition);
+    assert!(space.run(&["resume", "counter"]).status.success());
+    wait_for_state(&space, "waiting");
+    let repeated = "select count(*) from consolidator.waiting where told_at > since";
+    wait_until("it to be told again", IN_TIME, || {
+        space.database.number(repeated) == 1
+    });
+    assert_eq!(worker.log().matches("cannot fold it").count(), 1);
+    assert!(worker.terminate(IN_TIME).success());
 }
 
 /// Flips a byte in the last record of a batch: the checksum over the batch no longer holds.
@@ -315,4 +360,11 @@ fn one_row(space: &Space, sql: &str) -> Vec<String> {
     assert_eq!(rows.len(), 1, "{rows:?}");
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "null".to_owned());
     rows[0].iter().map(value).collect()
+}
+
+fn wait_for_state(space: &Space, state: &str) {
+    let states = "select state from consolidator.freshness";
+    wait_until(&format!("the state `{state}`"), IN_TIME, || {
+        space.database.value(states).as_deref() == Some(state)
+    });
 }

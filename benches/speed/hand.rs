@@ -15,8 +15,11 @@ use rdkafka_sys as sys;
 use sqlx::{Connection, Executor, PgConnection};
 use tokio::runtime::Runtime;
 
-use crate::orders::{PARTITIONS, TABLE};
+use crate::orders::PARTITIONS;
 
+/// As the worker's own table.
+const TABLE: &str = "(order_id text not null, events bigint not null, quantity bigint not null, \
+     amount numeric(14,2) not null, carrier text, tracking text, status text, version bigint)";
 const THREADS: i32 = 2;
 const BATCH_RECORDS: usize = 10_000;
 /// Events in one transaction of the live form: a longer one saves commits and makes readers wait.

@@ -16,9 +16,11 @@ use std::time::{Duration, Instant};
 use measure::{Run, median};
 use support::oracle::assert_same;
 use support::space::Space;
-use support::topic::Producer;
+use support::topic::{Producer, Record};
 use support::wait::wait_for;
 
+/// Whole rows: what two contestants must agree on.
+const COLUMNS: &str = "order_id, events, quantity, amount, carrier, tracking, status, version";
 const LIMIT: Duration = Duration::from_secs(900);
 
 struct Size {
@@ -97,7 +99,7 @@ fn build(size: &Size) {
     let space = Space::alone("build");
     let topic = space.topic("orders", orders::PARTITIONS);
     let producer = bulk_producer(&space);
-    orders::write(&producer, &topic, 0, size.events, size.keys);
+    write(&producer, &topic, 0, size.events, size.keys);
     let zeros = vec![0; orders::PARTITIONS as usize];
     let mut runs = Vec::new();
     for round in 0..size.rounds {
@@ -113,8 +115,8 @@ fn build(size: &Size) {
             Contestant::Worker,
             worker(&space, &name, &topic, size.events),
         ));
-        let product = format!("select {} from read_model.{name}", orders::COLUMNS);
-        let by_hand = format!("select {} from hand_orders", orders::COLUMNS);
+        let product = format!("select {} from read_model.{name}", COLUMNS);
+        let by_hand = format!("select {} from hand_orders", COLUMNS);
         assert_same(&space.database, "orders", &product, &by_hand);
         std::fs::remove_file(space.definition_file(&name)).expect("the definition is there");
         space.database.execute(&format!(
@@ -129,7 +131,7 @@ fn live(size: &Size) {
     let space = Space::alone("live");
     let topic = space.topic("orders", orders::PARTITIONS);
     let producer = bulk_producer(&space);
-    orders::write(&producer, &topic, 0, size.keys, size.keys);
+    write(&producer, &topic, 0, size.keys, size.keys);
     let definition = orders::DEFINITION.replace("TOPIC", &topic);
     space.definition("orders", &definition);
     worker(&space, "orders", &topic, size.keys);
@@ -146,7 +148,7 @@ fn live(size: &Size) {
         .iter()
         .map(|ends| ends.1)
         .collect();
-    orders::write(
+    write(
         &producer,
         &topic,
         size.keys,
@@ -162,8 +164,8 @@ fn live(size: &Size) {
             Contestant::Worker,
             worker(&space, "orders", &topic, size.events),
         ));
-        let product = format!("select {} from read_model.orders", orders::COLUMNS);
-        let by_hand = format!("select {} from hand_orders", orders::COLUMNS);
+        let product = format!("select {} from read_model.orders", COLUMNS);
+        let by_hand = format!("select {} from hand_orders", COLUMNS);
         assert_same(&space.database, "orders", &product, &by_hand);
     }
     report("live, catching up on existing rows", size.events, &runs);
@@ -176,6 +178,19 @@ fn rewind(space: &Space) {
          update consolidator.checkpoint c set next_offset = b.next_offset from begin_offset b where b.partition = c.partition",
     );
     space.database.execute("checkpoint");
+}
+
+/// Writes events `from..to` over `keys` keys.
+fn write(producer: &Producer, topic: &str, from: u64, to: u64, keys: u64) {
+    let numbers: Vec<u64> = (from..to).collect();
+    let record = |n: &u64| {
+        let (key, value) = orders::event(*n, keys);
+        Record::new(&key, value)
+    };
+    for chunk in numbers.chunks(50_000) {
+        let records: Vec<Record> = chunk.iter().map(record).collect();
+        producer.write(topic, &records);
+    }
 }
 
 fn bulk_producer(space: &Space) -> Producer {

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::support::topic::{Producer, Record};
-
 pub const PARTITIONS: i32 = 6;
 
 /// What the worker is given.
@@ -33,24 +31,8 @@ tables:
           version = event.version
 ";
 
-/// The same table for programs that make their own.
-pub const TABLE: &str = "(order_id text not null, events bigint not null, quantity bigint not null, \
-     amount numeric(14,2) not null, carrier text, tracking text, status text, version bigint)";
-
-/// Whole rows, in one order: what two contestants must agree on.
-pub const COLUMNS: &str = "order_id, events, quantity, amount, carrier, tracking, status, version";
-
-/// Writes events `from..to` over `keys` keys.
-pub fn write(producer: &Producer, topic: &str, from: u64, to: u64, keys: u64) {
-    let numbers: Vec<u64> = (from..to).collect();
-    for chunk in numbers.chunks(50_000) {
-        let records: Vec<Record> = chunk.iter().map(|n| event(*n, keys)).collect();
-        producer.write(topic, &records);
-    }
-}
-
-/// The first `keys` events are one for every key, in turn; later ones are spread at random.
-fn event(n: u64, keys: u64) -> Record {
+/// Key and value. The first `keys` events are one for every key, in turn; later ones are spread at random.
+pub fn event(n: u64, keys: u64) -> (String, String) {
     let mut random = Random(n.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let key = if n < keys { n } else { random.below(keys) };
     let types = ["OrderPlaced", "OrderPaid", "OrderShipped", "OrderDelivered"];
@@ -73,7 +55,7 @@ fn event(n: u64, keys: u64) -> Record {
         random.below(10_000_000_000_000_000),
         statuses[random.below(4) as usize],
     );
-    Record::new(&format!("order-{key:08}"), value)
+    (format!("order-{key:08}"), value)
 }
 
 /// xorshift64*: the same events in every run, each from its number alone.

@@ -29,6 +29,11 @@ pub fn config(settings: &Settings, json: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::Fine)
 }
 
+pub fn schema() -> Result<Outcome, Failure> {
+    output::print_line(&format!("{:#}", definition::schema::schema()))?;
+    Ok(Outcome::Fine)
+}
+
 pub fn lint(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
     let status = definition::commands::lint(paths, format);
     Ok(Outcome::of_status(status))

@@ -86,6 +86,11 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
+    /// Prints the JSON Schema of definition files, for editors
+    ///
+    /// For editors with the YAML language server: write it to a file, and name that in a definition's first line:
+    /// # yaml-language-server: $schema=consolidator.schema.json
+    Schema,
     /// Shows the effective settings, secrets hidden, and what they come to
     Config(JsonArguments),
 }
@@ -181,6 +186,7 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
             output::print(&String::from_utf8_lossy(&script))?;
             Ok(Outcome::Fine)
         }
+        Command::Schema => commands::schema(),
         Command::Config(output) => commands::config(&settings()?, output.json),
         Command::Demo(demo) => commands::demo(
             logged(settings()?, Audience::Demonstration),

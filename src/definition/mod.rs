@@ -11,7 +11,9 @@ pub mod diagnostic;
 mod file;
 pub mod fingerprint;
 pub mod projection;
+
 mod read;
+pub mod schema;
 mod shape;
 mod source;
 pub mod testing;

@@ -31,6 +31,14 @@ pub struct Projection {
     pub header_names: Vec<String>,
 }
 
+impl Projection {
+    /// In the order of `topics`.
+    pub fn topic_names(&self) -> Vec<String> {
+        let names = self.topics.iter().map(|topic| topic.name.clone());
+        names.collect()
+    }
+}
+
 #[derive(Debug)]
 pub struct Topic {
     pub name: String,

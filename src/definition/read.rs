@@ -13,7 +13,7 @@ use super::source::Text;
 use super::testing::{self, TestCase};
 use super::yaml::{Entry, Kind, Node};
 
-const PROJECTION_KEYS: &[&str] = &[
+pub(super) const PROJECTION_KEYS: &[&str] = &[
     "projection",
     "description",
     "from",
@@ -23,11 +23,11 @@ const PROJECTION_KEYS: &[&str] = &[
     "deduplicate",
     "tests",
 ];
-const TOPIC_KEYS: &[&str] = &["topic", "format", "envelope", "ignore", "events"];
-const TABLE_KEYS: &[&str] = &[
+pub(super) const TOPIC_KEYS: &[&str] = &["topic", "format", "envelope", "ignore", "events"];
+pub(super) const TABLE_KEYS: &[&str] = &[
     "comment", "key", "columns", "rules", "indexes", "history", "version",
 ];
-const RULE_KEYS: &[&str] = &[
+pub(super) const RULE_KEYS: &[&str] = &[
     "topic",
     "when",
     "key",

@@ -309,7 +309,7 @@ impl Demonstration<'_> {
 fn gap(status: &Status) -> i64 {
     let folded = status.projections.iter().filter(|one| match standing(one) {
         Standing::In(state) => state.is_fed(),
-        Standing::Stopped | Standing::Paused | Standing::Unread => false,
+        Standing::Stopped | Standing::Paused | Standing::Waiting | Standing::Unread => false,
     });
     let gaps = folded.filter_map(|one| seen(one)?.gap());
     gaps.sum()

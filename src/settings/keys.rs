@@ -1,5 +1,7 @@
 //! Every setting: its key, its default, what it means. The one list that reading, `config` and the manual go by.
 
+use crate::source::owned_properties;
+
 /// One setting.
 #[derive(Debug)]
 pub struct Key {
@@ -118,44 +120,6 @@ pub const KEYS: &[Key] = &[
 /// Where librdkafka's own properties stand; what follows is the property's name, dots and all.
 pub const PROPERTIES: &str = "kafka.properties.";
 
-/// Properties that the worker sets itself, because its promise rests on them, each with the reason.
-pub const RESERVED_PROPERTIES: &[(&str, &str)] = &[
-    ("bootstrap.servers", "set `kafka.brokers`"),
-    ("metadata.broker.list", "set `kafka.brokers`"),
-    ("group.id", "set `kafka.group`"),
-    ("group.instance.id", "all lanes of a process would share it"),
-    (
-        "enable.auto.commit",
-        "offsets are kept in Postgres, with the rows",
-    ),
-    (
-        "enable.auto.offset.store",
-        "offsets are kept in Postgres, with the rows",
-    ),
-    (
-        "auto.commit.interval.ms",
-        "offsets are kept in Postgres, with the rows",
-    ),
-    (
-        "auto.offset.reset",
-        "a checkpoint that Kafka no longer holds must stop its partition, never skip",
-    ),
-    (
-        "enable.partition.eof",
-        "the end of a partition is how a lane knows that it has caught up",
-    ),
-    (
-        "isolation.level",
-        "records of open and aborted transactions must not be folded",
-    ),
-    (
-        "allow.auto.create.topics",
-        "reading must not create a topic",
-    ),
-    ("queued.max.messages.kbytes", "set `worker.memory_limit`"),
-    ("log.queue", "librdkafka's log goes into the worker's own"),
-];
-
 pub fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
@@ -238,12 +202,9 @@ fn check_property(property: &str) -> Result<(), String> {
     if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic()) {
         return Err(format!("`{property}` is no name of a librdkafka property"));
     }
-    match RESERVED_PROPERTIES
-        .iter()
-        .find(|(reserved, _)| *reserved == name)
-    {
-        Some((reserved, instead)) => Err(format!(
-            "`{reserved}` cannot be set in kafka.properties: {instead}"
+    match owned_properties().iter().find(|(owned, _)| *owned == name) {
+        Some((owned, instead)) => Err(format!(
+            "`{owned}` cannot be set in kafka.properties: {instead}"
         )),
         None => Ok(()),
     }

@@ -70,16 +70,10 @@ impl Limits {
 /// Properties that the exactly-once contract rests on, each with the reason. Setting one is an error.
 pub fn owned_properties() -> &'static [(&'static str, &'static str)] {
     &[
-        ("bootstrap.servers", "is the setting `kafka.brokers`"),
-        ("metadata.broker.list", "is the setting `kafka.brokers`"),
-        (
-            "group.id",
-            "follows from `kafka.group`, the projection and its generation",
-        ),
-        (
-            "group.instance.id",
-            "would be shared by all lanes of a process",
-        ),
+        ("bootstrap.servers", "set `kafka.brokers`"),
+        ("metadata.broker.list", "set `kafka.brokers`"),
+        ("group.id", "set `kafka.group`"),
+        ("group.instance.id", "all lanes of a process would share it"),
         (
             "enable.auto.commit",
             "offsets are kept in Postgres, with the rows",
@@ -94,7 +88,7 @@ pub fn owned_properties() -> &'static [(&'static str, &'static str)] {
         ),
         (
             "auto.offset.reset",
-            "a checkpoint that Kafka no longer holds must stop the partition, never skip",
+            "a checkpoint that Kafka no longer holds must stop its partition, never skip",
         ),
         (
             "enable.partition.eof",
@@ -108,11 +102,8 @@ pub fn owned_properties() -> &'static [(&'static str, &'static str)] {
             "allow.auto.create.topics",
             "reading must not create a topic",
         ),
-        (
-            "queued.max.messages.kbytes",
-            "follows from `worker.memory_limit`",
-        ),
-        ("log.queue", "logs go through the worker's own log"),
+        ("queued.max.messages.kbytes", "set `worker.memory_limit`"),
+        ("log.queue", "librdkafka's log goes into the worker's own"),
     ]
 }
 

@@ -379,11 +379,7 @@ pub(super) async fn create(
     fingerprint: &str,
     kafka_group: &str,
 ) -> Result<Generation> {
-    let topics: Vec<&str> = projection
-        .topics
-        .iter()
-        .map(|topic| topic.name.as_str())
-        .collect();
+    let topics = projection.topic_names();
     let id: i64 = sqlx::query_scalar(
         "insert into consolidator.generation (projection, definition, fingerprint, kafka_group, topics, state) \
          values ($1, $2, $3, '', $4, 'building') returning id",

@@ -10,7 +10,7 @@ use sqlx::{Connection, SqlSafeStr};
 
 use super::error::{Context, ErrorKind, Result, StoreError};
 
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 2] = [
     (
         1,
         "control",
@@ -20,11 +20,6 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
         2,
         "readers",
         include_str!("../../migrations/0002_readers.sql"),
-    ),
-    (
-        3,
-        "generations",
-        include_str!("../../migrations/0003_generations.sql"),
     ),
 ];
 

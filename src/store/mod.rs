@@ -1,8 +1,8 @@
 //! The only code that names sqlx: the control schema, generations' tables, readers' views, and the one transaction that moves
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
-//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`), `schema` for a generation's tables,
-//! `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
+//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`), `schema` for a generation's
+//! tables, `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
 //! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod adopt;
@@ -32,6 +32,7 @@ mod stop;
 mod switch;
 mod verify;
 mod views;
+mod waiting;
 
 pub use begin::{Begun, BuildOrder};
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
@@ -54,3 +55,4 @@ pub use status::{
 pub use stop::Stop;
 pub use switch::{Prepared, SwitchOrder, Switched};
 pub use verify::{Difference, Offsets, Snapshot};
+pub use waiting::Waiting;

@@ -9,6 +9,7 @@ use super::connect::Store;
 use super::error::{Context, Result};
 use super::generation::State;
 use super::stop::Stop;
+use super::waiting::Waiting;
 
 /// The rest is counted in [`GenerationStatus::dead_letters`].
 pub const BLOCKED_KEYS_SHOWN: i64 = 20;
@@ -40,6 +41,8 @@ pub struct GenerationStatus {
     pub tables: Vec<TableStatus>,
     /// Why it or its partitions stand still.
     pub stops: Vec<Stop>,
+    /// What its lanes wait for, to go on by themselves.
+    pub waiting: Vec<Waiting>,
     /// Sessions that its lanes wait for.
     pub blockers: Vec<Blocker>,
     /// Events set aside.
@@ -249,6 +252,7 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
     let tables = tables(connection, row.id).await?;
     let blockers = blockers(connection, row.id).await?;
     let stops = super::stop::load(connection, row.id).await?;
+    let waiting = super::waiting::load(connection, row.id).await?;
     let blocked_keys = match row.dead_letters {
         0 => Vec::new(),
         _ => blocked_keys(connection, row.id).await?,
@@ -265,6 +269,7 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
         partitions,
         tables,
         stops,
+        waiting,
         blockers,
         dead_letters: row.dead_letters,
         blocked_keys,

@@ -175,8 +175,7 @@ async fn changed(
 pub(super) fn check_topics(settings: &Settings, projections: &[Projection]) {
     let mut topics: Vec<String> = projections
         .iter()
-        .flat_map(|p| &p.topics)
-        .map(|topic| topic.name.clone())
+        .flat_map(Projection::topic_names)
         .collect();
     topics.sort();
     topics.dedup();

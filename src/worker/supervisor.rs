@@ -9,16 +9,18 @@ use crate::error::Failure;
 use crate::rebuild::Leader;
 use crate::settings::Settings;
 use crate::store::{CONTROL_CONNECTIONS, Generation, Phase, Store, StoreError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How often the stored state is looked at: the time until a `pause` or `resume` takes effect.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long after a failed start or a failed lane the next try comes.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
+/// How often it is told that a generation cannot have lanes.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 /// A lane that does not come by for this long hangs. It comes by also while it waits for Postgres.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
@@ -76,7 +78,7 @@ async fn supervise(
         only,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
-        refused: BTreeSet::new(),
+        waiting: BTreeMap::new(),
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
@@ -100,8 +102,8 @@ struct Supervisor<'s> {
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
-    /// Generations without lanes for want of connections, of which that was said.
-    refused: BTreeSet<i64>,
+    /// Generations that cannot have lanes, and why.
+    waiting: BTreeMap<i64, Told>,
 }
 
 /// The lanes of one generation.
@@ -160,7 +162,7 @@ impl Supervisor<'_> {
                 .is_none_or(|crew| crew.lanes.is_empty() && Instant::now() >= crew.restart_at);
             // Before the logs are measured nobody knows how to fold it.
             if idle && generation.phase != Phase::Measure {
-                self.start(&generation, count);
+                self.start(&generation, count).await;
             }
         }
         self.report();
@@ -171,11 +173,10 @@ impl Supervisor<'_> {
         let Some(crew) = self.crews.get_mut(&id) else {
             return;
         };
-        let (ended, running) = std::mem::take(&mut crew.lanes)
+        let (ended, running): (Vec<_>, Vec<_>) = std::mem::take(&mut crew.lanes)
             .into_iter()
             .partition(|lane| lane.thread.is_finished());
         crew.lanes = running;
-        let ended: Vec<RunningLane> = ended;
         for lane in ended {
             let name = &crew.work.projection.name;
             match lane.thread.join() {
@@ -196,21 +197,25 @@ impl Supervisor<'_> {
         }
     }
 
-    fn start(&mut self, generation: &Generation, generations: usize) {
+    async fn start(&mut self, generation: &Generation, generations: usize) {
         let Health { metrics, .. } = self.health;
         let lanes = self.lanes_each(generations);
         let running: usize = self.crews.values().map(|crew| crew.lanes.len()).sum();
         if running + lanes > self.connections_for_lanes() {
             // A lane without a connection would only keep partitions from those that have one.
-            return self.lack_connections(generation, generations);
+            let wanted = generations + CONTROL_CONNECTIONS as usize;
+            let reason = "no connection to Postgres is left for its lanes".to_owned();
+            let hint = format!("postgres.max_connections must be at least {wanted}");
+            return self.wait_with(generation, reason, &hint).await;
         }
         let work = match start::work(self.settings, &self.store, metrics, generation, generations) {
             Ok(work) => Arc::new(work),
-            Err(error) => {
-                error!(projection = %generation.projection, generation = generation.id, "cannot fold it: {error}");
-                return;
+            Err(reason) => {
+                let hint = "run the version of the program that made it, or rebuild the projection";
+                return self.wait_with(generation, reason, hint).await;
             }
         };
+        self.goes_on(generation.id).await;
         let mut crew = Crew {
             work,
             lanes: Vec::new(),
@@ -241,11 +246,36 @@ impl Supervisor<'_> {
         self.settings.worker.lanes.min(fair.max(1))
     }
 
-    fn lack_connections(&mut self, generation: &Generation, generations: usize) {
-        if self.refused.insert(generation.id) {
-            let wanted = generations + CONTROL_CONNECTIONS as usize;
-            error!(projection = %generation.projection, generation = generation.id,
-                "no connection is left for it; postgres.max_connections must be at least {wanted}");
+    /// Says why a generation has no lanes here: in the log when it is news, and stored again and again, where `status` and
+    /// readers look.
+    async fn wait_with(&mut self, generation: &Generation, reason: String, hint: &str) {
+        let told = self.waiting.get(&generation.id);
+        let is_news = told.is_none_or(|told| told.reason != reason);
+        if told.is_some_and(|told| !is_news && told.at.elapsed() < TELL_EVERY) {
+            return;
+        }
+        if is_news {
+            error!(projection = %generation.projection, generation = generation.id, "cannot fold it: {reason}: {hint}");
+        }
+        let stored = self
+            .store
+            .note_waiting(generation.id, &self.worker_name, &reason, hint);
+        if let Err(error) = stored.await {
+            warn!("{error}");
+        }
+        let at = Instant::now();
+        self.waiting.insert(generation.id, Told { reason, at });
+    }
+
+    async fn goes_on(&mut self, generation: i64) {
+        if self.waiting.remove(&generation).is_some()
+            && let Err(error) = self
+                .store
+                .clear_waiting(generation, &self.worker_name)
+                .await
+        {
+            // It counts for nothing soon, as nobody repeats it.
+            debug!("{error}");
         }
     }
 
@@ -294,6 +324,12 @@ impl Supervisor<'_> {
             error!("waiting for the lanes: {error}");
         }
     }
+}
+
+/// Why a generation has no lanes, as last told.
+struct Told {
+    reason: String,
+    at: Instant,
 }
 
 impl Crew {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Status, is_fine, seen, standing};
 use crate::store::{
     BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, Stop, TableStatus,
+    Waiting,
 };
 
 pub fn to_json(status: &Status) -> Value {
@@ -52,6 +53,7 @@ fn generation(generation: &GenerationStatus, fingerprint: &str) -> Value {
         "partitions": list(&generation.partitions, partition),
         "tables": list(&generation.tables, table),
         "stops": list(&generation.stops, stop),
+        "waiting": list(&generation.waiting, waiting),
         "dead_letters": generation.dead_letters,
         "blocked_keys": list(&generation.blocked_keys, blocked_key),
         "blockers": list(&generation.blockers, blocker),
@@ -95,6 +97,15 @@ fn stop(stop: &Stop) -> Value {
         "reason": stop.reason,
         "hint": stop.hint,
         "stopped_at": stop.stopped_at,
+    })
+}
+
+fn waiting(waiting: &Waiting) -> Value {
+    json!({
+        "worker": waiting.worker,
+        "reason": waiting.reason,
+        "hint": waiting.hint,
+        "since": waiting.since,
     })
 }
 

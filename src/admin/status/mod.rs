@@ -27,6 +27,8 @@ pub enum Standing {
     Stopped,
     /// By command.
     Paused,
+    /// Something keeps it from going on; it does so by itself once that is gone.
+    Waiting,
     /// As the generation that readers see.
     In(State),
     /// There is no generation that readers see.
@@ -49,10 +51,11 @@ impl Status {
     }
 }
 
-/// The same for one projection: nothing has stopped, failed, or been set aside. A pause was somebody's wish.
+/// The same for one projection: nothing has stopped, failed, is kept from going on, or has been set aside. A pause was somebody's wish.
 pub fn is_fine(projection: &ProjectionStatus) -> bool {
     projection.generations.iter().all(|generation| {
         generation.stops.is_empty()
+            && generation.waiting.is_empty()
             && generation.dead_letters == 0
             && generation.state != State::Failed
     })
@@ -75,6 +78,7 @@ pub fn standing(projection: &ProjectionStatus) -> Standing {
     }
     match &projection.paused_at {
         Some(_) => Standing::Paused,
+        None if !generation.waiting.is_empty() => Standing::Waiting,
         None => Standing::In(generation.state),
     }
 }
@@ -84,6 +88,7 @@ impl Standing {
         match self {
             Standing::Stopped => "stopped",
             Standing::Paused => "paused",
+            Standing::Waiting => "waiting",
             Standing::In(state) => state.as_str(),
             Standing::Unread => "unread",
         }

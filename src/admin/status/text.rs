@@ -11,7 +11,7 @@ use crate::admin::text::{
 };
 use crate::store::{
     BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
-    State, Stop, TableStatus,
+    State, Stop, TableStatus, Waiting,
 };
 
 /// How the text is written, and what is needed beside the status.
@@ -113,7 +113,7 @@ fn overview(status: &Status, looks: &Looks) -> String {
 pub fn state_cell(projection: &ProjectionStatus) -> Cell {
     let standing = standing(projection);
     let tone = match standing {
-        Standing::Stopped => Tone::Bad,
+        Standing::Stopped | Standing::Waiting => Tone::Bad,
         Standing::Paused | Standing::Unread => Tone::Mind,
         Standing::In(State::Failed) => Tone::Bad,
         Standing::In(_) if !super::is_fine(projection) => Tone::Bad,
@@ -122,7 +122,9 @@ pub fn state_cell(projection: &ProjectionStatus) -> Cell {
     };
     let word = match standing {
         Standing::Stopped => "STOPPED",
-        Standing::Paused | Standing::In(_) | Standing::Unread => standing.word(),
+        Standing::Paused | Standing::Waiting | Standing::In(_) | Standing::Unread => {
+            standing.word()
+        }
     };
     Cell::toned(tone, word)
 }
@@ -174,6 +176,9 @@ fn generation(
     }
     for stop in &generation.stops {
         text.push_str(&stopped(stop, looks.paint));
+    }
+    for waiting in &generation.waiting {
+        text.push_str(&self::waiting(waiting, looks.paint));
     }
     if generation.dead_letters > 0 {
         text.push_str(&set_aside(generation, looks.paint));
@@ -253,6 +258,18 @@ fn stopped(stop: &Stop, paint: Paint) -> String {
     detail(&mut text, "rule", rule.as_deref());
     detail(&mut text, "reason", Some(&stop.reason));
     detail(&mut text, "to do", stop.hint.as_deref());
+    text
+}
+
+fn waiting(waiting: &Waiting, paint: Paint) -> String {
+    let mut text = format!(
+        "\n  {} since {}; it goes on by itself\n",
+        paint.tone(Tone::Bad, "waiting"),
+        waiting.since
+    );
+    detail(&mut text, "worker", Some(&waiting.worker));
+    detail(&mut text, "reason", Some(&waiting.reason));
+    detail(&mut text, "to do", waiting.hint.as_deref());
     text
 }
 

@@ -9,8 +9,8 @@ use crate::definition::diagnostic::Report;
 use crate::definition::shape::{self, Fields};
 use crate::definition::yaml::{Kind, Node, Scalar, Style};
 
-const TEST_KEYS: &[&str] = &["name", "given", "then", "fails"];
-const GIVEN_KEYS: &[&str] = &[
+pub(in crate::definition) const TEST_KEYS: &[&str] = &["name", "given", "then", "fails"];
+pub(in crate::definition) const GIVEN_KEYS: &[&str] = &[
     "topic",
     "partition",
     "key",
@@ -229,7 +229,7 @@ fn folded(scalar: &Scalar) -> String {
 }
 
 /// A node as JSON. The digits of a number stay as written.
-fn json(node: &Node) -> String {
+pub(in crate::definition) fn json(node: &Node) -> String {
     let mut out = String::new();
     write_json(node, &mut out);
     out

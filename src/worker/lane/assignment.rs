@@ -7,16 +7,14 @@ use crate::fold::Folder;
 use crate::source::{SourceError, SourceEvent, TopicPartition};
 use crate::store::{Layout, Partition, Stop};
 use std::sync::Arc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
     pub(super) fn act_on_noted(&mut self) -> Result<(), Trouble> {
-        while let Some(event) = self.noted.take() {
-            if let Err(trouble) = self.act_on(&event) {
-                self.noted.put_back(event);
-                return Err(trouble);
-            }
+        while let Some(event) = self.noted.next() {
+            self.act_on(&event)?;
+            self.noted.done(&event);
         }
         Ok(())
     }
@@ -208,6 +206,7 @@ impl Lane {
         if !self.gives_back_unwritten()? {
             self.flush()?;
         }
+        self.release(revoked);
         self.forget(revoked);
         self.consumer.revoke(revoked)?;
         info!(lane = %self.name, partitions = revoked.len(), "gave partitions back");
@@ -219,9 +218,27 @@ impl Lane {
         warn!(lane = %self.name, partitions = lost.len(), "lost partitions: the group went on without this lane");
         // A batch may hold lost partitions and kept ones: all of it goes, and the kept ones start again.
         self.abandon();
-        self.forget(lost);
-        self.consumer.revoke(lost)?;
+        self.give_back_revoked()?;
         self.start_again()
+    }
+
+    /// So that nobody takes this session for the owner any more: a lane that has given partitions back, or has left, is no rival.
+    pub(super) fn release(&mut self, gone: &[TopicPartition]) {
+        let held: Vec<(i32, i64)> = self
+            .partitions
+            .iter()
+            .filter(|owned| gone.contains(&owned.at))
+            .map(|owned| (owned.slot, owned.epoch))
+            .collect();
+        let Some(mut store) = self.store.take_if(|_| !held.is_empty()) else {
+            return;
+        };
+        let generation = self.work.generation;
+        let given_up = self.wait(async { store.release(generation, &held).await });
+        self.store = Some(store);
+        if let Err(error) = given_up {
+            debug!("the checkpoints still name this lane as their owner: {error}");
+        }
     }
 
     pub(super) fn forget(&mut self, gone: &[TopicPartition]) {

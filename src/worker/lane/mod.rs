@@ -16,7 +16,7 @@ use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
 use crate::fold::Folder;
 use crate::metrics::Phase;
-use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError};
+use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartition};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
@@ -104,6 +104,8 @@ pub(super) struct Lane {
     measure_next: bool,
     /// Since when no connection to Postgres is to be had.
     cut_off_since: Option<Instant>,
+    /// It is stored that the lane waits, and for what.
+    told_waiting: bool,
     /// Tries in a row that did not go through.
     attempt: u32,
     /// How the lane folds while the generation is loaded.
@@ -126,12 +128,7 @@ impl Lane {
         control: Arc<LaneControl>,
         heartbeat: Heartbeat,
     ) -> Result<Lane, String> {
-        let topics: Vec<String> = work
-            .projection
-            .topics
-            .iter()
-            .map(|topic| topic.name.clone())
-            .collect();
+        let topics = work.projection.topic_names();
         let limits = Limits {
             queue_bytes: work.limits.queue_bytes_max,
         };
@@ -172,6 +169,7 @@ impl Lane {
             measured_at: now,
             measure_next: false,
             cut_off_since: None,
+            told_waiting: false,
             attempt: 0,
             load,
             report: Report::new(work.clone()),
@@ -202,6 +200,7 @@ impl Lane {
             return Err(Trouble::Asked);
         }
         self.settle_if_done()?;
+        self.tell_going_on();
         self.act_on_noted()?;
         self.take_up_new()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
@@ -282,18 +281,8 @@ impl Lane {
     /// Ends: what is open is rolled back, then the membership is given up.
     fn leave(mut self) {
         self.abandon();
-        let held: Vec<(i32, i64)> = self
-            .partitions
-            .iter()
-            .map(|owned| (owned.slot, owned.epoch))
-            .collect();
-        if let Some(mut store) = self.store.take() {
-            let generation = self.work.generation;
-            let given_up = self.wait(async { store.release(generation, &held).await });
-            if let Err(error) = given_up {
-                tracing::debug!("the checkpoints still name this lane as their owner: {error}");
-            }
-        }
+        let held: Vec<TopicPartition> = self.partitions.iter().map(|owned| owned.at).collect();
+        self.release(&held);
         self.consumer.close();
     }
 }
@@ -326,11 +315,9 @@ impl Waiter<'_> {
     }
 }
 
-/// Takes in as many bytes as the limits say, and headers if a rule reads one.
+/// With headers if a rule reads one.
 fn empty_batch(work: &Work) -> RecordBatch {
-    let mut records = RecordBatch::with_headers(!work.projection.header_names.is_empty());
-    records.set_bytes_max(work.limits.memory.batch_bytes_max());
-    records
+    RecordBatch::with_headers(!work.projection.header_names.is_empty())
 }
 
 /// What a panic said.

@@ -20,14 +20,16 @@ impl Noted {
         }
     }
 
-    /// The oldest, to be acted on.
-    pub(super) fn take(&mut self) -> Option<SourceEvent> {
-        self.events.pop_front()
+    /// The oldest, to be acted on. It stays until that is [`done`](Noted::done).
+    pub(super) fn next(&self) -> Option<SourceEvent> {
+        self.events.front().cloned()
     }
 
-    /// It could not be acted on, and is the next again.
-    pub(super) fn put_back(&mut self, event: SourceEvent) {
-        self.events.push_front(event);
+    /// The event, if it is still the oldest, has been acted on.
+    pub(super) fn done(&mut self, event: &SourceEvent) {
+        if self.events.front() == Some(event) {
+            self.events.pop_front();
+        }
     }
 
     /// The partitions that the group has taken back, which may be given back ahead of what else is noted once nothing that
@@ -111,7 +113,12 @@ mod tests {
     }
 
     fn all(noted: &mut Noted) -> Vec<SourceEvent> {
-        std::iter::from_fn(|| noted.take()).collect()
+        let mut events = Vec::new();
+        while let Some(event) = noted.next() {
+            noted.done(&event);
+            events.push(event);
+        }
+        events
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::source::{SourceError, TopicPartition};
 use crate::store::{ErrorKind, LaneStore, Stop, StoreError};
 use crate::worker::policy::{Action, answer, backoff, source_answer};
 use std::time::{Duration, Instant};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 /// How long a rival's open transaction is waited for before its session is ended.
 const RIVAL_WAIT: Duration = Duration::from_secs(5);
@@ -56,7 +56,11 @@ impl Lane {
         self.give_back_revoked()?;
         match answer.action {
             Action::StartAgain => {}
-            Action::Reconnect | Action::Wait => self.store = None,
+            Action::Reconnect => self.store = None,
+            Action::Wait => {
+                self.store = None;
+                self.tell_waiting(error, answer.hint);
+            }
             Action::GiveUpOwnership { table } => {
                 let layout = self.layout.clone();
                 self.on_store(async |store| store.give_up_ownership(&layout, table).await)
@@ -73,6 +77,36 @@ impl Lane {
         }
         self.wait_before_next_try()?;
         self.start_again()
+    }
+
+    /// Leaves word where `status` and readers look, if the server takes it.
+    fn tell_waiting(&mut self, error: &StoreError, hint: &str) {
+        let (store, name, reason) = (
+            self.work.store.clone(),
+            self.name.clone(),
+            error.to_string(),
+        );
+        let generation = self.work.generation;
+        let told = self.wait(async { store.note_waiting(generation, &name, &reason, hint).await });
+        match told {
+            Ok(()) => self.told_waiting = true,
+            Err(error) => debug!(lane = %self.name, "{error}"),
+        }
+    }
+
+    /// After a batch went through, takes it back.
+    pub(super) fn tell_going_on(&mut self) {
+        if !self.told_waiting || self.attempt > 0 {
+            return;
+        }
+        self.told_waiting = false;
+        let (store, name) = (self.work.store.clone(), self.name.clone());
+        let generation = self.work.generation;
+        let told = self.wait(async { store.clear_waiting(generation, &name).await });
+        if let Err(error) = told {
+            // It counts for nothing soon, as nobody repeats it.
+            debug!(lane = %self.name, "{error}");
+        }
     }
 
     /// A call to Kafka failed: what a second try may mend is tried again, anything else is for a new client.
@@ -96,7 +130,6 @@ impl Lane {
         if self.chunk_records == 1 && self.suspect.is_none() {
             return Err(Trouble::Broken(format!("it panicked: {words}")));
         }
-        self.abandon();
         self.renew();
         self.noted.add(self.consumer.serve());
         self.give_back_revoked()?;
@@ -107,13 +140,14 @@ impl Lane {
         self.start_again()
     }
 
-    /// Replaces everything that may have been left half done.
+    /// As [`abandon`](Lane::abandon), trusting nothing that may have been left half done.
     fn renew(&mut self) {
-        // With whatever it has open.
-        self.store = None;
+        self.new_folder();
         self.records = super::empty_batch(&self.work);
         self.arena = bumpalo::Bump::new();
-        self.new_folder();
+        self.abandon();
+        // With whatever it has open.
+        self.store = None;
     }
 
     /// Forgets everything that is folded and not committed. A commit in flight ends first, either way: what it did is
@@ -231,10 +265,13 @@ impl Lane {
         if since.elapsed() < CUT_OFF_MAX {
             return Trouble::Store(error);
         }
-        Trouble::Broken(format!(
+        let told = format!(
             "no connection to Postgres for {} s ({error}); it leaves the group, so that workers that have one can take over",
             since.elapsed().as_secs()
-        ))
+        );
+        // At once: the supervisor may be cut off as well.
+        error!(lane = %self.name, "{told}");
+        Trouble::Broken(told)
     }
 
     /// Runs a call on the lane's connection.
