@@ -26,6 +26,8 @@ const SERVE_MAX: usize = 1000;
 const LAST_MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `close` waits for the group to let the member go. After that the session times out.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it is done.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A member of a consumer group that reads its partitions for one lane. Used by one thread, which
 /// must come by ([`poll`](LaneConsumer::poll) or [`serve`](LaneConsumer::serve)) at least every
@@ -304,11 +306,7 @@ impl LaneConsumer {
                 warn!(target: "kafka", "the group did not confirm that we left; it will notice by its session timeout");
                 return;
             }
-            match self
-                .events
-                .queue()
-                .event(left.min(Duration::from_millis(50)))
-            {
+            match self.events.queue().event(left.min(LOOK_EVERY)) {
                 Some(Event::Assign(_) | Event::Revoke(_)) => self.give_back(deadline),
                 Some(Event::Log(level, facility, text)) => log(level, &facility, &text),
                 Some(_) | None => {}
@@ -317,7 +315,8 @@ impl LaneConsumer {
     }
 
     /// Where the group's last operation ends it just then, librdkafka drops this one without an answer, and the call never
-    /// returns (2.12, `rd_kafka_cgrp_terminated`): so it is made where it may hang, and waited for only until `deadline`.
+    /// returns (2.12, `rd_kafka_cgrp_terminated`): so it is made where it may hang, and waited for only until the group is left,
+    /// or until `deadline`.
     fn give_back(&self, deadline: Instant) {
         let client = self.client.clone();
         let (answer, answered) = std::sync::mpsc::channel();
@@ -329,12 +328,18 @@ impl LaneConsumer {
                 drop(client);
                 let _ = answer.send(outcome);
             });
-        let left = deadline.saturating_duration_since(Instant::now());
-        match called.map(|_detached| answered.recv_timeout(left)) {
-            Ok(Ok(Ok(()))) => {}
-            Ok(Ok(Err(error))) => debug!(target: "kafka", %error, "giving partitions back"),
-            Ok(Err(_)) => debug!(target: "kafka", "giving partitions back was not answered"),
-            Err(error) => debug!(target: "kafka", %error, "no thread to give partitions back"),
+        if let Err(error) = called {
+            return debug!(target: "kafka", %error, "no thread to give partitions back");
+        }
+        loop {
+            match answered.recv_timeout(LOOK_EVERY) {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => return debug!(target: "kafka", %error, "giving partitions back"),
+                Err(_) if self.client.has_left() || Instant::now() >= deadline => {
+                    return debug!(target: "kafka", "giving partitions back was not answered");
+                }
+                Err(_) => {}
+            }
         }
     }
 
