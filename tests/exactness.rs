@@ -19,6 +19,7 @@ use crate::support::{lock, start_postgres};
 const SEED: u64 = 20_220_401;
 const PARTITIONS: i32 = 6;
 const CHUNK_EVENTS: usize = 1_000;
+const ROUNDS_MAX: usize = 5;
 const HEALED_WITHIN: Duration = Duration::from_secs(120);
 
 const LEDGER: &str = "
@@ -130,6 +131,9 @@ const ORACLE_SETUP: &str = "
            case v->>'type' when 'Withdrawn' then -1 else 1 end as sign
     from (select key, \"offset\", value::jsonb as v from raw) r";
 
+const ORACLE_REMOVED: &str =
+    "drop table event; drop aggregate chain(text); drop function chain_step(text, text)";
+
 /// Something done to the servers or the workers after a given chunk of events.
 enum Fault {
     Kill(usize),
@@ -193,32 +197,23 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
         ("session.timeout.ms".to_owned(), "2000".to_owned()),
         ("heartbeat.interval.ms".to_owned(), "500".to_owned()),
     ];
-    // Every account is known by the first freeze.
-    let schedule = [
-        (60, Fault::Freeze(0)),
-        (90, Fault::Thaw(0)),
-        (110, Fault::Freeze(1)),
-        (140, Fault::Thaw(1)),
-    ];
     let topic = space.topic("movements", PARTITIONS);
     space.definition("ledger", &BALANCES.replace("TOPIC", &topic));
-    run(
-        &space,
-        &topic,
-        160,
-        Duration::from_millis(120),
-        &schedule,
-        &server,
-    );
-
-    dump(space.kafka, &[&topic], &space.database);
-    space.database.execute(ORACLE_SETUP);
-    let product = "select * from read_model.accounts";
-    let found = differences(&space.database, product, BALANCES_ORACLE);
-    assert!(
-        !found.is_empty(),
-        "the oracle found nothing although the guard was off"
-    );
+    // Whether a worker is frozen with a batch in its hands is up to chance: nearly always, but not every time.
+    for _ in 0..ROUNDS_MAX {
+        // Every account is known by the freeze.
+        let schedule = [(40, Fault::Freeze(0)), (70, Fault::Thaw(0))];
+        let pause = Duration::from_millis(120);
+        run(&space, &topic, 80, pause, &schedule, &server);
+        dump(space.kafka, &[&topic], &space.database);
+        space.database.execute(ORACLE_SETUP);
+        let product = "select * from read_model.accounts";
+        if !differences(&space.database, product, BALANCES_ORACLE).is_empty() {
+            return;
+        }
+        space.database.execute(ORACLE_REMOVED);
+    }
+    panic!("the oracle found nothing although the guard was off");
 }
 
 /// Writes the events chunk by chunk while two workers run and the schedule is carried out. The workers

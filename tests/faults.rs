@@ -87,7 +87,10 @@ fn a_worker_that_was_frozen_past_retention_does_not_stop_what_its_successor_fold
     space.wait_applied("counter", &[&topic], IN_TIME);
     space.kafka.delete_below(&topic, 60);
     frozen.thaw();
-    frozen.wait_for_log("lost partitions", IN_TIME);
+    let gave_way = |log: String| log.contains("lost partitions") || log.contains("back with what");
+    wait_until("the frozen worker gives way", IN_TIME, || {
+        gave_way(frozen.log())
+    });
     producer.write(&topic, &added(100..110));
     space.wait_applied("counter", &[&topic], IN_TIME);
     assert_eq!(

@@ -10,6 +10,7 @@ use tracing::{debug, error, info, warn};
 use super::Logs;
 use crate::definition::Projection;
 use crate::settings::Settings;
+use crate::source::ErrorKind as SourceErrorKind;
 use crate::store::{
     ErrorKind, Generation, Goal, Gone, Led, Phase, Prepared, ReadSettings, State, Store,
     StoreError, SwitchOrder, Switched,
@@ -24,7 +25,8 @@ const RENEW_BELOW_S: f64 = 5.0;
 const LOAD_OFFSETS_MIN: i64 = 20_000;
 /// How long one look waits for the checkpoints to pass the ends that it asked for.
 const CATCH_UP_LOOK: Duration = Duration::from_secs(2);
-const CATCH_UP_EVERY: Duration = Duration::from_millis(50);
+/// How often what lanes are to do is looked for.
+const LANES_EVERY: Duration = Duration::from_millis(50);
 /// Pauses between tries to prepare a view that readers use: from the first, doubling, to the last.
 const VIEW_PAUSE_FIRST: Duration = Duration::from_millis(100);
 const VIEW_PAUSE_LAST: Duration = Duration::from_secs(5);
@@ -146,17 +148,27 @@ impl Leader {
         let until = Instant::now() + pause;
         while Instant::now() < until && !self.running.values().any(JoinHandle::is_finished) {
             let left = until.saturating_duration_since(Instant::now());
-            tokio::time::sleep(left.min(CATCH_UP_EVERY)).await;
+            tokio::time::sleep(left.min(LANES_EVERY)).await;
         }
     }
 }
 
 impl Steps {
-    /// True if the generation moved.
+    /// True if the generation moved; if not, only after a while: the next step would find things as they are.
     async fn step(self, led: Led) -> bool {
+        let moved = self.try_step(&led).await;
+        if !moved {
+            let building = led.generation.state == State::Building;
+            let lanes_move = building && led.generation.phase != Phase::Measure;
+            tokio::time::sleep(if lanes_move { LANES_EVERY } else { LOOK_EVERY }).await;
+        }
+        moved
+    }
+
+    async fn try_step(&self, led: &Led) -> bool {
         let generation = &led.generation;
         let (name, id) = (&generation.projection, generation.id);
-        match self.drive(&led).await {
+        match self.drive(led).await {
             Ok(moved) => moved,
             Err(error) if error.kind == ErrorKind::Refused => {
                 error!(projection = %name, generation = id, "its build does not go on: {error}");
@@ -210,6 +222,10 @@ impl Steps {
         let projection = generation.meant()?;
         let ends = match self.logs.ends(&generation.topics).await {
             Ok(ends) => ends,
+            // A partition without a leader must not keep the others waiting.
+            Err(error) if error.kind == SourceErrorKind::Transient => {
+                return self.store.begin_build(generation.id, None).await;
+            }
             Err(error) => {
                 warn!(projection = %generation.projection, generation = generation.id, "waiting for Kafka: {error}");
                 return Ok(false);
@@ -284,7 +300,8 @@ impl Steps {
         let ends = match self.logs.ends(&generation.topics).await {
             Ok(ends) => ends,
             Err(error) => {
-                warn!(projection = %generation.projection, generation = generation.id, "waiting for Kafka: {error}");
+                debug!(projection = %generation.projection, generation = generation.id, "waiting for Kafka: {error}");
+                tokio::time::sleep(LOOK_EVERY).await;
                 return Ok(false);
             }
         };
@@ -303,7 +320,7 @@ impl Steps {
             if asked.elapsed() >= CATCH_UP_LOOK {
                 return Ok(false);
             }
-            tokio::time::sleep(CATCH_UP_EVERY).await;
+            tokio::time::sleep(LANES_EVERY).await;
         }
         fail::fail_point!("caught-up");
         self.after_catch_up(led).await
