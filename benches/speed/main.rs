@@ -34,6 +34,8 @@ struct Size {
 enum Contestant {
     Consume,
     Hand,
+    /// `run`, until the first generation has everything.
+    FirstBuild,
     Worker,
 }
 
@@ -42,6 +44,7 @@ impl Contestant {
         match self {
             Contestant::Consume => "plain consume",
             Contestant::Hand => "written by hand",
+            Contestant::FirstBuild => "run, first build",
             Contestant::Worker => "consolidator",
         }
     }
@@ -100,30 +103,20 @@ fn build(size: &Size) {
     let topic = space.topic("orders", orders::PARTITIONS);
     let producer = bulk_producer(&space);
     write(&producer, &topic, 0, size.events, size.keys);
+    let definition = orders::DEFINITION.replace("TOPIC", &topic);
+    space.definition("orders", &definition);
+    let first = worker(&space, "orders", &topic, size.events);
     let zeros = vec![0; orders::PARTITIONS as usize];
-    let mut runs = Vec::new();
-    for round in 0..size.rounds {
+    let mut runs = vec![(Contestant::FirstBuild, first)];
+    for _ in 0..size.rounds {
         runs.push((Contestant::Consume, hand(&space, "consume", &topic, &zeros)));
         runs.push((Contestant::Hand, hand(&space, "rebuild", &topic, &zeros)));
-        let name = format!("build{round}");
-        let definition = orders::DEFINITION
-            .replace("projection: orders", &format!("projection: {name}"))
-            .replace("  orders:\n", &format!("  {name}:\n"))
-            .replace("TOPIC", &topic);
-        space.definition(&name, &definition);
-        runs.push((
-            Contestant::Worker,
-            worker(&space, &name, &topic, size.events),
-        ));
-        let product = format!("select {} from read_model.{name}", COLUMNS);
+        runs.push((Contestant::Worker, rebuild(&space)));
+        let product = format!("select {} from read_model.orders", COLUMNS);
         let by_hand = format!("select {} from hand_orders", COLUMNS);
         assert_same(&space.database, "orders", &product, &by_hand);
-        std::fs::remove_file(space.definition_file(&name)).expect("the definition is there");
-        space.database.execute(&format!(
-            "update consolidator.projection set paused_at = now() where name = '{name}'"
-        ));
     }
-    report("first build", size.events, &runs);
+    report("rebuild", size.events, &runs);
 }
 
 /// A backlog on rows that exist.
@@ -206,8 +199,6 @@ fn postmaster() -> i32 {
 
 /// A program written by hand, as a process of its own.
 fn hand(space: &Space, what: &str, topic: &str, from: &[i64]) -> Run {
-    let before = measure::postgres_cpu(postmaster());
-    let start = Instant::now();
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = Command::new(program);
     command.args([
@@ -218,6 +209,21 @@ fn hand(space: &Space, what: &str, topic: &str, from: &[i64]) -> Run {
         &space.settings.postgres_url,
     ]);
     command.args(from.iter().map(i64::to_string));
+    to_its_end(command)
+}
+
+/// `rebuild`, until readers see the new generation.
+fn rebuild(space: &Space) -> Run {
+    let mut command = Command::new(support::worker::BINARY);
+    let settings = space.write_settings("rebuild");
+    command.args(["rebuild", "orders", "--config", &settings]);
+    to_its_end(command.current_dir(space.dir()))
+}
+
+fn to_its_end(mut command: impl std::borrow::BorrowMut<Command>) -> Run {
+    let command = command.borrow_mut();
+    let before = measure::postgres_cpu(postmaster());
+    let start = Instant::now();
     let child = command.spawn().expect("it starts");
     let pid = child.id() as i32;
     // Not yet waited for: what it used can still be read.
@@ -235,7 +241,7 @@ fn hand(space: &Space, what: &str, topic: &str, from: &[i64]) -> Run {
     let wall = start.elapsed();
     let cpu = measure::cpu_with_ended_children(pid);
     let (ended, peak_bytes) = wait_with_peak(child);
-    assert!(ended, "{what} failed");
+    assert!(ended, "{command:?} failed");
     Run {
         wall,
         warm: None,
@@ -297,7 +303,13 @@ fn report(what: &str, events: u64, runs: &[(Contestant, Run)]) {
         of.map(|(_, run)| events as f64 / run.wall.as_secs_f64() / 1e3)
             .collect()
     };
-    for who in [Contestant::Consume, Contestant::Hand, Contestant::Worker] {
+    let all = [
+        Contestant::Consume,
+        Contestant::Hand,
+        Contestant::FirstBuild,
+        Contestant::Worker,
+    ];
+    for who in all {
         let of: Vec<Run> = runs
             .iter()
             .filter(|(one, _)| *one == who)

@@ -11,6 +11,7 @@ mod dispatch;
 mod failure;
 mod key;
 mod plan;
+mod prefetch;
 mod prefix;
 mod table;
 
@@ -286,6 +287,9 @@ impl Folder {
                 .position(|touch| touch.event as usize != event_index);
             let (of_event, rest) = touches.split_at(others.unwrap_or(touches.len()));
             touches = rest;
+            if let Some(soon) = touches.get(plan::AHEAD) {
+                self.tables[usize::from(soon.table)].prefetch(soon);
+            }
             let planned = planned.next_if(|failure| failure.event() == event_index);
             let key = event.key.map(|key| (event.topic, event.partition, key));
             if !held_back.is_empty() && key.is_some_and(|key| held_back.contains(&key)) {

@@ -41,6 +41,9 @@ pub(super) struct Touch {
     pub(super) rule: u16,
 }
 
+/// How many steps before its use a row is fetched: enough for memory to answer, few enough for it to be still there.
+pub(super) const AHEAD: usize = 8;
+
 pub(super) const NO_ELEMENT: u32 = u32::MAX;
 
 /// One element of an array that `each` runs over, and the rows that the rule looks up.
@@ -122,6 +125,11 @@ impl<'b> Planner<'_, 'b> {
                     self.slots.push(slot);
                 }
             }
+            if let Some(soon) = self.batch.events.get(event_index + AHEAD)
+                && partition == Some((soon.topic, soon.partition))
+            {
+                self.prefetch(soon, slot);
+            }
             self.event(event, event_index as u32, slot);
             if event_index % 64 == 63 {
                 self.scratch.reset();
@@ -129,6 +137,20 @@ impl<'b> Planner<'_, 'b> {
         }
         self.scratch.reset();
         self.batch
+    }
+
+    /// Fetches the row of the event's first rule, where its key is quickly told.
+    fn prefetch(&mut self, event: &Event<'_>, slot: i32) {
+        let matching = self.dispatch.matching(event.topic, event.event_type);
+        if let (Some(rule), Some(key)) = (matching.rules.first(), event.key)
+            && rule.text_key
+        {
+            self.key.clear();
+            pack_text(key, self.key);
+            let state = &self.tables[usize::from(rule.table)];
+            let hash = hash_of(self.hasher, state.slot(slot), self.key);
+            state.cache.prefetch_by_hash(hash);
+        }
     }
 
     fn event(&mut self, event: &'b Event<'b>, event_index: u32, slot: i32) {

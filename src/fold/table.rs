@@ -1,6 +1,7 @@
 //! What the fold keeps for each table: its rows, and what is known of its rules beforehand.
 
 use super::cache::{SHARED_SLOT, TableCache, mark};
+use super::plan::Touch;
 use crate::definition::projection::{Rule, Table};
 use crate::event::json::Plan;
 use crate::expression::cell::Cell;
@@ -90,6 +91,14 @@ impl TableState {
             self.cache.head(row).has(mark::PRESENT)
                 && matches!(self.cache.cells(row)[column].value(), Value::Bool(true))
         })
+    }
+
+    /// The row that is soon to be folded; where a rule reaches many, none.
+    #[inline]
+    pub(super) fn prefetch(&self, touch: &Touch) {
+        if self.rules[usize::from(touch.rule)].prefix.is_none() {
+            self.cache.prefetch(touch.row);
+        }
     }
 
     /// The owner slot of rows that events of a partition touch.
