@@ -22,6 +22,7 @@ mod label {
     pub const PHASE: &str = "phase";
     pub const REASON: &str = "reason";
     pub const KIND: &str = "kind";
+    pub const STATE: &str = "state";
     pub const VERSION: &str = "version";
 }
 
@@ -121,6 +122,15 @@ impl MemoryKind {
     }
 }
 
+/// A generation, and how far its build is, if it is being built: offsets folded, and all there are.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerationProgress<'a> {
+    pub projection: &'a str,
+    pub generation: i64,
+    pub state: &'a str,
+    pub build: Option<(i64, i64)>,
+}
+
 /// All metrics of the process; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -140,6 +150,9 @@ pub struct Metrics {
     resident_bytes: IntGauge,
     gap: IntGaugeVec,
     lag_seconds: GaugeVec,
+    generation_state: IntGaugeVec,
+    build_done: IntGaugeVec,
+    build_offsets: IntGaugeVec,
 }
 
 impl Default for Metrics {
@@ -233,6 +246,24 @@ impl Metrics {
                     partition,
                 ),
             ),
+            generation_state: gauge(
+                &registry,
+                "generation_state",
+                "1 for the state that a fed generation is in.",
+                &[PROJECTION, GENERATION, STATE],
+            ),
+            build_done: gauge(
+                &registry,
+                "build_done",
+                "Offsets that a build has folded, by all workers.",
+                &[PROJECTION, GENERATION],
+            ),
+            build_offsets: gauge(
+                &registry,
+                "build_offsets",
+                "Offsets that a build has to fold, as last measured.",
+                &[PROJECTION, GENERATION],
+            ),
             registry,
         };
         let build = gauge(
@@ -243,6 +274,24 @@ impl Metrics {
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics
+    }
+
+    /// The generations that are fed now; others end their series.
+    pub fn generations(&self, fed: &[GenerationProgress<'_>]) {
+        self.generation_state.reset();
+        self.build_done.reset();
+        self.build_offsets.reset();
+        for one in fed {
+            let id = one.generation.to_string();
+            self.generation_state
+                .with_label_values(&[one.projection, id.as_str(), one.state])
+                .set(1);
+            if let Some((done, total)) = one.build {
+                let of = [one.projection, id.as_str()];
+                self.build_done.with_label_values(&of).set(done);
+                self.build_offsets.with_label_values(&of).set(total);
+            }
+        }
     }
 
     /// The handles of one projection; its tables are counted in the order given.

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::as_of::{self, Freeze};
 use super::progress::{Progress, Summary};
 use super::{connect, connect_as_worker, failed};
 use crate::definition::{self, Projection};
@@ -27,6 +28,8 @@ pub struct RebuildRequest<'a> {
     pub compare: bool,
     pub no_wait: bool,
     pub json: bool,
+    /// As of a time or of offsets, instead of for readers of the live one.
+    pub freeze: Option<Freeze<'a>>,
 }
 
 /// Builds a new generation and works along on it until readers are switched, or it is held.
@@ -41,7 +44,20 @@ pub async fn rebuild(
 ) -> Result<Outcome, Failure> {
     let store = connect_as_worker(settings).await?;
     let projection = wanted_definition(settings, &store, request.name).await?;
-    let generation = begin(settings, &store, &projection, request, print).await?;
+    let generation = match request.freeze {
+        Some(freeze) => {
+            let leader = (!request.no_wait).then(worker::worker_name);
+            let begun = as_of::begin(settings, &store, &projection, freeze, leader).await?;
+            if !request.json {
+                print(&format!(
+                    "generation {} of {} is built",
+                    begun.id, projection.name
+                ))?;
+            }
+            begun
+        }
+        None => begin(settings, &store, &projection, request, print).await?,
+    };
     if request.no_wait {
         return Ok(Outcome::Fine);
     }
