@@ -30,6 +30,8 @@ pub struct RebuildRequest<'a> {
     pub json: bool,
     /// As of a time or of offsets, instead of for readers of the live one.
     pub freeze: Option<Freeze<'a>>,
+    /// Watch alone: a worker is there.
+    pub left_to_workers: bool,
 }
 
 /// Builds a new generation and works along on it until readers are switched, or it is held.
@@ -191,8 +193,11 @@ async fn watch(
     let (task_settings, task_store) = (settings.clone(), store.clone());
     let working = Shutdown::default();
     let asked = working.clone();
+    let left = request.left_to_workers;
     let work = tokio::spawn(async move {
-        worker::work_along(&task_settings, &task_store, id, asked).await;
+        if !left {
+            worker::work_along(&task_settings, &task_store, id, asked).await;
+        }
     });
     let started = Instant::now();
     let mut progress = Progress::new(request.json);

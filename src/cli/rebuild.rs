@@ -211,6 +211,7 @@ async fn rebuild(settings: &Settings, arguments: &RebuildArguments) -> Result<Ou
         no_wait: arguments.no_wait,
         json: arguments.json,
         freeze,
+        left_to_workers: false,
     };
     rebuild::rebuild(settings, request, &mut output::print_line, shutdown).await
 }
