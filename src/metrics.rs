@@ -150,9 +150,56 @@ pub struct Metrics {
     resident_bytes: IntGauge,
     gap: IntGaugeVec,
     lag_seconds: GaugeVec,
-    generation_state: IntGaugeVec,
-    build_done: IntGaugeVec,
-    build_offsets: IntGaugeVec,
+    generations: GenerationGauges,
+}
+
+#[derive(Debug, Clone)]
+struct GenerationGauges {
+    state: IntGaugeVec,
+    done: IntGaugeVec,
+    offsets: IntGaugeVec,
+}
+
+impl GenerationGauges {
+    fn new(registry: &Registry) -> GenerationGauges {
+        use label::{GENERATION, PROJECTION, STATE};
+        GenerationGauges {
+            state: gauge(
+                registry,
+                "generation_state",
+                "1 for the state that a fed generation is in.",
+                &[PROJECTION, GENERATION, STATE],
+            ),
+            done: gauge(
+                registry,
+                "build_done",
+                "Offsets that a build has folded, by all workers.",
+                &[PROJECTION, GENERATION],
+            ),
+            offsets: gauge(
+                registry,
+                "build_offsets",
+                "Offsets that a build has to fold, as last measured.",
+                &[PROJECTION, GENERATION],
+            ),
+        }
+    }
+
+    fn set(&self, fed: &[GenerationProgress<'_>]) {
+        for gauges in [&self.state, &self.done, &self.offsets] {
+            gauges.reset();
+        }
+        for one in fed {
+            let id = one.generation.to_string();
+            let state = [one.projection, id.as_str(), one.state];
+            self.state.with_label_values(&state).set(1);
+            if let Some((done, offsets)) = one.build {
+                let of = [one.projection, id.as_str()];
+                self.done.with_label_values(&of).set(done);
+                self.offsets.with_label_values(&of).set(offsets);
+            }
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -246,24 +293,7 @@ impl Metrics {
                     partition,
                 ),
             ),
-            generation_state: gauge(
-                &registry,
-                "generation_state",
-                "1 for the state that a fed generation is in.",
-                &[PROJECTION, GENERATION, STATE],
-            ),
-            build_done: gauge(
-                &registry,
-                "build_done",
-                "Offsets that a build has folded, by all workers.",
-                &[PROJECTION, GENERATION],
-            ),
-            build_offsets: gauge(
-                &registry,
-                "build_offsets",
-                "Offsets that a build has to fold, as last measured.",
-                &[PROJECTION, GENERATION],
-            ),
+            generations: GenerationGauges::new(&registry),
             registry,
         };
         let build = gauge(
@@ -278,20 +308,7 @@ impl Metrics {
 
     /// The generations that are fed now; others end their series.
     pub fn generations(&self, fed: &[GenerationProgress<'_>]) {
-        self.generation_state.reset();
-        self.build_done.reset();
-        self.build_offsets.reset();
-        for one in fed {
-            let id = one.generation.to_string();
-            self.generation_state
-                .with_label_values(&[one.projection, id.as_str(), one.state])
-                .set(1);
-            if let Some((done, total)) = one.build {
-                let of = [one.projection, id.as_str()];
-                self.build_done.with_label_values(&of).set(done);
-                self.build_offsets.with_label_values(&of).set(total);
-            }
-        }
+        self.generations.set(fed);
     }
 
     /// The handles of one projection; its tables are counted in the order given.
