@@ -107,45 +107,35 @@ async fn compare(
     (of_live, of_folded): &(Projection, Projection),
     keys: &[String],
 ) -> Result<Vec<Compared>, StoreError> {
-    let is_shared = |projection: &Projection, name: &str| {
-        let table = projection.tables.iter().find(|table| table.name == name);
-        table.is_some_and(|table| !table.owned)
-            || [live, folded]
-                .iter()
-                .any(|generation| generation.shared_tables.iter().any(|shared| shared == name))
-    };
+    let went_over =
+        |name: &String| live.shared_tables.contains(name) || folded.shared_tables.contains(name);
     let shared = |projection: &Projection| -> Vec<bool> {
         let tables = projection.tables.iter();
         tables
-            .map(|table| is_shared(projection, &table.name))
+            .map(|table| !table.owned || went_over(&table.name))
             .collect()
     };
     let (live_shared, folded_shared) = (shared(of_live), shared(of_folded));
     let mut all = Vec::new();
     for (index, table) in of_folded.tables.iter().enumerate() {
-        let mut result = Compared {
-            table: table.name.clone(),
-            ..Compared::default()
-        };
         let known = of_live
             .tables
             .iter()
             .position(|known| known.name == table.name);
-        let Some(known) = known else {
-            result.note = Some("it is new".to_owned());
-            all.push(result);
+        let note = match known.map(|known| &of_live.tables[known]) {
+            None => Some("it is new"),
+            Some(before) if key_of(before) != key_of(table) => Some("it has another key"),
+            Some(_) => None,
+        };
+        let (Some(known), None) = (known, note) else {
+            all.push(Compared {
+                table: table.name.clone(),
+                note: note.map(str::to_owned),
+                ..Compared::default()
+            });
             continue;
         };
         let before = &of_live.tables[known];
-        let names = |table: &Table| -> Vec<String> {
-            let key = &table.columns[..table.key_len];
-            key.iter().map(|column| column.name.clone()).collect()
-        };
-        if names(before) != names(table) {
-            result.note = Some("it has another key".to_owned());
-            all.push(result);
-            continue;
-        }
         let loose = order_dependence(of_folded, index, &folded_shared);
         let loose_before = order_dependence(of_live, known, &live_shared);
         let is_loose = |name: &str| {
@@ -153,54 +143,58 @@ async fn compare(
             loose.columns.iter().any(|at| of(table, at))
                 || loose_before.columns.iter().any(|at| of(before, at))
         };
-        let in_both = |name: &str| before.columns.iter().any(|column| column.name == name);
-        let others = table.columns[table.key_len..]
-            .iter()
-            .map(|column| column.name.as_str())
-            .filter(|name| !name.starts_with('$') && in_both(name));
-        let (apart, exact): (Vec<&str>, Vec<&str>) = others.partition(|name| is_loose(name));
-        let key = table.columns[..table.key_len].iter();
-        let comparison = Comparison {
-            table: &table.name,
-            key: key.map(|column| column.name.as_str()).collect(),
-            exact,
-            apart,
-            ghosts: [before.ghost.is_some(), table.ghost.is_some()],
-            keys,
-        };
+        let mut comparison = comparison(before, table, &is_loose, keys);
         let rows_are_loose = loose.rows || loose_before.rows;
-        compare_one(
-            store,
-            snapshot,
-            folded.id,
-            &comparison,
-            rows_are_loose,
-            &mut result,
-        )
-        .await?;
-        all.push(result);
+        let compared = compare_one(store, snapshot, folded.id, &comparison, rows_are_loose);
+        all.push(compared.await?);
         if let (Some(view), Some(_)) = (&table.history, &before.history) {
-            let mut result = Compared {
-                table: view.clone(),
-                ..Compared::default()
-            };
-            let mut comparison = comparison;
-            comparison.table = view;
-            comparison
-                .key
-                .extend(["event_topic", "event_partition", "event_offset"]);
-            comparison.exact.append(&mut comparison.apart);
-            comparison
-                .exact
-                .extend(["valid_from", "valid_to", "late", "event_type", "event_id"]);
-            comparison.ghosts = [false, false];
+            of_history(&mut comparison, view);
             // In which order partitions met on a row, its states tell, and nothing else does.
             let loose = live_shared[known] || folded_shared[index] || !loose.columns.is_empty();
-            compare_one(store, snapshot, folded.id, &comparison, loose, &mut result).await?;
-            all.push(result);
+            all.push(compare_one(store, snapshot, folded.id, &comparison, loose).await?);
         }
     }
     Ok(all)
+}
+
+fn key_of(table: &Table) -> Vec<&str> {
+    let key = &table.columns[..table.key_len];
+    key.iter().map(|column| column.name.as_str()).collect()
+}
+
+/// Of what both have.
+fn comparison<'a>(
+    before: &Table,
+    table: &'a Table,
+    is_loose: &dyn Fn(&str) -> bool,
+    keys: &'a [String],
+) -> Comparison<'a> {
+    let in_both = |name: &str| before.columns.iter().any(|column| column.name == name);
+    let others = table.columns[table.key_len..]
+        .iter()
+        .map(|column| column.name.as_str())
+        .filter(|name| !name.starts_with('$') && in_both(name));
+    let (apart, exact) = others.partition(|name| is_loose(name));
+    Comparison {
+        table: &table.name,
+        key: key_of(table),
+        exact,
+        apart,
+        ghosts: [before.ghost.is_some(), table.ghost.is_some()],
+        keys,
+        key_len: table.key_len,
+    }
+}
+
+/// The same of a table's history: a state is known by its event.
+fn of_history<'a>(comparison: &mut Comparison<'a>, view: &'a str) {
+    comparison.table = view;
+    let cause = ["event_topic", "event_partition", "event_offset"];
+    comparison.key.extend(cause);
+    comparison.exact.append(&mut comparison.apart);
+    let others = ["valid_from", "valid_to", "late", "event_type", "event_id"];
+    comparison.exact.extend(others);
+    comparison.ghosts = [false, false];
 }
 
 async fn compare_one(
@@ -209,8 +203,11 @@ async fn compare_one(
     folded: i64,
     comparison: &Comparison<'_>,
     all_loose: bool,
-    result: &mut Compared,
-) -> Result<(), StoreError> {
+) -> Result<Compared, StoreError> {
+    let mut result = Compared {
+        table: comparison.table.to_owned(),
+        ..Compared::default()
+    };
     let mut count = |mut found: Difference| {
         found.apart |= all_loose;
         result.count(found);
@@ -219,7 +216,7 @@ async fn compare_one(
         .compare_table(snapshot, folded, comparison, &mut count)
         .await?;
     result.same = same;
-    Ok(())
+    Ok(result)
 }
 
 async fn positions(store: &Store, generation: i64) -> Result<Offsets, StoreError> {

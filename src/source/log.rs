@@ -29,32 +29,14 @@ pub fn read_log(
     if offsets.is_empty() {
         return Ok(());
     }
-    let mut config = kafka.client_config()?;
-    // Assigned without joining, but librdkafka wants a group's name for it.
-    config
-        .set("group.id", format!("{}.explain", kafka.group))
-        .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "true")
-        .set("auto.offset.reset", "error")
-        .set("log.queue", "false");
-    let failed = |error: KafkaError| {
-        let kind = error
-            .rdkafka_error_code()
-            .map_or(ErrorKind::Fatal, |code| kind_of(code, false));
-        SourceError::new(kind, format!("topic {topic} [{partition}]: {error}"))
-    };
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offsets.start))
-        .map_err(failed)?;
-    consumer.assign(&list).map_err(failed)?;
+    let consumer = assigned(kafka, topic, partition, offsets.start)?;
     let mut heard_at = Instant::now();
     loop {
         let message = match consumer.poll(POLL) {
             Some(Ok(message)) => message,
             Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
             Some(Err(error)) => {
-                let error = failed(error);
+                let error = failed(topic, partition, error);
                 match error.kind {
                     ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Transient
                         if heard_at.elapsed() < SILENCE_MAX =>
@@ -93,4 +75,34 @@ pub fn read_log(
             return Ok(());
         }
     }
+}
+
+/// Assigned without joining a group, though librdkafka wants a group's name for it.
+fn assigned(
+    kafka: &KafkaSettings,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<BaseConsumer, SourceError> {
+    let failed = |error: KafkaError| failed(topic, partition, error);
+    let mut config = kafka.client_config()?;
+    config
+        .set("group.id", format!("{}.explain", kafka.group))
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("auto.offset.reset", "error")
+        .set("log.queue", "false");
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))
+        .map_err(failed)?;
+    consumer.assign(&list).map_err(failed)?;
+    Ok(consumer)
+}
+
+fn failed(topic: &str, partition: i32, error: KafkaError) -> SourceError {
+    let kind = error
+        .rdkafka_error_code()
+        .map_or(ErrorKind::Fatal, |code| kind_of(code, false));
+    SourceError::new(kind, format!("topic {topic} [{partition}]: {error}"))
 }

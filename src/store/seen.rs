@@ -77,79 +77,53 @@ pub(super) async fn write(
     generation: i64,
     newly: &NewlySeen,
 ) -> Result<()> {
-    let context = "noting ids that were seen";
     let schema = generation_schema(generation);
+    let (ids, clocks) = (qualified(&schema, IDS), qualified(&schema, CLOCKS));
     if !newly.expired.is_empty() {
         let sql = format!(
-            "delete from {} t using unnest($1::integer[], $2::bigint[]) as u (slot, seen_at) \
-             where t.slot = u.slot and t.seen_at < u.seen_at",
-            qualified(&schema, IDS)
+            "delete from {ids} t using unnest($1::integer[], $2::bigint[]) as u (slot, seen_at) \
+             where t.slot = u.slot and t.seen_at < u.seen_at"
         );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(
-                newly
-                    .expired
-                    .iter()
-                    .map(|(slot, _)| *slot)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                newly
-                    .expired
-                    .iter()
-                    .map(|(_, time)| *time)
-                    .collect::<Vec<_>>(),
-            )
-            .execute(&mut *connection)
-            .await
-            .doing(context)?;
-    }
-    if !newly.ids.is_empty() {
-        let sql = format!(
-            "insert into {} as t (slot, id, seen_at) \
-             select distinct on (slot, id) slot, id, seen_at from unnest($1::integer[], $2::text[], $3::bigint[]) as u (slot, id, seen_at) \
-             order by slot, id, seen_at desc \
-             on conflict (slot, id) do update set seen_at = excluded.seen_at",
-            qualified(&schema, IDS)
-        );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(newly.ids.iter().map(|seen| seen.0).collect::<Vec<_>>())
-            .bind(
-                newly
-                    .ids
-                    .iter()
-                    .map(|seen| seen.1.as_str())
-                    .collect::<Vec<_>>(),
-            )
-            .bind(newly.ids.iter().map(|seen| seen.2).collect::<Vec<_>>())
-            .execute(&mut *connection)
-            .await
-            .doing(context)?;
+        execute(connection, sql, &newly.expired).await?;
     }
     if !newly.clocks.is_empty() {
         let sql = format!(
-            "insert into {} (slot, seen_at) select * from unnest($1::integer[], $2::bigint[]) \
-             on conflict (slot) do update set seen_at = excluded.seen_at",
-            qualified(&schema, CLOCKS)
+            "insert into {clocks} (slot, seen_at) select * from unnest($1::integer[], $2::bigint[]) \
+             on conflict (slot) do update set seen_at = excluded.seen_at"
         );
-        sqlx::query(AssertSqlSafe(sql))
-            .bind(
-                newly
-                    .clocks
-                    .iter()
-                    .map(|(slot, _)| *slot)
-                    .collect::<Vec<_>>(),
-            )
-            .bind(
-                newly
-                    .clocks
-                    .iter()
-                    .map(|(_, time)| *time)
-                    .collect::<Vec<_>>(),
-            )
-            .execute(connection)
-            .await
-            .doing(context)?;
+        execute(connection, sql, &newly.clocks).await?;
     }
+    if newly.ids.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "insert into {ids} as t (slot, id, seen_at) \
+         select distinct on (slot, id) slot, id, seen_at from unnest($1::integer[], $2::text[], $3::bigint[]) as u (slot, id, seen_at) \
+         order by slot, id, seen_at desc \
+         on conflict (slot, id) do update set seen_at = excluded.seen_at"
+    );
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(newly.ids.iter().map(|seen| seen.0).collect::<Vec<_>>())
+        .bind(
+            newly
+                .ids
+                .iter()
+                .map(|seen| seen.1.as_str())
+                .collect::<Vec<_>>(),
+        )
+        .bind(newly.ids.iter().map(|seen| seen.2).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .doing("noting ids that were seen")?;
+    Ok(())
+}
+
+async fn execute(connection: &mut PgConnection, sql: String, times: &[(i32, i64)]) -> Result<()> {
+    sqlx::query(AssertSqlSafe(sql))
+        .bind(times.iter().map(|(slot, _)| *slot).collect::<Vec<_>>())
+        .bind(times.iter().map(|(_, time)| *time).collect::<Vec<_>>())
+        .execute(connection)
+        .await
+        .doing("noting ids that were seen")?;
     Ok(())
 }

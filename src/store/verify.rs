@@ -59,8 +59,9 @@ pub struct Comparison<'a> {
     pub apart: Vec<&'a str>,
     /// Which of both keep deleted rows, hidden: live, folded.
     pub ghosts: [bool; 2],
-    /// Only these keys, as [`Difference::key`] has them, or as the one key column has it; empty: all.
+    /// Only these keys, as a row of the first `key_len` key columns (`(XYZ-1)`), or as the one column has it; empty: all.
     pub keys: &'a [String],
+    pub key_len: usize,
 }
 
 impl Store {
@@ -298,9 +299,11 @@ impl<'c> Reader<'c> {
         if !comparison.keys.is_empty() {
             let keys: Vec<String> = comparison.keys.iter().map(|key| literal(key)).collect();
             let keys = format!("any (array[{}])", keys.join(", "));
-            conditions.push(match key.as_slice() {
-                [one] => format!("({key_row} = {keys} or {}::text = {keys})", identifier(one)),
-                _ => format!("{key_row} = {keys}"),
+            let own = &key[..comparison.key_len];
+            let own_row = row(&[own]);
+            conditions.push(match own {
+                [one] => format!("({own_row} = {keys} or {}::text = {keys})", identifier(one)),
+                _ => format!("{own_row} = {keys}"),
             });
         }
         let sql = format!(
