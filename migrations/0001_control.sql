@@ -63,6 +63,7 @@ create table consolidator.generation (
                       check (phase in ('measure', 'load', 'drain', 'index', 'follow')),
     goal          text not null default 'switch' check (goal in ('switch', 'hold', 'freeze', 'verify')),
     compare       boolean not null default false,
+    compared      jsonb,
     shared_tables text[] not null default '{}',
     keys_wanted   boolean not null default false,
     partitions    integer,
@@ -71,6 +72,7 @@ create table consolidator.generation (
     reason        text,
     as_of         timestamptz,
     read_schema   text,
+    relations     text[] not null default '{}',
     leader        text,
     leader_until  timestamptz,
     waits_for     text[],
@@ -91,6 +93,10 @@ comment on column consolidator.generation.definition is 'The whole definition. T
 comment on column consolidator.generation.kafka_group is 'The consumer group of this generation: <kafka.group>.<projection>.g<id>.';
 comment on column consolidator.generation.shared_tables is 'Tables whose rows are met from more than one partition and are therefore locked row by row. Only ever grows.';
 comment on column consolidator.generation.stop_at is 'topic -> partition -> offset (exclusive) at which its lanes stand still; null: never.';
+comment on column consolidator.generation.compared is 'What came of comparing it with the live one before the switch, table by table; null: not compared.';
+comment on column consolidator.generation.as_of is 'Events of a later event.time are not applied; null: all are.';
+comment on column consolidator.generation.read_schema is 'Of a generation as of a time or offsets: the schema of its own where readers see it, once it is frozen.';
+comment on column consolidator.generation.relations is 'The views in read_schema that are ours.';
 comment on column consolidator.generation.caught_up_at is 'When it first reached the end of its topics; null while it has not.';
 
 create table consolidator.pointer (

@@ -1,6 +1,8 @@
 -- What readers may see of the control schema. Boundaries as in 0001_control.sql.
 --
---   freshness   one row per table or view of the read schema, of the generation that readers see.
+--   freshness   one row per table or view of the read schema, of the generation that readers see; and one, named
+--               schema.table, per table or view that is as of a time or of offsets: as_of says which (the time asked for, or the
+--               newest event's); gap and lag_seconds are null, because it is not meant to follow the log.
 --     gap          events behind: the sum over partitions of end_offset - next_offset, as last measured; null while some partition
 --                  was never measured. Offsets have holes, so it is an upper bound.
 --     as_of        gap 0: event time of the newest applied event. Otherwise the event time up to which the slowest partition
@@ -37,7 +39,16 @@ cross join lateral (
            min(k.measured_at) as measured_at
     from consolidator.checkpoint k
     where k.generation = g.id
-) c;
+) c
+union all
+select g.projection,
+       g.read_schema || '.' || v.name,
+       g.id,
+       coalesce(g.as_of, (select max(k.as_of) from consolidator.checkpoint k where k.generation = g.id)),
+       null, null, g.state, g.caught_up_at
+from consolidator.generation g
+cross join lateral unnest(g.relations) as v (name)
+where g.state = 'frozen';
 comment on view consolidator.freshness is 'How far the tables that readers see are behind the log.';
 
 create view consolidator.blocked_keys as

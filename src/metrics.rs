@@ -22,6 +22,7 @@ mod label {
     pub const PHASE: &str = "phase";
     pub const REASON: &str = "reason";
     pub const KIND: &str = "kind";
+    pub const STATE: &str = "state";
     pub const VERSION: &str = "version";
 }
 
@@ -121,6 +122,15 @@ impl MemoryKind {
     }
 }
 
+/// A generation, and how far its build is, if it is being built: offsets folded, and all there are.
+#[derive(Debug, Clone, Copy)]
+pub struct GenerationProgress<'a> {
+    pub projection: &'a str,
+    pub generation: i64,
+    pub state: &'a str,
+    pub build: Option<(i64, i64)>,
+}
+
 /// All metrics of the process; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -140,6 +150,56 @@ pub struct Metrics {
     resident_bytes: IntGauge,
     gap: IntGaugeVec,
     lag_seconds: GaugeVec,
+    generations: GenerationGauges,
+}
+
+#[derive(Debug, Clone)]
+struct GenerationGauges {
+    state: IntGaugeVec,
+    done: IntGaugeVec,
+    offsets: IntGaugeVec,
+}
+
+impl GenerationGauges {
+    fn new(registry: &Registry) -> GenerationGauges {
+        use label::{GENERATION, PROJECTION, STATE};
+        GenerationGauges {
+            state: gauge(
+                registry,
+                "generation_state",
+                "1 for the state that a fed generation is in.",
+                &[PROJECTION, GENERATION, STATE],
+            ),
+            done: gauge(
+                registry,
+                "build_done",
+                "Offsets that a build has folded, by all workers.",
+                &[PROJECTION, GENERATION],
+            ),
+            offsets: gauge(
+                registry,
+                "build_offsets",
+                "Offsets that a build has to fold, as last measured.",
+                &[PROJECTION, GENERATION],
+            ),
+        }
+    }
+
+    fn set(&self, fed: &[GenerationProgress<'_>]) {
+        for gauges in [&self.state, &self.done, &self.offsets] {
+            gauges.reset();
+        }
+        for one in fed {
+            let id = one.generation.to_string();
+            let state = [one.projection, id.as_str(), one.state];
+            self.state.with_label_values(&state).set(1);
+            if let Some((done, offsets)) = one.build {
+                let of = [one.projection, id.as_str()];
+                self.done.with_label_values(&of).set(done);
+                self.offsets.with_label_values(&of).set(offsets);
+            }
+        }
+    }
 }
 
 impl Default for Metrics {
@@ -233,6 +293,7 @@ impl Metrics {
                     partition,
                 ),
             ),
+            generations: GenerationGauges::new(&registry),
             registry,
         };
         let build = gauge(
@@ -243,6 +304,11 @@ impl Metrics {
         );
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics
+    }
+
+    /// The generations that are fed now; others end their series.
+    pub fn generations(&self, fed: &[GenerationProgress<'_>]) {
+        self.generations.set(fed);
     }
 
     /// The handles of one projection; its tables are counted in the order given.

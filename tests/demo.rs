@@ -49,6 +49,27 @@ fn a_demonstration_fills_the_tables_sums_up_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_demonstration_shows_what_a_changed_rule_leads_to() {
+    let demo = Demo::start(
+        "demo_rebuild",
+        &["--rebuild", "--for", "8s", "--rate", "400"],
+    );
+    let status = demo.process.wait(IN_TIME);
+    let log = demo.process.log();
+    assert_eq!(status.code(), Some(0), "{log}");
+    for shown in [
+        "inventory: rebuild: needs a rebuild",
+        "inventory generation",
+        " differ",
+        "readers of inventory see generation 1 now",
+        "Every event that was sent has been applied, exactly once.",
+    ] {
+        assert!(log.contains(shown), "{shown}: {log}");
+    }
+    demo.assert_gone();
+}
+
+#[test]
 fn a_demonstration_that_is_told_to_end_takes_everything_with_it() {
     let demo = Demo::start("demo_ends", &[]);
     demo.database();

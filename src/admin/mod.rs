@@ -1,5 +1,7 @@
 //! The operator's commands on stored state; http.
 
+pub mod as_of;
+pub mod explain;
 pub mod http;
 pub mod plan;
 mod progress;

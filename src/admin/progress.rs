@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::json;
 
+use super::verify;
 use crate::error::Failure;
+use crate::rebuild::compare::Compared;
 use crate::store::{BuildStatus, Phase, State, TopicProgress};
 
 /// Pause between lines where there is no terminal.
@@ -168,6 +170,9 @@ impl<'s> Summary<'s> {
     pub fn text(&self, as_json: bool) -> String {
         let status = self.status;
         if as_json {
+            let compared = status.compared.as_deref();
+            let compared: Option<serde_json::Value> =
+                compared.and_then(|text| serde_json::from_str(text).ok());
             let rows: serde_json::Map<String, serde_json::Value> = self
                 .rows
                 .iter()
@@ -178,7 +183,7 @@ impl<'s> Summary<'s> {
                 "rows": rows, "rejected": status.rejected, "seconds": self.seconds, "load_seconds": status.load_seconds,
                 "index_seconds": status.index_seconds, "follow_seconds": status.follow_seconds,
                 "switch_wait_seconds": status.switch_seconds, "reason": status.stopped.as_ref().or(status.reason.as_ref()),
-                "hole": status.hole,
+                "hole": status.hole, "schema": status.read_schema, "compared": compared,
             })
             .to_string();
         }
@@ -212,6 +217,18 @@ impl<'s> Summary<'s> {
         }
         if let Some(hole) = &status.hole {
             lines.push(format!("  the log no longer holds: {hole}"));
+        }
+        let compared = status.compared.as_deref();
+        let compared: Option<Vec<Compared>> =
+            compared.and_then(|text| serde_json::from_str(text).ok());
+        for table in compared.iter().flatten() {
+            lines.extend(verify::lines(table, "the new one", false));
+        }
+        if let Some(schema) = &status.read_schema {
+            lines.push(format!(
+                "  in schema {schema}; `consolidator drop {} --generation {}` removes it",
+                self.name, self.generation
+            ));
         }
         if status.state == State::Held {
             lines.push(format!(

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::as_of::{self, Freeze};
 use super::progress::{Progress, Summary};
 use super::{connect, connect_as_worker, failed};
 use crate::definition::{self, Projection};
@@ -27,6 +28,10 @@ pub struct RebuildRequest<'a> {
     pub compare: bool,
     pub no_wait: bool,
     pub json: bool,
+    /// As of a time or of offsets, instead of for readers of the live one.
+    pub freeze: Option<Freeze<'a>>,
+    /// Watch alone: a worker is there.
+    pub left_to_workers: bool,
 }
 
 /// Builds a new generation and works along on it until readers are switched, or it is held.
@@ -41,7 +46,20 @@ pub async fn rebuild(
 ) -> Result<Outcome, Failure> {
     let store = connect_as_worker(settings).await?;
     let projection = wanted_definition(settings, &store, request.name).await?;
-    let generation = begin(settings, &store, &projection, request, print).await?;
+    let generation = match request.freeze {
+        Some(freeze) => {
+            let leader = (!request.no_wait).then(worker::worker_name);
+            let begun = as_of::begin(settings, &store, &projection, freeze, leader).await?;
+            if !request.json {
+                print(&format!(
+                    "generation {} of {} is built",
+                    begun.id, projection.name
+                ))?;
+            }
+            begun
+        }
+        None => begin(settings, &store, &projection, request, print).await?,
+    };
     if request.no_wait {
         return Ok(Outcome::Fine);
     }
@@ -175,8 +193,11 @@ async fn watch(
     let (task_settings, task_store) = (settings.clone(), store.clone());
     let working = Shutdown::default();
     let asked = working.clone();
+    let left = request.left_to_workers;
     let work = tokio::spawn(async move {
-        worker::work_along(&task_settings, &task_store, id, asked).await;
+        if !left {
+            worker::work_along(&task_settings, &task_store, id, asked).await;
+        }
     });
     let started = Instant::now();
     let mut progress = Progress::new(request.json);

@@ -103,6 +103,9 @@ pub struct DemoArguments {
     /// Events per second
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=20_000))]
     pub rate: u32,
+    /// Show once what a changed rule leads to: plan, rebuild --compare, rollback
+    #[arg(long)]
+    pub rebuild: bool,
 }
 
 #[derive(Debug, Args)]
@@ -193,6 +196,7 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
             DemoOptions {
                 run_for: demo.run_for,
                 events_per_second: demo.rate,
+                rebuild: demo.rebuild,
             },
         ),
         Command::Run => commands::run(logged(settings()?, Audience::Service)),

@@ -1,10 +1,14 @@
 //! The commands on generations: their arguments, and what they are handed to.
 
-use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueHint};
 
 use super::commands::{end_on_signal, runtime};
 use super::output;
 use super::{JsonArguments, ProjectionArguments};
+use crate::admin::as_of::{Freeze, parse_time};
+use crate::admin::explain::{self, ExplainRequest};
 use crate::admin::plan;
 use crate::admin::rebuild::{self, RebuildRequest};
 use crate::admin::verify;
@@ -28,6 +32,11 @@ pub enum GenerationCommand {
     ///
     /// Folds the events again beside the live generation, to exactly where a snapshot of it stands, and compares.
     Verify(VerifyArguments),
+    /// The events behind a row, in order, each with the row before and after
+    ///
+    /// Reads the topics again, up to where the live tables are, and folds what touches the row. At the end it says whether the
+    /// table has that row; exit status 1 if not.
+    Explain(ExplainArguments),
     /// Gives up the build that is under way
     Cancel(ProjectionArguments),
     /// Drops a generation that readers do not see, or a projection whose file is gone
@@ -41,6 +50,18 @@ pub struct RebuildArguments {
     /// Keep the new generation beside the live one, until `switch`
     #[arg(long)]
     pub hold: bool,
+    /// Compare it with the live one at equal offsets before the switch; differences are listed and hold nothing up
+    #[arg(long, conflicts_with_all = ["as_of", "as_of_offsets"])]
+    pub compare: bool,
+    /// The state as of this moment: events with a later event.time are left out; kept in a schema of its own, not fed any more
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with_all = ["hold", "as_of_offsets"])]
+    pub as_of: Option<i64>,
+    /// The state as of offsets: a JSON or YAML file, topic: { partition: first offset that is left out }
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "hold", requires = "into")]
+    pub as_of_offsets: Option<PathBuf>,
+    /// The schema of that state [default: <postgres.read_schema>_as_of_<time>]
+    #[arg(long, value_name = "SCHEMA")]
+    pub into: Option<String>,
     /// Record it and return; the workers build it
     #[arg(long)]
     pub no_wait: bool,
@@ -53,6 +74,23 @@ pub struct RebuildArguments {
 pub struct VerifyArguments {
     #[command(flatten)]
     pub projection: ProjectionArguments,
+    /// Only rows with this key; may be given again. A key of several columns as a row: (o-7,2)
+    #[arg(long = "key", value_name = "K")]
+    pub keys: Vec<String>,
+    #[command(flatten)]
+    pub output: JsonArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    #[command(flatten)]
+    pub projection: ProjectionArguments,
+    /// One of its tables
+    #[arg(value_name = "TABLE")]
+    pub table: String,
+    /// A value for each key column
+    #[arg(value_name = "KEY", required = true)]
+    pub key: Vec<String>,
     #[command(flatten)]
     pub output: JsonArguments,
 }
@@ -99,7 +137,27 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
                 let shutdown = Shutdown::default();
                 end_on_signal(&shutdown)?;
                 let (name, json) = (&arguments.projection.name, arguments.output.json);
-                return verify::verify(settings, name, json, &mut output::print_line, shutdown)
+                let keys = &arguments.keys;
+                return verify::verify(
+                    settings,
+                    name,
+                    keys,
+                    json,
+                    &mut output::print_line,
+                    shutdown,
+                )
+                .await;
+            }
+            GenerationCommand::Explain(arguments) => {
+                let shutdown = Shutdown::default();
+                end_on_signal(&shutdown)?;
+                let request = ExplainRequest {
+                    name: &arguments.projection.name,
+                    table: &arguments.table,
+                    key: &arguments.key,
+                    json: arguments.output.json,
+                };
+                return explain::explain(settings, request, &mut output::print_line, shutdown)
                     .await;
             }
             GenerationCommand::Switch(arguments) => {
@@ -135,12 +193,25 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
 async fn rebuild(settings: &Settings, arguments: &RebuildArguments) -> Result<Outcome, Failure> {
     let shutdown = Shutdown::default();
     end_on_signal(&shutdown)?;
+    let freeze = Freeze {
+        as_of: arguments.as_of,
+        offsets: arguments.as_of_offsets.as_deref(),
+        into: arguments.into.as_deref(),
+    };
+    let asked = freeze.as_of.is_some() || freeze.offsets.is_some();
+    if freeze.into.is_some() && !asked {
+        return Err(Failure::new("--into says where, but not as of when")
+            .hint("Give --as-of TIME or --as-of-offsets FILE too."));
+    }
+    let freeze = asked.then_some(freeze);
     let request = RebuildRequest {
         name: &arguments.projection.name,
         hold: arguments.hold,
-        compare: false,
+        compare: arguments.compare,
         no_wait: arguments.no_wait,
         json: arguments.json,
+        freeze,
+        left_to_workers: false,
     };
     rebuild::rebuild(settings, request, &mut output::print_line, shutdown).await
 }

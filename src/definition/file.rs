@@ -123,7 +123,6 @@ pub struct ViewFile {
 
 #[derive(Debug)]
 pub struct DeduplicateFile {
-    pub span: Range<usize>,
     pub by: Option<Text>,
     pub keep: Option<Text>,
 }

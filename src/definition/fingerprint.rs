@@ -94,7 +94,14 @@ impl Canon {
             let default = if file.key.len() == 1 { "event.key" } else { "" };
             self.add("key", expression.as_deref().unwrap_or(default));
         }
-        self.add("history", if table.history { "true" } else { "false" });
+        self.add(
+            "history",
+            if table.history.is_some() {
+                "true"
+            } else {
+                "false"
+            },
+        );
         self.expression("version", file.version.as_ref());
         for (file, rule) in file.rules.iter().zip(&table.rules) {
             self.add(

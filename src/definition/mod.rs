@@ -23,6 +23,7 @@ mod yaml;
 pub use diagnostic::{Diagnostic, Severity};
 pub use projection::Projection;
 pub use testing::TestCase;
+pub use warnings::{OrderDependence, order_dependence};
 
 use diagnostic::Report;
 use source::Source;

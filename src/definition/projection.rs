@@ -7,7 +7,7 @@ use std::ops::Range;
 use crate::event::Path;
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
-use crate::expression::value::Type;
+use crate::expression::value::{Modifier, Scalar, Type};
 
 /// A checked definition. Built by [`super::load`] from a definition's text alone, so that a stored text gives the same fold.
 #[derive(Debug)]
@@ -97,7 +97,8 @@ pub struct Table {
     /// shortest prefix that a rule reaches rows by): a row belongs to one partition at a time.
     pub owned: bool,
     pub indexes: Vec<Index>,
-    pub history: bool,
+    /// Name of the view of every state that a row has had, if they are kept.
+    pub history: Option<String>,
     /// Events not above the last version applied to a row are skipped for that row.
     pub version: Option<Version>,
     /// Index into `columns`: true in a deleted row that is kept for its versions, which readers do not see.
@@ -131,6 +132,53 @@ impl Table {
     /// Whether the table's own rules do; see [`Table::owned`].
     pub fn has_own_rules(&self) -> bool {
         self.rules.iter().all(|rule| self.is_own_key(&rule.key))
+    }
+
+    /// The table that keeps every state a row has had: key and named columns, then time, id, type, topic, partition and offset of
+    /// the event that caused it, and whether that deleted the row.
+    pub fn states(&self) -> Option<Table> {
+        self.history.as_ref()?;
+        let column = |(name, scalar, not_null): (&str, Scalar, bool)| Column {
+            name: name.to_owned(),
+            column_type: Type {
+                scalar,
+                modifier: Modifier::None,
+                array: false,
+            },
+            not_null,
+            default: Cell::NULL,
+            default_sql: None,
+            comment: None,
+        };
+        let cause = [
+            ("$time", Scalar::TimestampTz, true),
+            ("$id", Scalar::Text, false),
+            ("$type", Scalar::Text, true),
+            ("$topic", Scalar::Text, true),
+            ("$partition", Scalar::Integer, true),
+            ("$offset", Scalar::BigInt, true),
+            (GHOST, Scalar::Boolean, true),
+        ];
+        let named = self.columns.iter().enumerate();
+        let named = named.filter(|(_, column)| !column.name.starts_with('$'));
+        let named = named.map(|(at, column)| Column {
+            not_null: at < self.key_len,
+            default: Cell::NULL,
+            default_sql: None,
+            ..column.clone()
+        });
+        Some(Table {
+            name: format!("{}$history", self.name),
+            comment: None,
+            columns: named.chain(cause.into_iter().map(column)).collect(),
+            key_len: self.key_len,
+            rules: Vec::new(),
+            owned: true,
+            indexes: Vec::new(),
+            history: None,
+            version: None,
+            ghost: None,
+        })
     }
 
     /// Numbers of first key columns by which some rule reaches all rows that have them in common; rising, each once.

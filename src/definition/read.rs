@@ -366,7 +366,7 @@ fn deduplicate(
         shape::sql(report, node, &span, "a part of `deduplicate`")
     };
     let (by, keep) = (part("by"), part("keep"));
-    Some(DeduplicateFile { span, by, keep })
+    Some(DeduplicateFile { by, keep })
 }
 
 fn optional<'n>(fields: &Fields<'n>, key: &str) -> Option<(&'n Node, Range<usize>)> {

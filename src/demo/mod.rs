@@ -5,6 +5,7 @@
 pub mod events;
 pub mod postgres;
 pub mod process;
+mod rebuild;
 mod run;
 pub mod sample;
 pub mod servers;

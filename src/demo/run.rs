@@ -61,6 +61,8 @@ pub struct DemoOptions {
     /// `None`: until somebody ends it.
     pub run_for: Option<Duration>,
     pub events_per_second: u32,
+    /// Shows once what a changed rule leads to.
+    pub rebuild: bool,
 }
 
 /// Runs until the time is over or `shutdown` is asked for. True if every event that was sent is in the tables.
@@ -153,13 +155,22 @@ async fn show(
         started_at: Instant::now(),
     };
     let worker = worker::run(settings, &health, end_worker.clone());
+    let rebuilt = Shutdown::default();
+    let rebuilding = async {
+        if options.rebuild {
+            super::rebuild::show(settings, &health, screen, &shutdown).await?;
+        }
+        rebuilt.ask();
+        Ok(())
+    };
     let watching = async {
-        let outcome = demonstration.watch(options.run_for, &shutdown).await;
+        let ends = (options.run_for, &shutdown, &rebuilt);
+        let outcome = demonstration.watch(ends).await;
         end_worker.ask();
         outcome
     };
     // If the worker cannot run, there is nothing to watch.
-    let (all_applied, ()) = tokio::try_join!(watching, worker)?;
+    let (all_applied, (), ()) = tokio::try_join!(watching, worker, rebuilding)?;
     demonstration.store.close().await;
     Ok(all_applied)
 }
@@ -199,14 +210,14 @@ impl Demonstration<'_> {
     /// Shows how it goes until the end, waits for the last events, and sums up.
     async fn watch(
         &mut self,
-        run_for: Option<Duration>,
-        shutdown: &Shutdown,
+        (run_for, shutdown, rebuilt): (Option<Duration>, &Shutdown, &Shutdown),
     ) -> Result<bool, Failure> {
         let over = async {
             match run_for {
                 Some(time) => tokio::time::sleep(time).await,
                 None => std::future::pending().await,
             }
+            rebuilt.asked().await;
         };
         tokio::pin!(over);
         let mut every = tokio::time::interval(RENEW_EVERY);

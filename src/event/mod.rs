@@ -6,6 +6,8 @@ mod field;
 pub mod json;
 mod time;
 
+pub use time::from_iso;
+
 #[cfg(test)]
 mod tests;
 

@@ -14,8 +14,8 @@ pub(super) fn from_kafka(timestamp_ms: i64) -> Option<i64> {
 }
 
 /// `2022-02-01T09:00:00[.123456][Z|+hh[:mm]]`, with a blank in place of the T if need be; without a zone it is UTC. `None`: some
-/// other form, or not a time at all.
-pub(super) fn from_iso(text: &str) -> Option<i64> {
+/// other form, or not a time at all. In microseconds since 2000-01-01 UTC.
+pub fn from_iso(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let (fixed, rest) = bytes.split_at_checked(19)?;
     let separators = (fixed[4], fixed[7], fixed[13], fixed[16]);

@@ -1,5 +1,7 @@
 //! The second pass: applies rules to rows, event by event, each to all its rows or to none.
 
+mod states;
+
 use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
 use super::plan::{Batch, Element, NO_ROW, Touch};
@@ -100,6 +102,9 @@ impl<'f> Applier<'f> {
         }
         if outcome.is_ok() && !self.log.suspects.is_empty() {
             outcome = self.check_not_null(event_index);
+        }
+        if outcome.is_ok() {
+            self.keep_states(&batch.events[event_index]);
         }
         match outcome {
             Ok(()) if self.log.versions.is_empty() => {}

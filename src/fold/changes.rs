@@ -1,6 +1,7 @@
 //! What a batch reads and what it did, as the store wants it: rows by table, sorted by packed key.
 
 use super::cache::{TableCache, mark};
+use super::history::RowState;
 use super::key::{key_fields, prefix_bytes};
 use crate::expression::cell::Cell;
 
@@ -46,6 +47,8 @@ pub struct TableChanges<'f> {
     pub inserts: Rows<'f>,
     pub updates: Rows<'f>,
     pub deletes: Rows<'f>,
+    /// States that rows have had, in the order of events.
+    pub states: &'f [RowState],
 }
 
 impl<'f> Rows<'f> {
@@ -144,7 +147,7 @@ impl<'f> Prefixes<'f> {
 }
 
 impl<'f> TableChanges<'f> {
-    pub(super) fn of(cache: &'f TableCache) -> TableChanges<'f> {
+    pub(super) fn of(cache: &'f TableCache, states: &'f [RowState]) -> TableChanges<'f> {
         let (mut inserts, mut updates, mut deletes) = (Vec::new(), Vec::new(), Vec::new());
         for &row in cache.dirty() {
             let head = cache.head(row);
@@ -159,11 +162,13 @@ impl<'f> TableChanges<'f> {
             inserts: Rows::sorted(cache, inserts),
             updates: Rows::sorted(cache, updates),
             deletes: Rows::sorted(cache, deletes),
+            states,
         }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.inserts.is_empty() && self.updates.is_empty() && self.deletes.is_empty()
+        let rows = [&self.inserts, &self.updates, &self.deletes];
+        rows.iter().all(|rows| rows.is_empty()) && self.states.is_empty()
     }
 }
 

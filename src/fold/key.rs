@@ -3,6 +3,7 @@
 
 use crate::definition::projection::{Rule, Table};
 use crate::expression::binary::encode_field;
+use crate::expression::cell::Cell;
 use crate::expression::value::{Scalar, Type, Value};
 
 /// Whether the rule's key is `event.key` itself in a single column of type text.
@@ -14,6 +15,15 @@ pub(super) fn is_text_key(table: &Table, rule: &Rule) -> bool {
         }
         _ => false,
     }
+}
+
+/// A table's key as rows are found by.
+pub fn packed_key(table: &Table, key: &[Cell]) -> Vec<u8> {
+    let mut packed = Vec::new();
+    for (cell, column) in key.iter().zip(&table.columns) {
+        pack(cell.value(), &column.column_type, &mut packed);
+    }
+    packed
 }
 
 /// Appends one key column. The value is not null.

@@ -9,10 +9,12 @@ mod cache;
 mod changes;
 mod dispatch;
 mod failure;
+mod history;
 mod key;
 mod plan;
 mod prefetch;
 mod prefix;
+mod seen;
 mod table;
 
 #[cfg(test)]
@@ -21,8 +23,10 @@ mod tests;
 pub use cache::SHARED_SLOT;
 pub use changes::{Changes, Needs, Prefixes, Rows, TableChanges};
 pub use failure::{EventFailure, Reason, RulePart, RulePlace};
-pub use key::key_fields;
+pub use history::RowState;
+pub use key::{key_fields, packed_key};
 pub use plan::Batch;
+pub use seen::{NewlySeen, Seen};
 
 use crate::definition::Projection;
 use crate::event::Event;
@@ -353,7 +357,7 @@ impl Folder {
         let tables = self
             .tables
             .iter()
-            .map(|state| TableChanges::of(&state.cache));
+            .map(|state| TableChanges::of(&state.cache, state.states()));
         Changes {
             tables: tables.collect(),
         }
@@ -365,6 +369,7 @@ impl Folder {
     pub fn committed(&mut self) {
         for state in &mut self.tables {
             state.cache.committed(!state.shared);
+            state.clear_history();
         }
         for (name, events) in std::mem::take(&mut self.unheard_in_batch) {
             count(&mut self.unheard, &name, events);
@@ -379,6 +384,7 @@ impl Folder {
         self.stale_in_batch = 0;
         for state in &mut self.tables {
             state.cache.discard();
+            state.clear_history();
         }
     }
 
@@ -388,6 +394,7 @@ impl Folder {
         self.stale_in_batch = 0;
         for state in &mut self.tables {
             state.cache.clear();
+            state.clear_history();
         }
     }
 
@@ -395,6 +402,9 @@ impl Folder {
     pub fn forget_slot(&mut self, slot: i32) {
         for state in &mut self.tables {
             state.cache.forget_slot(slot);
+            if let Some(history) = &mut state.history {
+                history.forget_slot(slot);
+            }
         }
     }
 
@@ -407,7 +417,7 @@ impl Folder {
     pub fn used_bytes(&self) -> usize {
         self.tables
             .iter()
-            .map(|state| state.cache.used_bytes())
+            .map(|state| state.cache.used_bytes() + state.history_bytes())
             .sum()
     }
 
@@ -415,7 +425,7 @@ impl Folder {
     pub fn memory_bytes(&self) -> usize {
         self.tables
             .iter()
-            .map(|state| state.cache.allocated_bytes())
+            .map(|state| state.cache.allocated_bytes() + state.history_bytes())
             .sum()
     }
 

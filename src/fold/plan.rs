@@ -1,6 +1,7 @@
 //! The first pass over a batch: which rows each event touches. Evaluates what does not read rows (keys, arrays of `each`, most
 //! conditions), so that rows can be loaded before the fold and nothing is hashed twice.
 
+use super::Folder;
 use super::cache::{SHARED_SLOT, mark};
 use super::dispatch::{Dispatch, RuleRef};
 use super::failure::{At, EventFailure, Reason, RulePart};
@@ -84,6 +85,23 @@ impl<'b> Batch<'b> {
             NO_ELEMENT => NO_ITEM,
             element => self.elements[element as usize],
         }
+    }
+}
+
+impl Folder {
+    /// The events of a batch just planned that touch the row of a table with this packed key, each once.
+    pub fn touching(&self, batch: &Batch<'_>, table: usize, key: &[u8]) -> Vec<usize> {
+        let state = &self.tables[table];
+        let touches = batch.touches.iter().filter(|touch| {
+            usize::from(touch.table) == table
+                && match state.rules[usize::from(touch.rule)].prefix {
+                    Some(prefix) => key.starts_with(state.cache.prefixes[prefix].key(touch.row)),
+                    None => state.cache.head(touch.row).key() == key,
+                }
+        });
+        let mut events: Vec<usize> = touches.map(|touch| touch.event as usize).collect();
+        events.dedup();
+        events
     }
 }
 

@@ -67,6 +67,11 @@ impl PrefixIndex {
         self.columns
     }
 
+    /// The packed first key columns of a group.
+    pub(super) fn key(&self, group: u32) -> &[u8] {
+        &self.groups[group as usize].key
+    }
+
     /// Takes in a row by its whole key; true if all rows with its prefix were known before it, so that this one does not exist.
     pub(super) fn insert(&mut self, row: u32, owner: i32, key: &[u8]) -> bool {
         let number = self.group_of(&key[..prefix_bytes(key, self.columns)]);

@@ -1,6 +1,7 @@
 //! What the fold keeps for each table: its rows, and what is known of its rules beforehand.
 
 use super::cache::{SHARED_SLOT, TableCache, mark};
+use super::history::{History, RowState};
 use super::plan::Touch;
 use crate::definition::projection::{Rule, Table};
 use crate::event::json::Plan;
@@ -25,6 +26,8 @@ pub(super) struct TableState {
     pub(super) ghost: Option<usize>,
     /// Columns that a definition names; hidden ones come after them.
     pub(super) named_columns: usize,
+    /// States of rows that are not yet in the database, if they are kept.
+    pub(super) history: Option<History>,
     pub(super) hits: u64,
     pub(super) misses: u64,
 }
@@ -62,6 +65,7 @@ impl TableState {
                 .iter()
                 .take_while(|column| !column.name.starts_with('$'))
                 .count(),
+            history: table.history.as_ref().map(|_| History::default()),
             hits: 0,
             misses: 0,
         }
@@ -77,6 +81,20 @@ impl TableState {
         for (column, cell) in cells.iter_mut().enumerate() {
             let cell = std::mem::replace(cell, Cell::NULL);
             self.cache.replace(row, column, cell);
+        }
+    }
+
+    pub(super) fn states(&self) -> &[RowState] {
+        self.history.as_ref().map_or(&[], History::states)
+    }
+
+    pub(super) fn history_bytes(&self) -> usize {
+        self.history.as_ref().map_or(0, History::bytes)
+    }
+
+    pub(super) fn clear_history(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.clear();
         }
     }
 

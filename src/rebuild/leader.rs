@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tracing::{debug, error, info, warn};
 
 use super::Logs;
+use super::compare::{self, Compared};
 use crate::definition::Projection;
 use crate::settings::Settings;
 use crate::source::ErrorKind as SourceErrorKind;
@@ -200,6 +201,10 @@ impl Steps {
                 Phase::Drain => self.end_drain(generation).await,
                 Phase::Index => self.build_keys(generation).await,
                 Phase::Follow if led.fed && generation.goal != Goal::Verify => {
+                    if generation.goal != Goal::Freeze && generation.stop_at.is_some() {
+                        // Whoever compared it before did not come to the end.
+                        self.store.clear_stop_at(generation.id).await?;
+                    }
                     self.catch_up(led).await
                 }
                 Phase::Follow => Ok(false),
@@ -232,7 +237,9 @@ impl Steps {
             }
         };
         let owned = projection.tables.iter().all(|table| table.owned)
-            && generation.shared_tables.is_empty();
+            && generation.shared_tables.is_empty()
+            // Which ids were seen is asked of the database, batch by batch.
+            && projection.deduplicate.is_none();
         let loads = owned && ends.missing.is_empty() && ends.offsets() >= LOAD_OFFSETS_MIN;
         let partitions = i32::try_from(ends.partitions.len()).unwrap_or(i32::MAX);
         let partitions = loads.then_some(partitions);
@@ -305,6 +312,15 @@ impl Steps {
                 return Ok(false);
             }
         };
+        let mut targets = ends.partitions;
+        if generation.goal == Goal::Freeze {
+            // A partition that came up since is no part of it.
+            let stops = generation.stops();
+            let stop_of = |topic: &str, partition: i32| stops.get(topic)?.get(&partition);
+            for ((topic, partition), (_, end)) in &mut targets {
+                *end = stop_of(topic, *partition).copied().unwrap_or(0);
+            }
+        }
         let asked = Instant::now();
         loop {
             let positions = self.store.positions(generation.id).await?;
@@ -314,7 +330,7 @@ impl Steps {
                     .find(|at| at.topic == *topic && at.partition == *partition);
                 at.is_some_and(|at| at.next_offset >= *end)
             };
-            if ends.partitions.iter().all(is_past) {
+            if targets.iter().all(is_past) {
                 break;
             }
             if asked.elapsed() >= CATCH_UP_LOOK {
@@ -333,18 +349,60 @@ impl Steps {
         }
         let projection = generation.meant()?;
         self.store.analyze(generation.id, &projection).await?;
+        if generation.compare && !generation.compared {
+            self.compare(generation).await?;
+        }
         let hole = self.store.find_hole(generation.id).await?;
         if let Some(hole) = &hole {
             warn!(projection = %generation.projection, generation = generation.id,
-                "it is held, because the log does not reach back to where the live one began: {hole}");
+                "the log does not reach back to where the live one began: {hole}");
             self.store.record_hole(generation.id, Some(hole)).await?;
         }
         let next = match generation.goal {
             Goal::Switch if hole.is_none() => State::CaughtUp,
             Goal::Switch | Goal::Hold => State::Held,
-            Goal::Freeze | Goal::Verify => State::Frozen,
+            Goal::Freeze => {
+                return self.store.freeze(generation, &projection, &self.read).await;
+            }
+            Goal::Verify => State::Frozen,
         };
         self.caught_up(generation, next).await
+    }
+
+    /// Differences are told and hold nothing up; nor does a live generation that cannot be compared with.
+    async fn compare(&self, generation: &Generation) -> Result<(), StoreError> {
+        let Some(live) = self
+            .store
+            .visible_generation(&generation.projection)
+            .await?
+        else {
+            return Ok(());
+        };
+        let live = self.store.generation(live).await?;
+        let ends = match self.logs.ends(&generation.topics).await {
+            Ok(ends) => ends.offsets_by_topic(),
+            Err(error) => {
+                return Err(StoreError::refused(
+                    "comparing generations",
+                    format!("Kafka does not say where its logs end: {error}"),
+                ));
+            }
+        };
+        let compared =
+            match compare::at_equal_offsets(&self.store, &live, generation, &ends, &[]).await {
+                Err(error) if error.kind == ErrorKind::Refused => vec![Compared {
+                    note: Some(error.to_string()),
+                    ..Compared::default()
+                }],
+                compared => compared?,
+            };
+        for table in &compared {
+            info!(projection = %generation.projection, generation = generation.id, table = %table.table, same = table.same,
+                missing = table.missing, extra = table.extra, differing = table.differing, apart = table.apart, note = table.note,
+                "compared with live at equal offsets");
+        }
+        let text = serde_json::json!(compared).to_string();
+        self.store.record_compared(generation.id, &text).await
     }
 
     async fn caught_up(&self, generation: &Generation, next: State) -> Result<bool, StoreError> {

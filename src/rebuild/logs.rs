@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::source::{Cluster, ErrorKind, KafkaSettings, SourceError};
+use crate::store::Offsets;
 
 /// How long Kafka may take for an answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -19,6 +20,16 @@ pub struct LogEnds {
 }
 
 impl LogEnds {
+    /// The ends, by topic and partition.
+    pub fn offsets_by_topic(&self) -> Offsets {
+        let mut offsets = Offsets::new();
+        for ((topic, partition), (_, end)) in &self.partitions {
+            let topic = offsets.entry(topic.clone()).or_default();
+            topic.insert(*partition, *end);
+        }
+        offsets
+    }
+
     /// Offsets between beginnings and ends: events at most, since offsets have holes.
     pub fn offsets(&self) -> i64 {
         self.partitions

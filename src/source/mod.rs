@@ -6,6 +6,7 @@
 //!   [`SourceEvent`]s.
 //! - [`RecordBatch`]: the records, read in place.
 //! - [`Cluster`]: what the brokers say about topics and the ends of their partitions.
+//! - [`read_log`]: a part of one partition's log, apart from any group.
 //! - [`KafkaSettings`]: how to reach them.
 //!
 //! A lane is a group member of its own, with its own client. Rebalances are only noted; the lane
@@ -17,6 +18,7 @@ mod batch;
 mod cluster;
 mod error;
 mod lane;
+mod log;
 mod progress;
 mod raw;
 mod rebalance;
@@ -28,6 +30,7 @@ pub use batch::RecordBatch;
 pub use cluster::{Cluster, Ends, Topic};
 pub use error::{ErrorKind, SourceError};
 pub use lane::{LaneConsumer, LaneWaker};
+pub use log::read_log;
 pub use settings::{KafkaSettings, Limits, owned_properties, shown_value};
 
 /// A partition of one of the topics that a lane (or [`Cluster`] call) was given.

@@ -4,6 +4,7 @@
 use crate::expression::binary;
 use crate::expression::cell::Cell;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
+use crate::fold::NewlySeen;
 
 use super::layout::TableLayout;
 
@@ -150,6 +151,8 @@ pub struct EncodedTable {
     pub updates: EncodedRows,
     /// Key columns, then `"$owner"`.
     pub deletes: EncodedKeys,
+    /// States of rows, in the order of events.
+    pub states: EncodedRows,
 }
 
 impl EncodedTable {
@@ -162,6 +165,8 @@ impl EncodedTable {
 #[derive(Debug, Default)]
 pub struct EncodedChanges {
     pub tables: Vec<EncodedTable>,
+    /// Ids of events, of a projection that deduplicates.
+    pub seen: NewlySeen,
 }
 
 impl EncodedChanges {

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, FromRow};
 use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::readers::ReadSettings;
+use super::verify::Offsets;
 use super::{pointer, projection, readers, schema};
 use crate::definition::{self, Projection};
 
@@ -39,7 +40,7 @@ pub enum State {
     Failed,
 }
 
-/// How far a generation that is [`State::Building`] has come. Set by its leader alone; see `migrations/0003_generations.sql` for
+/// How far a generation that is [`State::Building`] has come. Set by its leader alone; see `migrations/0001_control.sql` for
 /// what a restart does in each.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Phase {
@@ -190,6 +191,8 @@ pub struct Generation {
     pub goal: Goal,
     /// Compare it with the live one before the switch.
     pub compare: bool,
+    /// It was.
+    pub compared: bool,
     /// Names of the tables that went over to the locked way.
     pub shared_tables: Vec<String>,
     pub reason: Option<String>,
@@ -197,11 +200,16 @@ pub struct Generation {
     pub hole: Option<String>,
     /// JSON, topic -> partition -> offset (exclusive) at which its lanes stand still; `None`: never.
     pub stop_at: Option<String>,
+    /// Events of a later `event.time` (µs since 2000) are not applied.
+    pub as_of_micros: Option<i64>,
+    /// Where readers see it apart from the live one, once it is frozen.
+    pub read_schema: Option<String>,
 }
 
 /// The columns of a [`Generation`]; the table is `g`.
 pub(super) const COLUMNS: &str = "g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.phase, \
-     g.goal, g.compare, g.shared_tables, g.reason, g.hole, g.stop_at::text as stop_at";
+     g.goal, g.compare, g.compared is not null as compared, g.shared_tables, g.reason, g.hole, g.stop_at::text as stop_at, \
+     (extract(epoch from g.as_of) * 1000000)::bigint - 946684800000000 as as_of_micros, g.read_schema";
 
 impl Generation {
     /// Its stored definition, read again: what it is folded by, whatever the files say by now.
@@ -218,6 +226,16 @@ impl Generation {
             )
             .hint("Run the version that made it, or rebuild.")
         })
+    }
+}
+
+impl Generation {
+    /// Where its lanes are to stand still; empty: nowhere.
+    pub fn stops(&self) -> Offsets {
+        // Written by this program alone.
+        let text = self.stop_at.as_deref();
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_default()
     }
 }
 
@@ -357,7 +375,7 @@ impl Store {
     ) -> Result<bool> {
         let done = sqlx::query(
             "update consolidator.generation set state = $3, reason = coalesce($4, reason), \
-               caught_up_at = case when $3 in ('caught_up', 'held', 'live') then coalesce(caught_up_at, now()) else caught_up_at end, \
+               caught_up_at = case when $3 in ('caught_up', 'held', 'live', 'frozen') then coalesce(caught_up_at, now()) else caught_up_at end, \
                live_at = case when $3 = 'live' then now() else live_at end, \
                ended_at = case when $3 in ('retired', 'failed') then now() else ended_at end \
              where id = $1 and state = $2",

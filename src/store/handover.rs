@@ -1,7 +1,9 @@
 //! Between the fold and the store: keys that the fold needs, rows that the store loaded, changes that it writes. The one
 //! place that knows both shapes.
 
-use super::encode::{EncodedChanges, EncodedKeys, EncodedTable, KeysEncoder, Purpose, RowsEncoder};
+use super::encode::{
+    EncodedChanges, EncodedKeys, EncodedRows, EncodedTable, KeysEncoder, Purpose, RowsEncoder,
+};
 use super::layout::{Layout, TableLayout};
 use super::load::{Loaded, Wanted};
 use crate::fold::{self, Changes, Folder, LoadedRow, Needs, OwnershipConflict, Prefixes};
@@ -64,19 +66,28 @@ pub fn changes(layout: &Layout, changes: &Changes<'_>) -> EncodedChanges {
                 inserts: rows(layout, Purpose::Insert, &change.inserts),
                 updates: rows(layout, Purpose::Update, &change.updates),
                 deletes: deletes(layout, &change.deletes),
+                states: states(layout, change.states),
             })
             .collect(),
+        ..EncodedChanges::default()
     }
 }
 
-fn rows(
-    layout: &TableLayout,
-    purpose: Purpose,
-    rows: &fold::Rows<'_>,
-) -> super::encode::EncodedRows {
+fn rows(layout: &TableLayout, purpose: Purpose, rows: &fold::Rows<'_>) -> EncodedRows {
     let mut encoder = RowsEncoder::new(layout, purpose, rows.len());
     for n in 0..rows.len() {
         encoder.push(rows.cells(n), rows.owner(n));
+    }
+    encoder.finish()
+}
+
+fn states(layout: &TableLayout, states: &[fold::RowState]) -> EncodedRows {
+    let Some(layout) = &layout.states else {
+        return EncodedRows::none();
+    };
+    let mut encoder = RowsEncoder::new(layout, Purpose::Insert, states.len());
+    for state in states {
+        encoder.push(&*state.cells, state.owner);
     }
     encoder.finish()
 }

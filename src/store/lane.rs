@@ -14,6 +14,7 @@ use super::error::{Context, ErrorKind, Result, StoreError};
 use super::layout::{Layout, PLACEHOLDER, TableLayout};
 use super::load::{self, Loaded, Wanted};
 use super::rows::{self, Rows};
+use super::seen;
 
 /// Plans for a lane's statements: parameters are small sets of keys, tables are large, statistics may be missing. Always by index,
 /// planned once.
@@ -261,6 +262,12 @@ impl Transaction<'_> {
             } else {
                 self.write_owned(layout, change).await?;
             }
+            if let Some(states) = &layout.states {
+                self.insert(states, &change.states).await?;
+            }
+        }
+        if !changes.seen.is_empty() {
+            seen::write(&mut self.tx, self.layout.generation, &changes.seen).await?;
         }
         self.drop_placeholders(changes).await?;
         self.drop_idle_guards(changes).await?;

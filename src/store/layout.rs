@@ -34,6 +34,8 @@ pub struct TableLayout {
     pub(crate) row_types: Vec<Type>,
     /// The key columns, then `"$owner"`: what a deleted row has.
     pub(crate) delete_types: Vec<Type>,
+    /// Of the table that keeps every state of this one's rows.
+    pub(crate) states: Option<Box<TableLayout>>,
     pub(crate) sql: Statements,
 }
 
@@ -137,6 +139,10 @@ impl TableLayout {
             row_types: with_owner(&column_types),
             delete_types: with_owner(&column_types[..table.key_len]),
             column_types,
+            states: match table.states() {
+                Some(states) => Some(Box::new(TableLayout::new(schema, index, &states, false)?)),
+                None => None,
+            },
             sql: Statements::new(schema, index, table, shared),
         })
     }

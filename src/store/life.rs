@@ -52,6 +52,8 @@ pub struct LoadState {
 pub struct Position {
     pub topic: String,
     pub partition: i32,
+    /// The value of `"$owner"` on the partition's rows.
+    pub slot: i32,
     pub begin_offset: i64,
     pub next_offset: i64,
 }
@@ -247,6 +249,10 @@ impl Store {
         for table in &projection.tables {
             let sql = format!("truncate {}", qualified(&schema, &table.name));
             schema::execute(&mut tx, sql).await?;
+            if let Some(states) = table.states() {
+                let sql = format!("truncate {}", qualified(&schema, &states.name));
+                schema::execute(&mut tx, sql).await?;
+            }
             schema::build_keys(&mut tx, generation, table).await?;
         }
         tx.commit().await.doing(context)
@@ -261,6 +267,9 @@ impl Store {
         let mut connection = self.pool.acquire().await.doing(context)?;
         for table in &projection.tables {
             schema::analyze(&mut connection, generation, &table.name).await?;
+            if let Some(states) = table.states() {
+                schema::analyze(&mut connection, generation, &states.name).await?;
+            }
         }
         sqlx::query(
             "update consolidator.generation set analyzed_at = clock_timestamp() where id = $1",
@@ -407,7 +416,7 @@ pub(super) async fn positions(
     generation: i64,
 ) -> Result<Vec<Position>> {
     sqlx::query_as(
-        "select topic, partition, begin_offset, next_offset from consolidator.checkpoint \
+        "select topic, partition, slot, begin_offset, next_offset from consolidator.checkpoint \
          where generation = $1 order by topic, partition",
     )
     .bind(generation)

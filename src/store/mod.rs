@@ -2,7 +2,7 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`), `schema` for a generation's
-//! tables, `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
+//! tables, `begin`, `freeze`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
 //! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod adopt;
@@ -11,8 +11,10 @@ mod checkpoint;
 mod connect;
 pub mod encode;
 mod error;
+mod freeze;
 mod generation;
 pub mod handover;
+mod history;
 mod lane;
 mod layout;
 mod life;
@@ -26,6 +28,7 @@ mod readers;
 mod retire;
 mod rows;
 mod schema;
+mod seen;
 mod socket;
 mod status;
 mod stop;
@@ -38,6 +41,7 @@ pub use begin::{Begun, BuildOrder};
 pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
 pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
+pub use freeze::FreezeOrder;
 pub use generation::{Generation, Goal, Orders, Phase, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
@@ -54,5 +58,5 @@ pub use status::{
 };
 pub use stop::Stop;
 pub use switch::{Prepared, SwitchOrder, Switched};
-pub use verify::{Difference, Offsets, Snapshot};
+pub use verify::{Comparison, Difference, Offsets, Snapshot};
 pub use waiting::Waiting;

@@ -29,6 +29,10 @@ pub struct BuildStatus {
     /// What it waits for, or why it was given up.
     pub reason: Option<String>,
     pub hole: Option<String>,
+    /// What came of comparing it with the live one, as JSON.
+    pub compared: Option<String>,
+    /// Of a generation as of a time or of offsets.
+    pub read_schema: Option<String>,
     /// Why an event cannot be applied, if that stops it.
     pub stopped: Option<String>,
     /// Events that were set aside.
@@ -65,7 +69,7 @@ impl Store {
     /// As the server's.
     pub async fn build_status(&self, generation: i64) -> Result<Option<BuildStatus>> {
         sqlx::query_as(
-            "select g.state, g.phase, g.reason, g.hole, g.switch_seconds, \
+            "select g.state, g.phase, g.reason, g.hole, g.compared::text as compared, g.read_schema, g.switch_seconds, \
                (select min(s.reason) from consolidator.stop s where s.generation = g.id) as stopped, \
                (select count(*) from consolidator.dead_letter d where d.generation = g.id) as rejected, \
                extract(epoch from g.loaded_at - g.load_at)::double precision as load_seconds, \

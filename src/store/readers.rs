@@ -7,7 +7,7 @@ use super::error::{Context, Result, StoreError};
 use super::generation::Generation;
 use super::quote::{identifier, literal, qualified};
 use super::views::{self, Draft};
-use crate::definition::projection::Projection;
+use crate::definition::projection::{Projection, Table};
 
 /// The part of the settings that is about readers.
 #[derive(Clone, Debug)]
@@ -73,17 +73,44 @@ pub(super) async fn grant_all(
     Ok(())
 }
 
+const HISTORY_COMMENTS: [(&str, &str); 3] = [
+    (
+        "valid_from",
+        "Event time from which on the row was so (inclusive).",
+    ),
+    (
+        "valid_to",
+        "Event time until which the row was so (exclusive); null: it still is.",
+    ),
+    (
+        "late",
+        "Its event happened before that of the state which it follows; valid_from is then that state's.",
+    ),
+];
+
 /// Tables and views of a definition that readers see.
 pub(super) fn relations(projection: &Projection) -> Vec<Published<'_>> {
+    fn of_columns(table: &Table) -> Vec<(&str, &str)> {
+        let columns = table.columns.iter();
+        columns
+            .filter_map(|column| Some((column.name.as_str(), column.comment.as_deref()?)))
+            .collect()
+    }
     let tables = projection.tables.iter().map(|table| Published {
         name: &table.name,
         kind: "table",
         comment: table.comment.as_deref(),
-        column_comments: table
-            .columns
-            .iter()
-            .filter_map(|column| Some((column.name.as_str(), column.comment.as_deref()?)))
-            .collect(),
+        column_comments: of_columns(table),
+    });
+    let histories = projection.tables.iter().filter_map(|table| {
+        let mut column_comments = of_columns(table);
+        column_comments.extend(HISTORY_COMMENTS);
+        Some(Published {
+            name: table.history.as_deref()?,
+            kind: "table",
+            comment: Some("Every state that a row has had, and the event that caused it."),
+            column_comments,
+        })
     });
     let views = projection.views.iter().map(|view| Published {
         name: &view.name,
@@ -91,10 +118,10 @@ pub(super) fn relations(projection: &Projection) -> Vec<Published<'_>> {
         comment: view.comment.as_deref(),
         column_comments: Vec::new(),
     });
-    tables.chain(views).collect()
+    tables.chain(histories).chain(views).collect()
 }
 
-async fn ensure_schema(connection: &mut PgConnection, name: &str) -> Result<()> {
+pub(super) async fn ensure_schema(connection: &mut PgConnection, name: &str) -> Result<()> {
     let exists: bool = sqlx::query_scalar(
         "select exists (select from pg_catalog.pg_namespace where nspname = $1)",
     )

@@ -9,7 +9,7 @@ use super::error::{Context, Result, StoreError};
 use super::generation::{COLUMNS, Generation, State};
 use super::quote::{generation_schema, identifier, qualified};
 use super::switch::{drop_view, holders, lock_timeout, refuse_dependants};
-use super::{projection, readers, schema, views};
+use super::{freeze, projection, readers, schema, views};
 
 /// What became of a step towards the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,11 @@ impl Store {
         }
         let mut tx = connection.begin().await.doing(context)?;
         lock_timeout(&mut tx).await?;
-        match drop_tables(&mut tx, generation.id).await {
+        let dropped = match freeze::drop_views(&mut tx, generation).await {
+            Ok(()) => drop_tables(&mut tx, generation.id).await,
+            Err(error) => Err(error),
+        };
+        match dropped {
             Ok(()) => tx.commit().await.doing(context)?,
             Err(error) if error.is_lock_timeout() => {
                 let what = "whoever uses its tables".to_owned();
@@ -250,7 +254,7 @@ async fn drop_tables(connection: &mut PgConnection, generation: i64) -> Result<(
 }
 
 /// 2BP01: something that is not ours stands on it.
-fn depended_on(error: StoreError) -> StoreError {
+pub(super) fn depended_on(error: StoreError) -> StoreError {
     if error.sqlstate.as_deref() != Some("2BP01") {
         return error;
     }

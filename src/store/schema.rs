@@ -4,7 +4,9 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection};
 
 use super::error::{Context, ErrorKind, Result, StoreError};
+use super::history;
 use super::quote::{generation_schema, identifier, identifiers, literal, qualified};
+use super::seen;
 use crate::definition::projection::{GHOST, Index, Projection, Table, View};
 
 /// The checkpoint slot of the partition that owns the row; [`SHARED`] in a table of the locked way. `$` cannot stand in a
@@ -34,6 +36,11 @@ pub(super) async fn create(
             })?;
         }
     }
+    if projection.deduplicate.is_some() {
+        for sql in seen::create_statements(&schema) {
+            execute(connection, sql).await?;
+        }
+    }
     for view in &projection.views {
         create_view(connection, &schema, projection, view)
             .await
@@ -44,17 +51,17 @@ pub(super) async fn create(
     Ok(())
 }
 
-/// Takes keys and indexes away from the tables of a generation that holds nothing yet; not from helpers of ours, which no load
+/// Takes keys and indexes away from the tables of a generation that holds nothing yet; not from those of prefixes, which no load
 /// writes.
 pub(super) async fn drop_keys(connection: &mut PgConnection, generation: i64) -> Result<()> {
     let statements: Vec<String> = sqlx::query_scalar(
         "select format('alter table %s drop constraint %I', c.conrelid::regclass, c.conname) \
          from pg_catalog.pg_constraint c join pg_catalog.pg_class t on t.oid = c.conrelid \
-         where c.connamespace = to_regnamespace($1) and c.contype = 'p' and t.relname not like '%$%' \
+         where c.connamespace = to_regnamespace($1) and c.contype = 'p' and t.relname not like '%$prefix' \
          union all \
          select format('drop index %s', i.indexrelid::regclass) \
          from pg_catalog.pg_index i join pg_catalog.pg_class t on t.oid = i.indrelid \
-         where t.relnamespace = to_regnamespace($1) and not i.indisprimary and t.relname not like '%$%'",
+         where t.relnamespace = to_regnamespace($1) and not i.indisprimary and t.relname not like '%$prefix'",
     )
     .bind(identifier(&generation_schema(generation)))
     .fetch_all(&mut *connection)
@@ -76,15 +83,13 @@ pub(super) async fn build_keys(
     table: &Table,
 ) -> Result<()> {
     let schema = generation_schema(generation);
+    if let Some((place, sql)) = history::key_statement(&schema, table)
+        && !has_key(connection, &place).await?
+    {
+        execute(connection, sql).await?;
+    }
     let place = qualified(&schema, &table.name);
-    let has_key: bool = sqlx::query_scalar(
-        "select exists (select from pg_catalog.pg_index where indrelid = to_regclass($1) and indisprimary)",
-    )
-    .bind(&place)
-    .fetch_one(&mut *connection)
-    .await
-    .doing("looking for keys and indexes")?;
-    if has_key {
+    if has_key(connection, &place).await? {
         return Ok(());
     }
     let key = table.columns[..table.key_len]
@@ -96,6 +101,16 @@ pub(super) async fn build_keys(
         execute(connection, sql).await?;
     }
     Ok(())
+}
+
+async fn has_key(connection: &mut PgConnection, place: &str) -> Result<bool> {
+    sqlx::query_scalar(
+        "select exists (select from pg_catalog.pg_index where indrelid = to_regclass($1) and indisprimary)",
+    )
+    .bind(place)
+    .fetch_one(connection)
+    .await
+    .doing("looking for keys and indexes")
 }
 
 /// Tells the planner how large the tables are and what is in them.
@@ -113,6 +128,7 @@ fn table_statements(schema: &str, table: &Table) -> Vec<String> {
     let mut statements = vec![create_table(&place, table)];
     statements.extend(create_guards(schema, table));
     statements.extend(index_statements(&place, table));
+    statements.extend(history::create_statements(schema, table));
     if let Some(comment) = &table.comment {
         statements.push(format!("comment on table {place} is {}", literal(comment)));
     }

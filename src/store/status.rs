@@ -34,8 +34,12 @@ pub struct GenerationStatus {
     pub fingerprint: String,
     pub kafka_group: String,
     pub topics: Vec<String>,
-    /// Readers see it.
+    /// Readers see it in the read schema.
     pub visible: bool,
+    /// The schema of its own where readers see one that is as of a time or of offsets.
+    pub read_schema: Option<String>,
+    /// Events of a later time are not in it.
+    pub as_of: Option<String>,
     pub created_at: String,
     pub partitions: Vec<PartitionStatus>,
     pub tables: Vec<TableStatus>,
@@ -88,9 +92,9 @@ impl PartitionStatus {
 }
 
 impl GenerationStatus {
-    /// Events behind; `None` while some partition was never measured.
+    /// Events behind; `None` while some partition was never measured, and where it is not to follow the log.
     pub fn gap(&self) -> Option<i64> {
-        if self.partitions.is_empty() {
+        if self.partitions.is_empty() || self.state == State::Frozen {
             return None;
         }
         self.partitions.iter().map(PartitionStatus::gap).sum()
@@ -170,6 +174,8 @@ struct GenerationRow {
     kafka_group: String,
     topics: Vec<String>,
     visible: bool,
+    read_schema: Option<String>,
+    as_of: Option<String>,
     created_at: String,
     dead_letters: i64,
 }
@@ -235,7 +241,8 @@ impl Store {
 async fn generations(connection: &mut PgConnection) -> Result<Vec<GenerationRow>> {
     sqlx::query_as(
         "select g.id, g.projection, g.state, g.reason, g.fingerprint, g.kafka_group, g.topics, \
-           p.generation is not null as visible, \
+           p.generation is not null as visible, g.read_schema, \
+           to_char(g.as_of at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as as_of, \
            to_char(g.created_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as created_at, \
            (select count(*) from consolidator.dead_letter d where d.generation = g.id) as dead_letters \
          from consolidator.generation g \
@@ -265,6 +272,8 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
         kafka_group: row.kafka_group,
         topics: row.topics,
         visible: row.visible,
+        read_schema: row.read_schema,
+        as_of: row.as_of,
         created_at: row.created_at,
         partitions,
         tables,

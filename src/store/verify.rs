@@ -1,20 +1,26 @@
 //! A table against the fold of its events: a generation is built to exactly the offsets of a snapshot of the live one, and both
 //! are read side by side in one order. Knows nothing of how it is built.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection, Postgres};
+use sqlx::{AssertSqlSafe, Connection, FromRow, Postgres};
 
 use super::connect::Store;
+use super::encode::KeysEncoder;
 use super::error::{Context, Result};
 use super::generation::{self, Generation};
+use super::layout::{Layout, PLACEHOLDER};
 use super::life::{LEASE, Position, positions};
+use super::load;
 use super::projection;
-use super::quote::{generation_schema, identifier, qualified};
+use super::quote::{generation_schema, identifier, literal, qualified};
 use crate::definition::Projection;
-use crate::definition::projection::{GHOST, Table};
+use crate::definition::projection::GHOST;
+use crate::expression::cell::Cell;
 
 /// Rows read at once from each side.
 const FETCH_ROWS: usize = 2_000;
@@ -31,12 +37,31 @@ pub struct Snapshot {
 }
 
 /// A key whose rows are not the same on both sides; `None`: there is no such row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Difference {
     /// As PostgreSQL writes a row of the key columns: `(XYZ-1)`.
     pub key: String,
     pub live: Option<String>,
     pub folded: Option<String>,
+    /// Only columns differ that may come out either way.
+    #[serde(default)]
+    pub apart: bool,
+}
+
+/// What is compared of a table.
+#[derive(Clone, Debug)]
+pub struct Comparison<'a> {
+    pub table: &'a str,
+    pub key: Vec<&'a str>,
+    /// The other columns that both sides have and that must be the same.
+    pub exact: Vec<&'a str>,
+    /// Columns that depend on an order of events that the logs do not have.
+    pub apart: Vec<&'a str>,
+    /// Which of both keep deleted rows, hidden: live, folded.
+    pub ghosts: [bool; 2],
+    /// Only these keys, as a row of the first `key_len` key columns (`(XYZ-1)`), or as the one column has it; empty: all.
+    pub keys: &'a [String],
+    pub key_len: usize,
 }
 
 impl Store {
@@ -86,6 +111,50 @@ impl Store {
         Ok(())
     }
 
+    /// The generation's lanes go on from where they stand.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn clear_stop_at(&self, generation: i64) -> Result<()> {
+        sqlx::query("update consolidator.generation set stop_at = null where id = $1")
+            .bind(generation)
+            .execute(&self.pool)
+            .await
+            .doing("letting a generation go on")?;
+        Ok(())
+    }
+
+    /// What came of comparing the generation with the live one, as JSON; it is compared once.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn record_compared(&self, generation: i64, compared: &str) -> Result<()> {
+        sqlx::query(
+            "update consolidator.generation set compared = $2::jsonb, stop_at = null where id = $1",
+        )
+        .bind(generation)
+        .bind(compared)
+        .execute(&self.pool)
+        .await
+        .doing("recording what differs")?;
+        Ok(())
+    }
+
+    /// Where events stand that are set aside: topic, partition, offset.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn set_aside(&self, generation: i64) -> Result<BTreeSet<(String, i32, i64)>> {
+        let rows: Vec<(String, i32, i64)> = sqlx::query_as(
+            "select topic, partition, \"offset\" from consolidator.dead_letter where generation = $1",
+        )
+        .bind(generation)
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading which events are set aside")?;
+        Ok(rows.into_iter().collect())
+    }
+
     /// Opens a snapshot in which the generation that readers see does not move any more.
     ///
     /// # Errors
@@ -124,53 +193,45 @@ impl Store {
         &self,
         snapshot: &mut Snapshot,
         folded: i64,
-        table: &Table,
-        found: &mut dyn FnMut(Difference),
+        comparison: &Comparison<'_>,
+        found: &mut (dyn FnMut(Difference) + Send),
     ) -> Result<u64> {
         let mut other = self.pool.acquire().await.doing("comparing tables")?;
         let mut other = other.begin().await.doing("comparing tables")?;
-        let mut live = Reader::open(&mut snapshot.connection, snapshot.generation, table).await?;
-        let mut folded = Reader::open(&mut other, folded, table).await?;
+        let [live_ghosts, folded_ghosts] = comparison.ghosts;
+        let generation = snapshot.generation;
+        let connection = &mut *snapshot.connection;
+        let mut live = Reader::open(connection, generation, comparison, live_ghosts).await?;
+        let mut folded = Reader::open(&mut other, folded, comparison, folded_ghosts).await?;
         let mut same = 0;
         loop {
-            match (live.head().await?, folded.head().await?) {
+            let (a, b) = (live.head().await?, folded.head().await?);
+            let order = match (&a, &b) {
                 (None, None) => break,
-                (Some(a), Some(b)) if a == b => {
-                    same += 1;
-                    live.next();
-                    folded.next();
-                }
-                (Some((key, row)), Some((other, folded_row))) if key == other => {
-                    found(Difference {
-                        key,
-                        live: Some(row),
-                        folded: Some(folded_row),
-                    });
-                    live.next();
-                    folded.next();
-                }
-                (Some((key, row)), other)
-                    if other.as_ref().is_none_or(|(other, _)| key < *other) =>
-                {
-                    found(Difference {
-                        key,
-                        live: Some(row),
-                        folded: None,
-                    });
-                    live.next();
-                }
-                (_, Some((key, row))) => {
-                    found(Difference {
-                        key,
-                        live: None,
-                        folded: Some(row),
-                    });
-                    folded.next();
-                }
-                (Some(_), None) => {
-                    unreachable!("a key with nothing to compare it with stands first")
-                }
+                (Some(a), Some(b)) => a.key.cmp(&b.key),
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+            };
+            let a = a.filter(|_| order.is_le());
+            let b = b.filter(|_| order.is_ge());
+            if a.is_some() {
+                live.next();
             }
+            if b.is_some() {
+                folded.next();
+            }
+            if a == b {
+                same += 1;
+                continue;
+            }
+            let apart = matches!((&a, &b), (Some(a), Some(b)) if a.exact == b.exact);
+            let key = a.as_ref().or(b.as_ref()).map(|row| row.key.clone());
+            found(Difference {
+                key: key.unwrap_or_default(),
+                live: a.map(|row| row.all),
+                folded: b.map(|row| row.all),
+                apart,
+            });
         }
         live.close().await?;
         folded.close().await?;
@@ -178,11 +239,40 @@ impl Store {
     }
 }
 
+impl Snapshot {
+    /// One row of the live generation, with the slot that owns it; also one that was deleted and is kept for its versions.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn row(
+        &mut self,
+        layout: &Layout,
+        table: usize,
+        key: &[Cell],
+    ) -> Result<Option<(i32, Vec<Cell>)>> {
+        let layout = &layout.tables[table];
+        let mut keys = KeysEncoder::new(layout);
+        keys.push(key);
+        let connection = &mut *self.connection;
+        let mut rows = load::by_key(connection, layout, &keys.finish(), Some(PLACEHOLDER)).await?;
+        let row = rows.drain().next();
+        Ok(row.map(|(owner, cells)| (owner, cells.to_vec())))
+    }
+}
+
+/// A row as texts.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+struct TextRow {
+    key: String,
+    exact: String,
+    all: String,
+}
+
 /// Rows of one side, by key in byte order.
 struct Reader<'c> {
     connection: &'c mut PgConnection,
-    rows: std::vec::IntoIter<(String, String)>,
-    head: Option<(String, String)>,
+    rows: std::vec::IntoIter<TextRow>,
+    head: Option<TextRow>,
     over: bool,
 }
 
@@ -190,23 +280,39 @@ impl<'c> Reader<'c> {
     async fn open(
         connection: &'c mut PgConnection,
         generation: i64,
-        table: &Table,
+        comparison: &Comparison<'_>,
+        ghosts: bool,
     ) -> Result<Reader<'c>> {
-        let names = table.columns.iter().map(|column| column.name.as_str());
-        let named: Vec<String> = names
-            .filter(|name| !name.starts_with('$'))
-            .map(identifier)
-            .collect();
-        let condition = match table.ghost {
-            Some(_) => format!(" where not {}", identifier(GHOST)),
-            None => String::new(),
+        let Comparison {
+            key, exact, apart, ..
+        } = comparison;
+        let row = |parts: &[&[&str]]| {
+            let names = parts.iter().copied().flatten();
+            let names: Vec<String> = names.map(|name| identifier(name)).collect();
+            format!("row({})::text", names.join(", "))
         };
+        let key_row = row(&[key]);
+        let mut conditions = vec!["true".to_owned()];
+        if ghosts {
+            conditions.push(format!("not {}", identifier(GHOST)));
+        }
+        if !comparison.keys.is_empty() {
+            let keys: Vec<String> = comparison.keys.iter().map(|key| literal(key)).collect();
+            let keys = format!("any (array[{}])", keys.join(", "));
+            let own = &key[..comparison.key_len];
+            let own_row = row(&[own]);
+            conditions.push(match own {
+                [one] => format!("({own_row} = {keys} or {}::text = {keys})", identifier(one)),
+                _ => format!("{own_row} = {keys}"),
+            });
+        }
         let sql = format!(
             "declare verify_rows no scroll cursor for \
-             select row({})::text collate \"C\", row({})::text from {}{condition} order by 1",
-            named[..table.key_len].join(", "),
-            named.join(", "),
-            qualified(&generation_schema(generation), &table.name)
+             select {key_row} collate \"C\" as key, {} as exact, {} as \"all\" from {} where {} order by 1",
+            row(&[key, exact]),
+            row(&[key, exact, apart]),
+            qualified(&generation_schema(generation), comparison.table),
+            conditions.join(" and "),
         );
         sqlx::raw_sql(AssertSqlSafe(sql))
             .execute(&mut *connection)
@@ -220,13 +326,13 @@ impl<'c> Reader<'c> {
         })
     }
 
-    async fn head(&mut self) -> Result<Option<(String, String)>> {
+    async fn head(&mut self) -> Result<Option<TextRow>> {
         if self.head.is_none() {
             self.head = self.rows.next();
         }
         if self.head.is_none() && !self.over {
             let sql = format!("fetch {FETCH_ROWS} from verify_rows");
-            let rows: Vec<(String, String)> = sqlx::query_as(AssertSqlSafe(sql))
+            let rows: Vec<TextRow> = sqlx::query_as(AssertSqlSafe(sql))
                 .persistent(false)
                 .fetch_all(&mut *self.connection)
                 .await
@@ -251,6 +357,6 @@ impl<'c> Reader<'c> {
     }
 }
 
-fn as_json(offsets: &Offsets) -> String {
+pub(super) fn as_json(offsets: &Offsets) -> String {
     serde_json::json!(offsets).to_string()
 }

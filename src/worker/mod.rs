@@ -38,6 +38,8 @@ struct Work {
     metrics: Metrics,
     counters: ProjectionMetrics,
     limits: LaneLimits,
+    /// Events of a later time (µs since 2000) are left out.
+    as_of: Option<i64>,
 }
 
 /// The limits of one lane.

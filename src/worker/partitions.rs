@@ -99,7 +99,7 @@ impl Partitions {
     /// Takes a record in; false for one of a partition that is not owned, or an offset already taken in (what a client
     /// still had queued before a seek or a revocation).
     pub fn accept(&mut self, at: TopicPartition, offset: i64) -> bool {
-        if !self.stops.is_empty() && self.stops.get(&at).is_some_and(|stop| offset >= *stop) {
+        if offset >= self.stop_of(at) {
             if !self.beyond.contains(&at) {
                 self.beyond.push(at);
             }
@@ -127,6 +127,21 @@ impl Partitions {
         }
     }
 
+    /// The event at `offset` is not to be applied; everything before it has been folded.
+    pub fn left_out(&mut self, at: TopicPartition, offset: i64) {
+        if let Some(owned) = self.get_mut(at) {
+            owned.folded_offset = owned.folded_offset.max(offset + 1);
+        }
+    }
+
+    /// The first offset that is not to be accepted. A partition that came up after the stops were set has nothing before them.
+    fn stop_of(&self, at: TopicPartition) -> i64 {
+        if self.stops.is_empty() {
+            return i64::MAX;
+        }
+        self.stops.get(&at).copied().unwrap_or(0)
+    }
+
     /// From now on nothing at or beyond these offsets is accepted.
     pub fn set_stops(&mut self, stops: BTreeMap<TopicPartition, i64>) {
         self.stops = stops;
@@ -146,8 +161,7 @@ impl Partitions {
 
     /// Everything below `next_offset` has been accepted and folded, or holds nothing to fold (markers, holes).
     pub fn passed(&mut self, at: TopicPartition, next_offset: i64) {
-        let stop = self.stops.get(&at).copied().unwrap_or(i64::MAX);
-        let next_offset = next_offset.min(stop);
+        let next_offset = next_offset.min(self.stop_of(at));
         if let Some(owned) = self.get_mut(at)
             && owned.accepted_offset == owned.folded_offset
             && next_offset > owned.folded_offset

@@ -2,7 +2,7 @@
 //! Also what the lanes of a generation start from. Waits where waiting is right (a server that is not up yet), and refuses
 //! where it is not (a wrong password, a broken definition).
 
-use super::control::{Shutdown, StopAt};
+use super::control::Shutdown;
 use super::policy::backoff;
 use super::{LaneLimits, LaneMemory, Work};
 use crate::definition::{self, Projection};
@@ -229,26 +229,13 @@ pub(super) fn work(
             .collect(),
         counters: metrics.projection(&projection.name, &tables),
         generation: generation.id,
+        as_of: generation.as_of_micros,
         group: generation.kafka_group.clone(),
         kafka: settings.kafka.clone(),
         store: store.clone(),
         metrics: metrics.clone(),
         limits: lane_limits(settings, generations),
         projection: Arc::new(projection),
-    })
-}
-
-/// Where its lanes are to stand still.
-pub(super) fn stop_at(generation: &Generation) -> StopAt {
-    let Some(text) = &generation.stop_at else {
-        return StopAt::new();
-    };
-    serde_json::from_str(text).unwrap_or_else(|error| {
-        error!(
-            generation = generation.id,
-            "its stop_at is not understood: {error}"
-        );
-        StopAt::new()
     })
 }
 

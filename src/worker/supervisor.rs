@@ -6,9 +6,12 @@ use super::lane::{Lane, words_of};
 use super::{Work, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
+use crate::metrics::GenerationProgress;
 use crate::rebuild::Leader;
 use crate::settings::Settings;
-use crate::store::{CONTROL_CONNECTIONS, Generation, Phase, Store, StoreError};
+use crate::store::{
+    CONTROL_CONNECTIONS, Generation, Phase, State, Store, StoreError, TopicProgress,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -155,6 +158,7 @@ impl Supervisor<'_> {
         for id in self.crews.keys().copied().collect::<Vec<_>>() {
             self.reap(id);
         }
+        self.tell_progress(&generations).await;
         for generation in generations {
             let idle = self
                 .crews
@@ -166,6 +170,30 @@ impl Supervisor<'_> {
             }
         }
         self.report();
+    }
+
+    /// For who watches builds by metrics.
+    async fn tell_progress(&self, generations: &[Generation]) {
+        let mut told = Vec::with_capacity(generations.len());
+        for generation in generations {
+            let mut build = None;
+            if generation.state == State::Building {
+                match self.store.topic_progress(generation.id).await {
+                    Ok(topics) => {
+                        let sum = |of: fn(&TopicProgress) -> i64| topics.iter().map(of).sum();
+                        build = Some((sum(|topic| topic.done), sum(|topic| topic.total)));
+                    }
+                    Err(error) => debug!("{error}"),
+                }
+            }
+            told.push(GenerationProgress {
+                projection: &generation.projection,
+                generation: generation.id,
+                state: generation.state.as_str(),
+                build,
+            });
+        }
+        self.health.metrics.generations(&told);
     }
 
     /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
@@ -286,7 +314,7 @@ impl Supervisor<'_> {
         generation: &Generation,
     ) -> Result<RunningLane, String> {
         let control = Arc::new(LaneControl::new(generation.phase));
-        control.set_stops(&start::stop_at(generation));
+        control.set_stops(&generation.stops());
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
         let heartbeat = self
             .health
@@ -334,7 +362,7 @@ struct Told {
 
 impl Crew {
     fn follow(&self, generation: &Generation) {
-        let stops = start::stop_at(generation);
+        let stops = generation.stops();
         for lane in &self.lanes {
             lane.control.set_stops(&stops);
             lane.control.set_phase(generation.phase);

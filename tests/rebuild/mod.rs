@@ -2,9 +2,14 @@
 //! leaves, and whether what was rebuilt is what was folded live.
 
 mod changes;
+mod compare;
+mod duplicates;
+mod explain;
 mod guards;
+mod history;
 mod kills;
 mod switching;
+mod time;
 
 use std::time::Duration;
 

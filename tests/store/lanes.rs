@@ -291,6 +291,7 @@ fn values_of_every_type_come_back_as_they_went_in() {
                 let mut encoder = RowsEncoder::new(&layout.tables[0], purpose, 1);
                 encoder.push(&row, 1);
                 let mut write = EncodedTable {
+                    states: EncodedRows::none(),
                     table: 0,
                     inserts: EncodedRows::none(),
                     updates: EncodedRows::none(),
@@ -302,6 +303,7 @@ fn values_of_every_type_come_back_as_they_went_in() {
                 }
                 tx.write(&EncodedChanges {
                     tables: vec![write],
+                    ..EncodedChanges::default()
                 })
                 .await
                 .unwrap();
@@ -333,10 +335,12 @@ fn deletes(layout: &Layout, owner: i32, ids: &[&str]) -> EncodedChanges {
     }
     EncodedChanges {
         tables: vec![EncodedTable {
+            states: EncodedRows::none(),
             table: 0,
             inserts: EncodedRows::none(),
             updates: EncodedRows::none(),
             deletes: encoder.finish(),
         }],
+        ..EncodedChanges::default()
     }
 }

@@ -162,7 +162,7 @@ pub fn table(name: &str, columns: Vec<Column>) -> Table {
         rules: Vec::new(),
         owned: true,
         indexes: Vec::new(),
-        history: false,
+        history: None,
         version: None,
         ghost: None,
     }
@@ -280,11 +280,13 @@ pub fn changes(
     let table = &layout.tables[0];
     EncodedChanges {
         tables: vec![EncodedTable {
+            states: EncodedRows::none(),
             table: 0,
             inserts: encoded(table, Purpose::Insert, owner, inserts),
             updates: encoded(table, Purpose::Update, owner, updates),
             deletes: EncodedKeys::default(),
         }],
+        ..EncodedChanges::default()
     }
 }
 

@@ -90,11 +90,13 @@ fn inserted(layout: &Layout, order: &str, number: i32, n: i64) -> EncodedChanges
     rows.push(&[text(order), line(number), n], -1);
     EncodedChanges {
         tables: vec![EncodedTable {
+            states: EncodedRows::none(),
             table: 0,
             inserts: rows.finish(),
             updates: EncodedRows::none(),
             deletes: EncodedKeys::default(),
         }],
+        ..EncodedChanges::default()
     }
 }
 
@@ -103,11 +105,13 @@ fn deleted(layout: &Layout, order: &str, number: i32) -> EncodedChanges {
     deletes.push_owned(&[text(order), line(number)], -1);
     EncodedChanges {
         tables: vec![EncodedTable {
+            states: EncodedRows::none(),
             table: 0,
             inserts: EncodedRows::none(),
             updates: EncodedRows::none(),
             deletes: deletes.finish(),
         }],
+        ..EncodedChanges::default()
     }
 }
 

@@ -60,11 +60,13 @@ fn write(
     let deletes = EncodedKeys::default();
     EncodedChanges {
         tables: vec![EncodedTable {
+            states: EncodedRows::none(),
             table: 0,
             inserts,
             updates,
             deletes,
         }],
+        ..EncodedChanges::default()
     }
 }
 

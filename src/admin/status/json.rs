@@ -42,6 +42,8 @@ fn generation(generation: &GenerationStatus, fingerprint: &str) -> Value {
         "state": generation.state.as_str(),
         "reason": generation.reason,
         "seen_by_readers": generation.visible,
+        "as_of": generation.as_of,
+        "read_schema": generation.read_schema,
         "as_the_file_says": generation.fingerprint == fingerprint,
         "created_at": generation.created_at,
         "kafka_group": generation.kafka_group,

@@ -202,9 +202,13 @@ fn generation(
 
 /// `generation 2, live, seen by readers · 12,345 events · 998 events/s · gap 3, lag 4 ms`
 fn headline(generation: &GenerationStatus, looks: &Looks) -> String {
-    let seen = match generation.visible {
-        true => "seen by readers",
-        false => "not seen by readers",
+    let seen = match (generation.visible, &generation.read_schema) {
+        (true, _) => "seen by readers".to_owned(),
+        (false, Some(schema)) if generation.state == State::Frozen => {
+            let as_of = generation.as_of.as_deref().unwrap_or("offsets");
+            format!("as of {as_of}, in schema {schema}")
+        }
+        (false, _) => "not seen by readers".to_owned(),
     };
     let mut parts = vec![
         format!(

@@ -186,7 +186,6 @@ fn deduplicate(
     compiler: &mut Compiler,
     file: &DeduplicateFile,
 ) -> Option<Deduplicate> {
-    not_supported_yet(report, file.span.clone(), "`deduplicate`");
     let by = file.by.as_ref().and_then(|by| {
         let text = crate::expression::parse_type("text").ok()?;
         compiler.compile(report, by, Reads::EVENT, Some(text))

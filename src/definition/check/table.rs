@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::compile::{Compiler, Reads, report_problems};
-use super::{names, not_supported_yet, one_of, query, rule};
+use super::{names, one_of, query, rule};
 use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
 use crate::definition::projection::{Column, GHOST, Index, Lookup, Rule, Table, Version};
@@ -107,7 +107,7 @@ pub fn table(
         owned: false,
         version: guard,
         ghost,
-        history: history(report, file.history.as_ref()),
+        history: history(report, file),
         indexes: file
             .indexes
             .iter()
@@ -191,14 +191,37 @@ fn ghost_column() -> Column {
     }
 }
 
-fn history(report: &mut Report<'_>, text: Option<&Text>) -> bool {
+/// What the view of a history has besides the table's columns.
+const HISTORY_COLUMNS: [&str; 8] = [
+    "valid_from",
+    "valid_to",
+    "late",
+    "event_id",
+    "event_type",
+    "event_topic",
+    "event_partition",
+    "event_offset",
+];
+
+/// The name of the history's view, if one is kept.
+fn history(report: &mut Report<'_>, file: &TableFile) -> Option<String> {
     const WORDS: &[(&str, bool)] = &[("true", true), ("false", false)];
-    let Some(text) = text else { return false };
-    let history = one_of(report, text, "value of `history`", WORDS) == Some(true);
-    if history {
-        not_supported_yet(report, text.span.clone(), "`history`");
+    let text = file.history.as_ref()?;
+    if one_of(report, text, "value of `history`", WORDS) != Some(true) {
+        return None;
     }
-    history
+    for column in file.key.iter().chain(&file.columns) {
+        if HISTORY_COLUMNS.contains(&column.name.as_str()) {
+            let message = format!(
+                "the history of `{}` has a column `{}` of its own",
+                file.name.text, column.name.text
+            );
+            report
+                .error(column.name.span.clone(), "duplicate-name", message)
+                .hint("it says from when to when a state was, and which event caused it: rename the column");
+        }
+    }
+    Some(format!("{}_history", file.name.text))
 }
 
 fn check_columns(report: &mut Report<'_>, file: &TableFile) {

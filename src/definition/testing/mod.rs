@@ -6,7 +6,7 @@ mod compare;
 pub mod coverage;
 pub(super) mod read;
 mod record;
-mod replay;
+pub mod replay;
 mod run;
 
 pub use run::{TestFailure, TestResult, run};

@@ -10,9 +10,9 @@ use super::TestCase;
 use super::coverage::Coverage;
 use super::record::{GivenRecord, record};
 use crate::definition::projection::Projection;
-use crate::event::{Decoder, Record};
+use crate::event::{Decoder, Event, Record};
 use crate::expression::cell::Cell;
-use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict};
+use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict, Seen};
 
 /// Rows by packed key.
 pub type Rows = BTreeMap<Vec<u8>, Vec<Cell>>;
@@ -94,6 +94,7 @@ struct State {
     tables: Vec<Rows>,
     failures: BTreeMap<usize, EventFailure>,
     next_offsets: BTreeMap<(usize, i32), i64>,
+    seen: Option<Seen>,
 }
 
 impl State {
@@ -109,6 +110,7 @@ impl State {
             tables: vec![Rows::new(); projection.tables.len()],
             failures: BTreeMap::new(),
             next_offsets: BTreeMap::new(),
+            seen: Seen::new(projection, true),
         }
     }
 
@@ -137,6 +139,7 @@ impl State {
             };
             *offset += 1;
             match self.decoders[made.topic].decode(&record, &arena) {
+                Ok(event) if is_duplicate(&mut self.seen, &event, &arena) => {}
                 Ok(event) => {
                     events.push(event);
                     numbers_of_events.push(number);
@@ -160,8 +163,26 @@ impl State {
     }
 }
 
+/// Each partition of a topic has ids of its own.
+fn is_duplicate<'b>(seen: &mut Option<Seen>, event: &Event<'b>, arena: &'b Bump) -> bool {
+    let Some(seen) = seen else {
+        return false;
+    };
+    let id = seen.ids(std::slice::from_ref(event), arena);
+    seen.is_duplicate(partition_number(event), event, id[0])
+}
+
+/// Distinct for the partitions of all topics.
+pub fn partition_number(event: &Event<'_>) -> i32 {
+    const PARTITIONS_MAX: i32 = 1 << 20;
+    event.topic as i32 * PARTITIONS_MAX + event.partition
+}
+
 /// The rows that the batch needs, of those that there are.
-fn supply(
+///
+/// # Errors
+/// As [`Folder::supply`]'s.
+pub fn supply(
     folder: &mut Folder,
     tables: &[Rows],
     owner: Option<i32>,
@@ -193,7 +214,8 @@ fn supply(
     folder.supply_missing_as_absent()
 }
 
-fn write(folder: &Folder, tables: &mut [Rows]) {
+/// What the batch did, done to the rows.
+pub fn write(folder: &Folder, tables: &mut [Rows]) {
     let changes = folder.changes();
     for (rows, changes) in tables.iter_mut().zip(&changes.tables) {
         for written in [&changes.inserts, &changes.updates] {

@@ -5,6 +5,8 @@ mod order;
 mod overlap;
 mod syntax;
 
+pub use order::{OrderDependence, order_dependence};
+
 use std::collections::BTreeSet;
 
 use super::diagnostic::Report;

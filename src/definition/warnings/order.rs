@@ -1,8 +1,10 @@
 //! What comes out differently in another order of events, where there is none: rows that partitions share.
 
+use std::collections::BTreeSet;
+
 use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
 
-use super::syntax::{assignments, is_column, is_constant, mentions, parse};
+use super::syntax::{assignments, is_column, is_constant, mentions, parse, parse_text};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Action, Projection, Rule, Table};
@@ -58,6 +60,48 @@ fn order_warning(report: &mut Report<'_>, text: &Text, what: &str, hint: &str) {
             format!("{what} depends on the order of events, and between partitions there is none"),
         )
         .hint(hint);
+}
+
+/// What of a table the logs do not settle, because they have no order between partitions.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct OrderDependence {
+    /// Whether there is a row.
+    pub rows: bool,
+    /// Indexes into [`Table::columns`].
+    pub columns: BTreeSet<usize>,
+}
+
+/// What may come out either way. `shared[n]`: rows of table `n` are met from several partitions.
+pub fn order_dependence(projection: &Projection, table: usize, shared: &[bool]) -> OrderDependence {
+    let mut found = OrderDependence::default();
+    let definition = &projection.tables[table];
+    for rule in &definition.rules {
+        let looks_at_shared = rule.lookups.iter().any(|lookup| shared[lookup.table]);
+        let guarded = definition.version.is_some() || rule.version.is_some();
+        let when = rule.when.as_ref();
+        let chosen = when.is_some_and(|when| {
+            (shared[table] && when.reads_row()) || (looks_at_shared && when.reads_lookup())
+        });
+        let Action::Set(assignments) = &rule.action else {
+            found.rows |= shared[table] && !guarded || chosen;
+            continue;
+        };
+        for assignment in assignments {
+            let name = &definition.columns[assignment.column].name;
+            let program = &assignment.program;
+            let settled = match guarded {
+                // The highest version is applied last, or alone.
+                true => !program.reads_row() && !program.reads_old(),
+                false => parse_text(&assignment.text)
+                    .is_some_and(|parsed| is_order_free(&parsed, name, definition)),
+            };
+            let looked_up = looks_at_shared && program.reads_lookup();
+            if chosen || looked_up || (shared[table] && !settled) {
+                found.columns.insert(assignment.column);
+            }
+        }
+    }
+    found
 }
 
 /// `x + e`, `x - e`, `greatest(x, e)`, `least(x, e)` with an `e` that does not read the row, and constants.

@@ -52,9 +52,13 @@ pub fn assignments(file: &RuleFile) -> Vec<(Text, Text)> {
 
 /// Whatever sqlparser does not read gets no warning that needs its tree.
 pub fn parse(text: &Text) -> Option<Expr> {
+    parse_text(text.as_str())
+}
+
+pub fn parse_text(text: &str) -> Option<Expr> {
     Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(DEPTH_MAX)
-        .try_with_sql(text.as_str())
+        .try_with_sql(text)
         .and_then(|mut parser| parser.parse_expr())
         .ok()
 }

@@ -247,6 +247,9 @@ impl Lane {
             self.load.forget(*at);
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);
+                if let Some(seen) = &mut self.seen {
+                    seen.forget_slot(owned.slot);
+                }
                 self.report.forget(*at);
             }
         }

@@ -1,8 +1,9 @@
 //! From records to a commit. Two ways: a projection whose tables are all owned folds ahead of its commits; one with a
 //! shared table loads, folds and commits within one transaction.
 
+use super::duplicates::{newly_seen, sent};
 use super::{Lane, Received, Trouble, Waiter, Work};
-use crate::event::{Decoder, Event};
+use crate::event::Event;
 use crate::fold::{EventFailure, OnFailure, OwnershipConflict};
 use crate::metrics::Phase;
 use crate::source::{RecordBatch, TopicPartition};
@@ -33,15 +34,20 @@ impl Lane {
             self.suspect = Some(Box::new(self.report.suspected(&records.record(0))));
         }
         assert!(!fails_at(records), "a fail point of a test");
-        let (events, undecodable) = self.decode(&work.decoders, records, arena);
+        self.left_out.clear();
+        let (events, undecodable) = self.decode(&work, records, arena);
         self.work.counters.phase(Phase::Decode, started.elapsed());
         if let ([event], Some(suspect)) = (events, &mut self.suspect) {
             **suspect = self.report.refused(event);
         }
+        let events = self.leave_duplicates_out(events, arena)?;
         if self.layout.any_shared() {
             self.apply_locked(events, arena)?;
         } else {
             self.fold_ahead(events, arena)?;
+        }
+        for (at, offset) in std::mem::take(&mut self.left_out) {
+            self.partitions.left_out(at, offset);
         }
         if undecodable.is_none() {
             for at in self.partitions.pass_stops() {
@@ -57,7 +63,7 @@ impl Lane {
     /// The events of `records` that are this lane's to apply, up to the first that cannot be decoded.
     fn decode<'b>(
         &mut self,
-        decoders: &'b [Decoder],
+        work: &'b Work,
         records: &'b RecordBatch,
         arena: &'b Bump,
     ) -> (&'b [Event<'b>], Option<Stop>) {
@@ -71,7 +77,10 @@ impl Lane {
             if !self.partitions.accept(at, record.offset) {
                 continue;
             }
-            match decoders[record.topic].decode(&record, arena) {
+            match work.decoders[record.topic].decode(&record, arena) {
+                Ok(event) if work.as_of.is_some_and(|as_of| event.time > as_of) => {
+                    self.left_out.push((at, event.offset));
+                }
                 Ok(event) => events.push(event),
                 Err(error) => {
                     undecodable = Some(self.report.undecodable(&record, &error));
@@ -170,6 +179,7 @@ impl Lane {
             heartbeat,
             store,
             folder,
+            seen,
             layout,
             work,
             partitions,
@@ -210,13 +220,15 @@ impl Lane {
         }
 
         let started = Instant::now();
-        let changes = handover::changes(layout, &folder.changes());
+        let mut changes = handover::changes(layout, &folder.changes());
+        changes.seen = newly_seen(seen.as_ref(), &claims);
         wait.on(transaction.write(&changes))?;
         work.counters.phase(Phase::Write, started.elapsed());
         let started = Instant::now();
         wait.on(transaction.commit())?;
         work.counters.phase(Phase::Commit, started.elapsed());
         folder.committed();
+        sent(seen.as_mut(), &claims, &changes.seen);
         report.written(&changes, folder);
         self.went_through();
         Ok(None)
@@ -276,10 +288,12 @@ impl Lane {
         self.ensure_store()?;
         let claims = self.seal();
         let started = Instant::now();
-        let changes = handover::changes(&self.layout, &self.folder.changes());
+        let mut changes = handover::changes(&self.layout, &self.folder.changes());
+        changes.seen = newly_seen(self.seen.as_ref(), &claims);
         self.work.counters.phase(Phase::Write, started.elapsed());
         // From here on the rows in memory are ahead of the database by exactly this batch.
         self.folder.committed();
+        sent(self.seen.as_mut(), &claims, &changes.seen);
         self.report.written(&changes, &self.folder);
         let mut store = self
             .store
@@ -430,7 +444,7 @@ fn fails_at(records: &RecordBatch) -> bool {
 }
 
 /// Events are only planned of partitions that are owned: [`super::Partitions::accept`] saw to it.
-fn slot(partitions: &super::Partitions, topic: usize, partition: i32) -> i32 {
+pub(super) fn slot(partitions: &super::Partitions, topic: usize, partition: i32) -> i32 {
     partitions
         .slot(TopicPartition { topic, partition })
         .expect("an accepted event is of an owned partition")

@@ -5,6 +5,7 @@
 mod assignment;
 mod batch;
 mod begins;
+mod duplicates;
 mod load;
 mod noted;
 mod recovery;
@@ -14,7 +15,7 @@ use super::Work;
 use super::control::{LaneControl, LaneExit};
 use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
-use crate::fold::Folder;
+use crate::fold::{Folder, Seen};
 use crate::metrics::Phase;
 use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartition};
 use crate::store::{LaneStore, Layout, Stop, StoreError};
@@ -108,6 +109,10 @@ pub(super) struct Lane {
     told_waiting: bool,
     /// Tries in a row that did not go through.
     attempt: u32,
+    /// Ids of events, of a projection that deduplicates.
+    seen: Option<Seen>,
+    /// Events at hand that are not to be applied.
+    left_out: Vec<(TopicPartition, i64)>,
     /// How the lane folds while the generation is loaded.
     load: Load,
     report: Report,
@@ -171,6 +176,8 @@ impl Lane {
             cut_off_since: None,
             told_waiting: false,
             attempt: 0,
+            seen: Seen::new(&work.projection, false),
+            left_out: Vec::new(),
             load,
             report: Report::new(work.clone()),
             work,

@@ -158,6 +158,9 @@ impl Lane {
             self.store = self.wait(commit).ok().map(|(store, _outcome)| store);
         }
         self.folder.forget_all();
+        if let Some(seen) = &mut self.seen {
+            seen.forget_all();
+        }
         self.pending_events = 0;
     }
 
