@@ -124,7 +124,7 @@ comment on column consolidator.checkpoint.slot is 'Names the partition in the "$
 comment on column consolidator.checkpoint.owner_pid is 'Backend of the lane that took the partition over last (with owner_backend_start: pids are reused).';
 comment on column consolidator.checkpoint.parked_at is 'Since when the partition''s owner stands still with everything it folded durable; null while it folds.';
 comment on column consolidator.checkpoint.reading_offset is 'First offset not yet folded in memory; not durable, for progress only. Null outside of a load.';
-comment on column consolidator.checkpoint.events is 'Events applied so far, for rates. Offsets have holes, so this is not next_offset - begin_offset.';
+comment on column consolidator.checkpoint.events is 'Events dealt with so far (applied, or set aside), for rates. Offsets have holes, so this is not next_offset - begin_offset.';
 
 create table consolidator.stop (
     id         bigint generated always as identity primary key,
@@ -169,6 +169,13 @@ create table consolidator.published (
 comment on column consolidator.published.branches is 'The generations that the view can show; the pointer says which.';
 comment on table consolidator.published is 'The views of the read schema that are ours. A name belongs to one projection. Columns are append-only.';
 
+-- Written only by the lane that owns the partition: in the transaction that moves the checkpoint past the event, or in one that
+-- claims the checkpoint where it stands (a request carried out). What is in here is not in the tables.
+--   key        as text, null where the record has none or its bytes are no text; letters of one key in one partition are applied
+--              again in the order of their offsets, or not at all.
+--   follows    set aside only because an earlier event of the same key is.
+--   requested  what an operator wants done; gone with the letter, or when it could not be done.
+
 create table consolidator.dead_letter (
     id           bigint generated always as identity primary key,
     generation   bigint not null references consolidator.generation (id) on delete cascade,
@@ -192,6 +199,9 @@ create table consolidator.dead_letter (
     set_aside_at timestamptz not null default now(),
     unique (generation, topic, partition, "offset")
 );
-create index dead_letter_key on consolidator.dead_letter (generation, topic, partition, key, "offset");
+-- A key may be longer than an index takes.
+create index dead_letter_key on consolidator.dead_letter (generation, topic, partition, md5(key), "offset");
+create index dead_letter_requested on consolidator.dead_letter (generation, topic, partition, "offset") where requested is not null;
 comment on table consolidator.dead_letter is 'Events set aside in the transaction that moved the checkpoint past them, in offset order per key.';
+comment on column consolidator.dead_letter.headers is 'In the record''s order: name, and the value as text, or as hex where it is no text.';
 comment on column consolidator.dead_letter.follows is 'Set aside only because an earlier event of the same key is.';

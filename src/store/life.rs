@@ -11,7 +11,7 @@ use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::generation::{COLUMNS, Generation, Phase, State};
 use super::quote::{generation_schema, qualified};
-use super::schema;
+use super::{letters, schema};
 use crate::definition::projection::Projection;
 
 /// How long a leader may be silent before another takes its place.
@@ -243,6 +243,7 @@ impl Store {
         .execute(&mut *tx)
         .await
         .doing(context)?;
+        letters::forget(&mut tx, generation).await?;
         let schema = generation_schema(generation);
         for table in &projection.tables {
             let sql = format!("truncate {}", qualified(&schema, &table.name));

@@ -1,7 +1,7 @@
 //! The only code that names sqlx: the control schema, generations' tables, readers' views, and the one transaction that moves
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
-//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`), `schema` for a generation's
+//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`, `letters`), `schema` for a generation's
 //! tables, `begin`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
 //! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
@@ -15,6 +15,7 @@ mod generation;
 pub mod handover;
 mod lane;
 mod layout;
+mod letters;
 mod life;
 mod load;
 mod migrate;
@@ -41,6 +42,7 @@ pub use error::{ErrorKind, Result, StoreError};
 pub use generation::{Generation, Goal, Orders, Phase, State};
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
+pub use letters::{Fault, LETTERS_AT_ONCE, LetterChanges, NewLetter, Requested, SetAside};
 pub use life::{LEASE, Led, LoadState, Position};
 pub use load::{Loaded, Wanted};
 pub use progress::{BuildStatus, TopicProgress};

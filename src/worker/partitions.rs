@@ -127,6 +127,20 @@ impl Partitions {
         }
     }
 
+    /// The record at `offset` will not be folded, and everything before it has been dealt with.
+    pub fn set_aside(&mut self, at: TopicPartition, offset: i64) {
+        if let Some(owned) = self.get_mut(at) {
+            owned.folded_offset = owned.folded_offset.max(offset + 1);
+            owned.events += 1;
+        }
+    }
+
+    /// The checkpoint is past the offset, or somebody else's.
+    pub fn is_committed(&self, at: TopicPartition, offset: i64) -> bool {
+        self.index(at)
+            .is_none_or(|index| self.owned[index].committed_offset > offset)
+    }
+
     /// From now on nothing at or beyond these offsets is accepted.
     pub fn set_stops(&mut self, stops: BTreeMap<TopicPartition, i64>) {
         self.stops = stops;

@@ -115,7 +115,10 @@ fn verify_finds_exactly_the_rows_that_are_not_the_fold_of_their_events() {
         writing.store(false, std::sync::atomic::Ordering::Relaxed);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(text.contains("0 missing, 0 extra, 0 differ"), "{text}{told}");
+        assert!(
+            text.contains("0 missing, 0 extra, 0 differ"),
+            "{text}{told}"
+        );
     });
     space.wait_applied("ledger", &[&topic], IN_TIME);
     space.database.execute(

@@ -5,10 +5,12 @@
 mod assignment;
 mod batch;
 mod begins;
+mod letters;
 mod load;
 mod noted;
 mod recovery;
 mod report;
+mod requests;
 
 use super::Work;
 use super::control::{LaneControl, LaneExit};
@@ -20,6 +22,7 @@ use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartiti
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
+use letters::Letters;
 use load::Load;
 use noted::Noted;
 use report::Report;
@@ -42,6 +45,10 @@ enum Trouble {
     Store(StoreError),
     /// An event that cannot be applied, or a log that cannot be read on: the projection stops here and says why.
     Stop(Box<Stop>),
+    /// The same, where what was folded since the last commit is not to be kept.
+    Full(Box<Stop>),
+    /// So many events fail that none of them is to blame: the projection stands still until that is over.
+    Systemic(String),
     /// Somebody wants the lane to end.
     Asked,
     /// A call to Kafka.
@@ -65,7 +72,7 @@ impl From<SourceError> for Trouble {
 }
 
 /// The batch whose commit is under way on the shared runtime; it gives the connection back.
-type InFlight = tokio::task::JoinHandle<(LaneStore, Result<(), StoreError>)>;
+type InFlight = tokio::task::JoinHandle<(LaneStore, Result<Option<i64>, StoreError>)>;
 
 /// See the module's text.
 pub(super) struct Lane {
@@ -83,6 +90,7 @@ pub(super) struct Lane {
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
     partitions: Partitions,
+    letters: Letters,
     /// `None` while a commit is in flight, and while there is no connection.
     store: Option<LaneStore>,
     in_flight: Option<InFlight>,
@@ -156,6 +164,7 @@ impl Lane {
             folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
+            letters: Letters::new(work.clone()),
             store: None,
             in_flight: None,
             records,
@@ -210,6 +219,7 @@ impl Lane {
         if !self.keep_pace()? {
             return Ok(());
         }
+        self.carry_out_if_due()?;
         let received = self.receive()?;
         self.act_on_noted()?;
         if self.load.is_load() {

@@ -1,5 +1,6 @@
 //! What a lane tells: counters, gap and lag per partition, and the words for what stops a projection. Decides nothing.
 
+use super::letters::fault_of;
 use crate::event::{DecodeError, Event, Record};
 use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
@@ -190,11 +191,11 @@ impl Report {
 
     /// An event that a rule cannot be applied to.
     pub(super) fn failed(&self, event: &Event<'_>, failure: &EventFailure) -> Stop {
-        let place = failure.rule();
+        let fault = fault_of(failure);
         Stop {
-            table_name: place.map(|place| place.table.clone()),
-            rule: place.map(|place| format!("{} (line {})", place.rule, place.line)),
-            reason: failure.to_string(),
+            table_name: fault.table_name,
+            rule: fault.rule,
+            reason: fault.reason,
             ..self.refused(event)
         }
     }
