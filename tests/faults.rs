@@ -18,6 +18,7 @@ const IN_TIME: Duration = Duration::from_secs(60);
 
 const COUNTER: &str = "
 projection: counter
+on_error: stop
 from: [TOPIC]
 tables:
   counter:

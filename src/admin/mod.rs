@@ -1,6 +1,7 @@
 //! The operator's commands on stored state; http.
 
 pub mod http;
+pub mod letters;
 pub mod plan;
 mod progress;
 pub mod rebuild;

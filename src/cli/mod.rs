@@ -3,6 +3,7 @@
 //! Knows every command, and no more of each than how to call it. Nobody imports this module but `main`.
 
 mod commands;
+mod letters;
 pub mod output;
 mod rebuild;
 
@@ -79,6 +80,9 @@ pub enum Command {
     Resume(ProjectionArguments),
     #[command(flatten)]
     Generation(rebuild::GenerationCommand),
+    /// Events that could not be applied: what they are, and what is to become of them
+    #[command(subcommand)]
+    DeadLetters(letters::LettersCommand),
     /// Prints a completion script for a shell
     ///
     /// For bash, for example: consolidator completions bash > /etc/bash_completion.d/consolidator
@@ -206,6 +210,9 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
         }
         Command::Generation(command) => {
             rebuild::answer(&logged(settings()?, Audience::Command), command)
+        }
+        Command::DeadLetters(command) => {
+            letters::answer(&logged(settings()?, Audience::Command), command)
         }
         Command::Resume(projection) => {
             commands::resume(logged(settings()?, Audience::Command), &projection.name)

@@ -194,6 +194,7 @@ impl Transaction<'_> {
     /// As the server's; never an event's fault.
     pub async fn write_letters(&mut self, generation: i64, changes: &LetterChanges) -> Result<i64> {
         let written = write(&mut self.tx, generation, changes).await;
+        fail::fail_point!("letters-written");
         written.map_err(|error| match error.kind {
             ErrorKind::EventFault => StoreError {
                 kind: ErrorKind::Unexpected,

@@ -410,10 +410,6 @@ impl Letters {
         self.pending_bytes
     }
 
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending.is_empty()
-    }
-
     /// True when it is time to see what is wanted of the letters there are.
     pub(super) fn look(&mut self) -> bool {
         let due = !self.places.is_empty() && Instant::now() >= self.look_at;

@@ -93,6 +93,7 @@ impl Lane {
         let outcome = self.transact(&mut chunk, Origin::Letters(page), &claims, &arena);
         match outcome {
             Ok(_nothing_stops_here) => {
+                fail::fail_point!("letters-carried-out");
                 self.letters.at_once = (self.letters.at_once * 2).min(LETTERS_AT_ONCE);
                 let projection = &self.work.projection.name;
                 info!(lane = %self.name, %projection, letters = page.letters.len(), "did what was wanted of dead letters");
