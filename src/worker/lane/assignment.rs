@@ -32,7 +32,7 @@ impl Lane {
                 at,
                 offset,
                 message,
-            } => return Err(stop(self.report.out_of_range(*at, *offset, message))),
+            } => self.out_of_range(*at, *offset, message)?,
             SourceEvent::Damaged {
                 at,
                 offset,

@@ -5,6 +5,7 @@
 mod assignment;
 mod batch;
 mod begins;
+mod holes;
 mod letters;
 mod load;
 mod noted;
