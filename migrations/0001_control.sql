@@ -123,6 +123,7 @@ create table consolidator.checkpoint (
     measured_at         timestamptz,
     parked_at           timestamptz,
     reading_offset      bigint,
+    accept_hole         boolean not null default false,
     primary key (generation, topic, partition),
     constraint checkpoint_slot unique (generation, slot)
 ) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
@@ -130,7 +131,8 @@ comment on column consolidator.checkpoint.slot is 'Names the partition in the "$
 comment on column consolidator.checkpoint.owner_pid is 'Backend of the lane that took the partition over last (with owner_backend_start: pids are reused).';
 comment on column consolidator.checkpoint.parked_at is 'Since when the partition''s owner stands still with everything it folded durable; null while it folds.';
 comment on column consolidator.checkpoint.reading_offset is 'First offset not yet folded in memory; not durable, for progress only. Null outside of a load.';
-comment on column consolidator.checkpoint.events is 'Events applied so far, for rates. Offsets have holes, so this is not next_offset - begin_offset.';
+comment on column consolidator.checkpoint.accept_hole is 'Its owner may go on at the log''s beginning if next_offset is no longer there. Gone once it has.';
+comment on column consolidator.checkpoint.events is 'Events dealt with so far (applied, or set aside), for rates. Offsets have holes, so this is not next_offset - begin_offset.';
 
 create table consolidator.stop (
     id         bigint generated always as identity primary key,
@@ -142,6 +144,7 @@ create table consolidator.stop (
     event_type text,
     table_name text,
     rule       text,
+    log_begin  bigint,
     reason     text not null,
     hint       text,
     stopped_at timestamptz not null default now()
@@ -149,6 +152,19 @@ create table consolidator.stop (
 create unique index stop_place on consolidator.stop (generation, coalesce(topic, ''), coalesce(partition, -1));
 comment on table consolidator.stop is 'Why a generation (topic null) or one of its partitions stands still. Gone as soon as it goes on.';
 comment on column consolidator.stop."offset" is 'The record that could not be applied; the checkpoint''s next_offset is at or below it.';
+
+comment on column consolidator.stop.log_begin is 'Where the log begins (inclusive), if that is behind next_offset: what is between is lost. Else null.';
+
+create table consolidator.hole (
+    generation  bigint not null references consolidator.generation (id) on delete cascade,
+    topic       text not null,
+    partition   integer not null,
+    from_offset bigint not null,
+    to_offset   bigint not null check (to_offset > from_offset),
+    accepted_at timestamptz not null default now(),
+    primary key (generation, topic, partition, from_offset)
+);
+comment on table consolidator.hole is 'What a generation lacks because Kafka no longer held it, from from_offset (inclusive) to to_offset (exclusive); accepted by an operator.';
 
 -- What keeps a generation from going on although no event is at fault.
 --   told_at   when the worker last said so. It repeats it every 10 s at least; a row that was not repeated for 30 s counts for
@@ -175,6 +191,13 @@ create table consolidator.published (
 comment on column consolidator.published.branches is 'The generations that the view can show; the pointer says which.';
 comment on table consolidator.published is 'The views of the read schema that are ours. A name belongs to one projection. Columns are append-only.';
 
+-- Written only by the lane that owns the partition: in the transaction that moves the checkpoint past the event, or in one that
+-- claims the checkpoint where it stands (a request carried out). What is in here is not in the tables.
+--   key        as text, null where the record has none or its bytes are no text; letters of one key in one partition are applied
+--              again in the order of their offsets, or not at all.
+--   follows    set aside only because an earlier event of the same key is.
+--   requested  what an operator wants done; gone with the letter, or when it could not be done.
+
 create table consolidator.dead_letter (
     id           bigint generated always as identity primary key,
     generation   bigint not null references consolidator.generation (id) on delete cascade,
@@ -198,6 +221,9 @@ create table consolidator.dead_letter (
     set_aside_at timestamptz not null default now(),
     unique (generation, topic, partition, "offset")
 );
-create index dead_letter_key on consolidator.dead_letter (generation, topic, partition, key, "offset");
+-- A key may be longer than an index takes.
+create index dead_letter_key on consolidator.dead_letter (generation, topic, partition, md5(key), "offset");
+create index dead_letter_requested on consolidator.dead_letter (generation, topic, partition, "offset") where requested is not null;
 comment on table consolidator.dead_letter is 'Events set aside in the transaction that moved the checkpoint past them, in offset order per key.';
+comment on column consolidator.dead_letter.headers is 'In the record''s order: name, and the value as text, or as hex where it is no text.';
 comment on column consolidator.dead_letter.follows is 'Set aside only because an earlier event of the same key is.';

@@ -140,6 +140,7 @@ pub struct Metrics {
     phase_seconds: HistogramVec,
     rows_written: IntCounterVec,
     events_skipped: IntCounterVec,
+    events_set_aside: IntCounterVec,
     fenced: IntCounterVec,
     retries: IntCounterVec,
     cache_hits: IntCounterVec,
@@ -233,6 +234,12 @@ impl Metrics {
                 "events_skipped_total",
                 "Events that changed nothing, by reason.",
                 &[PROJECTION, REASON],
+            ),
+            events_set_aside: counter(
+                &registry,
+                "events_set_aside_total",
+                "Events kept as dead letters, those that only follow another one of their key included.",
+                &[PROJECTION],
             ),
             fenced: counter(
                 &registry,
@@ -328,6 +335,7 @@ impl Metrics {
                 .map(|table| two(&self.rows_written, table))
                 .collect(),
             events_skipped: SkipReason::ALL.map(|reason| two(&self.events_skipped, reason.name())),
+            events_set_aside: one(&self.events_set_aside),
             fenced: one(&self.fenced),
             retries: one(&self.retries),
             cache_hits: one(&self.cache_hits),
@@ -385,6 +393,7 @@ pub struct ProjectionMetrics {
     /// By table, in the projection's order.
     pub rows_written: Vec<IntCounter>,
     events_skipped: [IntCounter; SkipReason::ALL.len()],
+    events_set_aside: IntCounter,
     pub fenced: IntCounter,
     pub retries: IntCounter,
     pub cache_hits: IntCounter,
@@ -399,6 +408,12 @@ pub struct ProjectionMetrics {
 impl ProjectionMetrics {
     pub fn phase(&self, phase: Phase, took: Duration) {
         self.phase_seconds[phase as usize].observe(took.as_secs_f64());
+    }
+
+    /// Events that cannot be applied: skipped, and set aside.
+    pub fn failed(&self, skipped: u64, set_aside: u64) {
+        self.skipped(SkipReason::Failed, skipped);
+        self.events_set_aside.inc_by(set_aside);
     }
 
     pub fn skipped(&self, reason: SkipReason, events: u64) {

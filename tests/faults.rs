@@ -18,6 +18,7 @@ const IN_TIME: Duration = Duration::from_secs(60);
 
 const COUNTER: &str = "
 projection: counter
+on_error: stop
 from: [TOPIC]
 tables:
   counter:
@@ -108,6 +109,50 @@ fn a_worker_that_was_frozen_past_retention_does_not_stop_what_its_successor_fold
     for worker in [frozen, successor] {
         assert!(worker.terminate(IN_TIME).success());
     }
+}
+
+#[test]
+fn a_partition_whose_next_offset_is_gone_stops_and_goes_on_only_if_that_is_accepted() {
+    let space = Space::new("hole");
+    let topic = counter(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..10));
+    let worker = space.start_worker("first");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    assert!(worker.terminate(IN_TIME).success());
+    producer.write(&topic, &added(10..100));
+    space.kafka.delete_below(&topic, 60);
+    let worker = space.start_worker("second");
+    wait_for_stop(&space);
+    let stop = "select log_begin, hint like '%--accept-hole%' from consolidator.stop";
+    assert_eq!(one_row(&space, stop), ["60", "t"]);
+    let refused = space.run(&["resume", "counter"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        told.contains("offsets 10 to 59") && told.contains("--accept-hole"),
+        "{told}"
+    );
+
+    assert!(
+        space
+            .run(&["resume", "counter", "--accept-hole"])
+            .status
+            .success()
+    );
+    producer.write(&topic, &added(100..110));
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    let sum = "select sum(n) from read_model.counter";
+    assert_eq!(space.database.number(sum), 10 + 50);
+    let hole = "select from_offset, to_offset, accept_hole from consolidator.hole h join consolidator.checkpoint c \
+        using (generation, topic, partition)";
+    assert_eq!(one_row(&space, hole), ["10", "60", "f"]);
+    for command in ["status", "plan"] {
+        let output = space.run(&[command]);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains("offsets 10 to 59"), "{command}: {text}");
+    }
+    assert!(worker.terminate(IN_TIME).success());
 }
 
 #[test]

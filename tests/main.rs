@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod dead_letters;
 mod definitions;
 mod demo;
 mod demo_servers;

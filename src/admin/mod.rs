@@ -3,6 +3,7 @@
 pub mod as_of;
 pub mod explain;
 pub mod http;
+pub mod letters;
 pub mod plan;
 mod progress;
 pub mod rebuild;

@@ -71,14 +71,19 @@ async fn item(store: &Store, logs: &Logs, wanted: &Projection) -> Result<Item, F
         });
     };
     let live = store.generation(visible).await.map_err(failed)?;
+    let holes = store.holes(visible).await.map_err(failed)?;
+    let lacks = holes
+        .iter()
+        .map(|hole| format!("generation {visible} lacks {hole}, which Kafka no longer held"));
     if live.definition == wanted.text {
-        return Ok(item(
-            "nothing",
-            format!(
-                "generation {visible} is {}, by this very definition",
-                live.state
-            ),
-        ));
+        let says = format!(
+            "generation {visible} is {}, by this very definition",
+            live.state
+        );
+        return Ok(Item {
+            notes: lacks.collect(),
+            ..item("nothing", says)
+        });
     }
     let changes = match live.meant() {
         Ok(before) => differences(&before, wanted),
@@ -102,7 +107,8 @@ async fn item(store: &Store, logs: &Logs, wanted: &Projection) -> Result<Item, F
         ),
         Some(known) => known_before(&name, known),
     };
-    let notes = history(logs, store, wanted, Some(&live)).await?;
+    let mut notes = history(logs, store, wanted, Some(&live)).await?;
+    notes.extend(lacks);
     Ok(Item {
         changes,
         notes,

@@ -34,6 +34,14 @@ pub struct RebuildRequest<'a> {
     pub left_to_workers: bool,
 }
 
+/// What a switch is to be made in spite of.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepted {
+    pub hole: bool,
+    pub dead_letters: bool,
+    pub incompatible: bool,
+}
+
 /// Builds a new generation and works along on it until readers are switched, or it is held.
 ///
 /// # Errors
@@ -265,8 +273,7 @@ async fn rows(
 pub async fn switch(
     settings: &Settings,
     name: &str,
-    accept_hole: bool,
-    incompatible: bool,
+    accepted: Accepted,
 ) -> Result<String, Failure> {
     let store = connect(settings).await?;
     let Some(generation) = store.build_under_way(name).await.map_err(failed)? else {
@@ -283,7 +290,7 @@ pub async fn switch(
         }
     }
     if let Some(hole) = &generation.hole
-        && !accept_hole
+        && !accepted.hole
     {
         return Err(Failure::new(format!(
             "generation {} of {name} lacks what the log no longer holds: {hole}",
@@ -293,7 +300,8 @@ pub async fn switch(
     }
     let order = SwitchOrder {
         backwards: false,
-        incompatible,
+        incompatible: accepted.incompatible,
+        accept_dead_letters: accepted.dead_letters,
         grace: generation.hole.is_none().then_some(settings.rebuild.grace),
     };
     move_readers(settings, &store, &generation, order).await
@@ -316,6 +324,7 @@ pub async fn rollback(
     let order = SwitchOrder {
         backwards: true,
         incompatible,
+        accept_dead_letters: true,
         grace: Some(settings.rebuild.grace),
     };
     move_readers(settings, &store, &generation, order).await
@@ -365,6 +374,14 @@ async fn move_readers(
             Switched::Behind { .. }
             | Switched::NotPrepared(Prepared::Ready | Prepared::Waiting { .. }) => {
                 tokio::time::sleep(LOOK_EVERY).await;
+            }
+            Switched::SetAside(letters) => {
+                return Err(Failure::new(format!(
+                    "not switched: {letters} events of generation {id} are set aside"
+                ))
+                .hint(format!(
+                    "`consolidator dead-letters list {name} --generation {id}` tells which; `--accept-dead-letters` switches all the same."
+                )));
             }
             Switched::NotPrepared(Prepared::Incompatible(lost)) => {
                 return Err(

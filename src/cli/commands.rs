@@ -169,10 +169,13 @@ pub fn pause(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
     })
 }
 
-pub fn resume(settings: Settings, projection: &str) -> Result<Outcome, Failure> {
+pub fn resume(settings: Settings, projection: &str, accept_hole: bool) -> Result<Outcome, Failure> {
     runtime()?.block_on(async {
         let store = admin::connect(&settings).await?;
-        let resumed = store.resume(projection).await.map_err(admin::failed)?;
+        let resumed = store
+            .resume(projection, accept_hole)
+            .await
+            .map_err(admin::failed)?;
         output::print_line(match resumed {
             true => "resumed; workers go on within a second",
             false => "it was neither paused nor stopped",

@@ -3,6 +3,7 @@
 //! Knows every command, and no more of each than how to call it. Nobody imports this module but `main`.
 
 mod commands;
+mod letters;
 pub mod output;
 mod rebuild;
 
@@ -76,9 +77,12 @@ pub enum Command {
     /// Stops folding a projection, on every worker, until `resume`
     Pause(ProjectionArguments),
     /// Folds a paused or stopped projection on from its checkpoints
-    Resume(ProjectionArguments),
+    Resume(ResumeArguments),
     #[command(flatten)]
     Generation(rebuild::GenerationCommand),
+    /// Events that could not be applied: what they are, and what is to become of them
+    #[command(subcommand)]
+    DeadLetters(letters::LettersCommand),
     /// Prints a completion script for a shell
     ///
     /// For bash, for example: consolidator completions bash > /etc/bash_completion.d/consolidator
@@ -146,6 +150,15 @@ pub struct ProjectionArguments {
     pub name: String,
 }
 
+#[derive(Debug, Args)]
+pub struct ResumeArguments {
+    #[command(flatten)]
+    pub projection: ProjectionArguments,
+    /// Go on although Kafka no longer holds what comes next, at what it still has
+    #[arg(long)]
+    pub accept_hole: bool,
+}
+
 #[derive(Debug, Clone, Copy, Args)]
 pub struct JsonArguments {
     /// One JSON object per line instead of text
@@ -211,8 +224,12 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
         Command::Generation(command) => {
             rebuild::answer(&logged(settings()?, Audience::Command), command)
         }
-        Command::Resume(projection) => {
-            commands::resume(logged(settings()?, Audience::Command), &projection.name)
+        Command::DeadLetters(command) => {
+            letters::answer(&logged(settings()?, Audience::Command), command)
+        }
+        Command::Resume(resume) => {
+            let settings = logged(settings()?, Audience::Command);
+            commands::resume(settings, &resume.projection.name, resume.accept_hole)
         }
     }
 }

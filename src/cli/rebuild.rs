@@ -10,7 +10,7 @@ use super::{JsonArguments, ProjectionArguments};
 use crate::admin::as_of::{Freeze, parse_time};
 use crate::admin::explain::{self, ExplainRequest};
 use crate::admin::plan;
-use crate::admin::rebuild::{self, RebuildRequest};
+use crate::admin::rebuild::{self, Accepted, RebuildRequest};
 use crate::admin::verify;
 use crate::error::{Failure, Outcome};
 use crate::settings::Settings;
@@ -102,6 +102,9 @@ pub struct SwitchArguments {
     /// Switch although the log no longer holds all that the live generation was built from
     #[arg(long)]
     pub accept_hole: bool,
+    /// Switch although events of the new generation are set aside
+    #[arg(long)]
+    pub accept_dead_letters: bool,
     /// Switch although readers lose columns or tables, or get others of another type
     #[arg(long)]
     pub incompatible: bool,
@@ -161,18 +164,12 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
                     .await;
             }
             GenerationCommand::Switch(arguments) => {
-                let SwitchArguments {
-                    accept_hole,
-                    incompatible,
-                    ..
-                } = arguments;
-                rebuild::switch(
-                    settings,
-                    &arguments.projection.name,
-                    accept_hole,
-                    incompatible,
-                )
-                .await
+                let accepted = Accepted {
+                    hole: arguments.accept_hole,
+                    dead_letters: arguments.accept_dead_letters,
+                    incompatible: arguments.incompatible,
+                };
+                rebuild::switch(settings, &arguments.projection.name, accepted).await
             }
             GenerationCommand::Rollback(arguments) => {
                 rebuild::rollback(settings, &arguments.projection.name, arguments.incompatible)

@@ -31,6 +31,13 @@ pub struct Record<'a> {
     pub headers: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
+impl Record<'_> {
+    /// Kafka's timestamp in microseconds since 2000-01-01; `None` also outside of PostgreSQL's range.
+    pub fn timestamp(&self) -> Option<i64> {
+        time::from_kafka(self.timestamp_ms?)
+    }
+}
+
 /// A decoded record. Times are microseconds since 2000-01-01 UTC.
 #[derive(Clone, Copy, Debug)]
 pub struct Event<'a> {

@@ -286,13 +286,20 @@ impl Steps {
             else {
                 continue;
             };
-            let ErrorKind::OwnershipConflict { table } = error.kind else {
-                return Err(error);
+            let shared = match error.kind {
+                ErrorKind::OwnershipConflict { table } => Some(table),
+                ErrorKind::EventFault => None,
+                _ => return Err(error),
             };
-            warn!(projection = %generation.projection, generation = generation.id,
-                "one key came from two partitions, so that the load cannot stand: it begins anew, with locked rows: {error}");
+            let why = match shared {
+                Some(_) => "one key came from two partitions: it begins anew, with locked rows",
+                None => {
+                    "an index does not take a row: it begins anew, with the indexes in place, so that the event is found"
+                }
+            };
+            warn!(projection = %generation.projection, generation = generation.id, "the load cannot stand, as {why}: {error}");
             self.store
-                .start_over(generation.id, &projection, table)
+                .start_over(generation.id, &projection, shared)
                 .await?;
             return Ok(true);
         }
@@ -415,9 +422,14 @@ impl Steps {
 
     async fn switch(&self, generation: &Generation) -> Result<bool, StoreError> {
         let projection = generation.meant()?;
+        let set_aside = self.store.count_letters(generation.id).await?;
+        if set_aside > 0 {
+            return self.hold_with_letters(generation, set_aside).await;
+        }
         let order = SwitchOrder {
             backwards: false,
             incompatible: false,
+            accept_dead_letters: false,
             grace: Some(self.grace),
         };
         match switch_to(&self.store, generation, &projection, &self.read, order).await? {
@@ -436,6 +448,7 @@ impl Steps {
                     "not switched yet: it would take readers back in time");
                 Ok(false)
             }
+            Switched::SetAside(set_aside) => self.hold_with_letters(generation, set_aside).await,
             Switched::NotPrepared(Prepared::Incompatible(lost)) => {
                 let reason = format!("readers would lose something: {}", lost.join("; "));
                 warn!(projection = %generation.projection, generation = generation.id,
@@ -446,6 +459,23 @@ impl Steps {
             }
             Switched::NotPrepared(Prepared::Ready | Prepared::Waiting { .. }) => Ok(false),
         }
+    }
+
+    /// Readers are not shown what lacks events, unless somebody says so.
+    async fn hold_with_letters(
+        &self,
+        generation: &Generation,
+        set_aside: i64,
+    ) -> Result<bool, StoreError> {
+        let (name, id) = (&generation.projection, generation.id);
+        let reason = format!(
+            "{set_aside} events are set aside: `consolidator dead-letters list {name} --generation {id}` tells why; \
+             `consolidator switch {name} --accept-dead-letters` shows it to readers all the same"
+        );
+        warn!(projection = %name, generation = id, "it is held: {reason}");
+        self.store
+            .set_state(id, State::CaughtUp, State::Held, Some(&reason))
+            .await
     }
 
     async fn gone(&self, generation: &Generation, gone: Gone) -> Result<bool, StoreError> {

@@ -106,6 +106,21 @@ pub const KEYS: &[Key] = &[
         "How long the old generation stays fed after a switch.",
     ),
     key(
+        "dead_letters.max",
+        "100000",
+        "Most events set aside in one generation; it stops before one more.",
+    ),
+    key(
+        "dead_letters.window",
+        "1000",
+        "Events, at least, of which `dead_letters.share` is taken.",
+    ),
+    key(
+        "dead_letters.share",
+        "20",
+        "If more in a hundred fail by themselves, no event is blamed: the projection waits.",
+    ),
+    key(
         "log.format",
         "auto",
         "`auto` (text on a terminal, else JSON), `text` or `json`.",

@@ -35,6 +35,7 @@ pub struct Settings {
     pub http: HttpSettings,
     pub worker: WorkerSettings,
     pub rebuild: RebuildSettings,
+    pub dead_letters: DeadLetterSettings,
     pub log: LogSettings,
     /// For every key: where its value came from (`consolidator.yaml:3:9`, a variable, `--set`, `default`).
     pub origins: BTreeMap<String, String>,
@@ -76,6 +77,17 @@ pub struct RebuildSettings {
     pub on_change: OnChange,
     /// How long the old generation stays fed after a switch.
     pub grace: Duration,
+}
+
+/// When events that cannot be applied are too many.
+#[derive(Debug, Clone, Copy)]
+pub struct DeadLetterSettings {
+    /// Most letters of one generation.
+    pub max: i64,
+    /// Events, at least, of which the share is taken.
+    pub window: usize,
+    /// In a hundred.
+    pub share: usize,
 }
 
 /// What `run` does about a definition that changed.

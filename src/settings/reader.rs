@@ -10,8 +10,9 @@ use config::{Config, Map, Source, Value, ValueKind};
 use super::keys::{self, KEYS, Key};
 use super::layers::{Layer, read_limited};
 use super::{
-    HttpSettings, KafkaSettings, LogFilter, LogFormat, LogSettings, OnChange, PostgresSettings,
-    RebuildSettings, Secret, Settings, WorkerSettings, parse_bytes, parse_duration,
+    DeadLetterSettings, HttpSettings, KafkaSettings, LogFilter, LogFormat, LogSettings, OnChange,
+    PostgresSettings, RebuildSettings, Secret, Settings, WorkerSettings, parse_bytes,
+    parse_duration,
 };
 
 /// Below this nothing useful fits.
@@ -19,6 +20,7 @@ const MEMORY_LIMIT_MIN: u64 = 64 << 20;
 const LANES_MAX: usize = 64;
 const CONNECTIONS_MAX: u32 = 1_000;
 const BATCH_EVENTS_MAX: usize = 10_000_000;
+const LETTERS_MAX: i64 = 10_000_000;
 const LINGER_MS_MAX: u64 = 60_000;
 /// Kafka's limit of a group name is higher; projection and generation are appended.
 const GROUP_LENGTH_MAX: usize = 150;
@@ -78,6 +80,13 @@ impl Reader {
             rebuild: RebuildSettings {
                 on_change: self.parse("rebuild.on_change", on_change),
                 grace: self.parse("rebuild.grace", parse_duration),
+            },
+            dead_letters: DeadLetterSettings {
+                max: self.parse("dead_letters.max", |text| whole(text, 0, LETTERS_MAX)),
+                window: self.parse("dead_letters.window", |text| {
+                    whole(text, 1, BATCH_EVENTS_MAX)
+                }),
+                share: self.parse("dead_letters.share", |text| whole(text, 0, 100)),
             },
             log: LogSettings {
                 format: self.parse("log.format", log_format),

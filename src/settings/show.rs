@@ -182,6 +182,9 @@ fn value_of(settings: &Settings, key: &str) -> Value {
         "worker.batch_events" => json!(settings.worker.batch_events),
         "worker.batch_linger_ms" => json!(settings.worker.batch_linger.as_millis() as u64),
         "worker.memory_limit" => json!(format_bytes(settings.worker.memory_limit)),
+        "dead_letters.max" => json!(settings.dead_letters.max),
+        "dead_letters.window" => json!(settings.dead_letters.window),
+        "dead_letters.share" => json!(settings.dead_letters.share),
         "rebuild.on_change" => json!(match settings.rebuild.on_change {
             OnChange::Switch => "switch",
             OnChange::Hold => "hold",

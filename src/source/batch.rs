@@ -92,6 +92,14 @@ impl RecordBatch {
         }
     }
 
+    /// The headers of one record, also where none are wanted of all; memory as in [`record`](RecordBatch::record).
+    ///
+    /// # Panics
+    /// If `index` is not below `len`.
+    pub fn headers(&self, index: usize) -> &[(&str, Option<&[u8]>)] {
+        self.headers_of(index)
+    }
+
     /// The leader epoch under which the record was written, if the broker told: with it a truncated
     /// log can be noticed (KIP-320).
     ///

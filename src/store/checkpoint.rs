@@ -7,6 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, FromRow};
 
 use super::encode::RawArray;
 use super::error::{Context, ErrorKind, Result, StoreError};
+use super::letters::{self, SetAside};
 use super::rows::Bound;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 
@@ -43,6 +44,8 @@ pub struct TakeOver {
     pub checkpoints: Vec<Checkpoint>,
     /// Tables that went over to the locked way, read after the epochs were raised: as long as these epochs hold, it is all of them.
     pub shared_tables: Vec<String>,
+    /// Of these partitions, read after their epochs were raised.
+    pub set_aside: SetAside,
 }
 
 /// The move of one checkpoint: from `expected` to `next`, if the epoch is still ours.
@@ -183,6 +186,7 @@ async fn raise_epochs(
     .fetch_all(&mut *tx)
     .await
     .doing(context)?;
+    let set_aside = letters::set_aside(&mut tx, generation, parts).await?;
     tx.commit().await.doing(context)?;
     if checkpoints.len() != parts.len() {
         return Err(StoreError::new(
@@ -199,6 +203,7 @@ async fn raise_epochs(
     Ok(TakeOver {
         checkpoints,
         shared_tables,
+        set_aside,
     })
 }
 

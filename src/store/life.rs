@@ -11,7 +11,7 @@ use super::connect::Store;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::generation::{COLUMNS, Generation, Phase, State};
 use super::quote::{generation_schema, qualified};
-use super::schema;
+use super::{letters, schema};
 use crate::definition::projection::Projection;
 
 /// How long a leader may be silent before another takes its place.
@@ -211,8 +211,8 @@ impl Store {
         schema::analyze(&mut connection, generation, &definition.name).await
     }
 
-    /// One key came from two partitions while the keys were missing: the table goes over to the locked way, and the build
-    /// begins anew. Rows and checkpoints go back together, and every lane is fenced.
+    /// What was loaded without keys does not take them: the build begins anew, with keys. If one key came from two partitions, the
+    /// table goes over to the locked way. Rows, letters and checkpoints go back together, and every lane is fenced.
     ///
     /// # Errors
     /// As the server's.
@@ -220,17 +220,17 @@ impl Store {
         &self,
         generation: i64,
         projection: &Projection,
-        table: usize,
+        shared: Option<usize>,
     ) -> Result<()> {
         let context = "starting a build over";
         let mut connection = self.pool.acquire().await.doing(context)?;
         let mut tx = connection.begin().await.doing(context)?;
         let moved = sqlx::query(
-            "update consolidator.generation set phase = 'follow', shared_tables = array_append(shared_tables, $2) \
+            "update consolidator.generation set phase = 'follow', shared_tables = shared_tables || $2 \
              where id = $1 and state = 'building' and phase = 'index'",
         )
         .bind(generation)
-        .bind(&projection.tables[table].name)
+        .bind(shared.map(|table| projection.tables[table].name.clone()).as_slice())
         .execute(&mut *tx)
         .await
         .doing(context)?;
@@ -245,6 +245,7 @@ impl Store {
         .execute(&mut *tx)
         .await
         .doing(context)?;
+        letters::forget(&mut tx, generation).await?;
         let schema = generation_schema(generation);
         for table in &projection.tables {
             let sql = format!("truncate {}", qualified(&schema, &table.name));

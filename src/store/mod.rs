@@ -1,7 +1,7 @@
 //! The only code that names sqlx: the control schema, generations' tables, readers' views, and the one transaction that moves
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
-//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`), `schema` for a generation's
+//! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`, `letters`), `schema` for a generation's
 //! tables, `begin`, `freeze`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
 //! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
@@ -15,8 +15,10 @@ mod freeze;
 mod generation;
 pub mod handover;
 mod history;
+mod hole;
 mod lane;
 mod layout;
+mod letters;
 mod life;
 mod load;
 mod migrate;
@@ -25,6 +27,7 @@ mod progress;
 mod projection;
 mod quote;
 mod readers;
+mod requests;
 mod retire;
 mod rows;
 mod schema;
@@ -43,12 +46,15 @@ pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
 pub use freeze::FreezeOrder;
 pub use generation::{Generation, Goal, Orders, Phase, State};
+pub use hole::Hole;
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
+pub use letters::{Fault, LETTERS_AT_ONCE, LetterChanges, NewLetter, Requested, SetAside};
 pub use life::{LEASE, Led, LoadState, Position};
 pub use load::{Loaded, Wanted};
 pub use progress::{BuildStatus, TopicProgress};
 pub use readers::ReadSettings;
+pub use requests::{Idle, Letter, LetterFilter, Payload, Request, Requested as RequestedLetters};
 pub use retire::Gone;
 pub use rows::{LoadedRow, Rows};
 pub use schema::SHARED;

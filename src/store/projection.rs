@@ -43,11 +43,23 @@ impl Store {
     }
 
     /// Ends a pause, and clears what the projection's generations stopped at, so that they try again; false if there was
-    /// neither.
+    /// neither. Where Kafka no longer holds what comes next they go on without it, if that is accepted.
     ///
     /// # Errors
-    /// `Refused`: no such projection.
-    pub async fn resume(&self, projection: &str) -> Result<bool> {
+    /// `Refused`: no such projection; it stands still at a hole, and that is not accepted.
+    pub async fn resume(&self, projection: &str, accept_hole: bool) -> Result<bool> {
+        let holes = self.open_holes(projection).await?;
+        if !holes.is_empty() && !accept_hole {
+            let named: Vec<String> = holes.iter().map(ToString::to_string).collect();
+            return Err(StoreError::refused(
+                format!("projection {projection}"),
+                format!("Kafka no longer holds what comes next: {}", named.join("; ")),
+            )
+            .hint(format!(
+                "`consolidator resume {projection} --accept-hole` goes on without these events, for good, and records it."
+            )));
+        }
+        self.accept_holes(projection).await?;
         let resumed = self.set_paused(projection, false).await?;
         let cleared = sqlx::query(
             "delete from consolidator.stop s using consolidator.generation g \

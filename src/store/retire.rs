@@ -9,7 +9,7 @@ use super::error::{Context, Result, StoreError};
 use super::generation::{COLUMNS, Generation, State};
 use super::quote::{generation_schema, identifier, qualified};
 use super::switch::{drop_view, holders, lock_timeout, refuse_dependants};
-use super::{freeze, projection, readers, schema, views};
+use super::{freeze, letters, projection, readers, schema, views};
 
 /// What became of a step towards the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,6 +224,7 @@ async fn drop_tables(connection: &mut PgConnection, generation: i64) -> Result<(
         .execute(&mut *connection)
         .await
         .doing(context)?;
+    letters::forget(connection, generation).await?;
     let schema = generation_schema(generation);
     let relations: Vec<(String, bool)> = sqlx::query_as(
         "select c.relname::text, c.relkind = 'v' from pg_catalog.pg_class c \

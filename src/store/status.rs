@@ -8,6 +8,7 @@ use sqlx::{Connection, FromRow};
 use super::connect::Store;
 use super::error::{Context, Result};
 use super::generation::State;
+use super::hole::Hole;
 use super::stop::Stop;
 use super::waiting::Waiting;
 
@@ -47,6 +48,8 @@ pub struct GenerationStatus {
     pub stops: Vec<Stop>,
     /// What its lanes wait for, to go on by themselves.
     pub waiting: Vec<Waiting>,
+    /// What it lacks because Kafka no longer held it.
+    pub holes: Vec<Hole>,
     /// Sessions that its lanes wait for.
     pub blockers: Vec<Blocker>,
     /// Events set aside.
@@ -260,6 +263,7 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
     let blockers = blockers(connection, row.id).await?;
     let stops = super::stop::load(connection, row.id).await?;
     let waiting = super::waiting::load(connection, row.id).await?;
+    let holes = super::hole::load(connection, row.id).await?;
     let blocked_keys = match row.dead_letters {
         0 => Vec::new(),
         _ => blocked_keys(connection, row.id).await?,
@@ -279,6 +283,7 @@ async fn generation(connection: &mut PgConnection, row: GenerationRow) -> Result
         tables,
         stops,
         waiting,
+        holes,
         blockers,
         dead_letters: row.dead_letters,
         blocked_keys,

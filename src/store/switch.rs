@@ -11,7 +11,7 @@ use super::generation::Generation;
 use super::quote::{identifier, literal, qualified};
 use super::readers::{self, Published, ReadSettings};
 use super::views::{self, Draft};
-use super::{pointer, projection};
+use super::{letters, pointer, projection};
 use crate::definition::projection::Projection;
 
 /// How long the preparation of a view may keep readers waiting.
@@ -27,6 +27,8 @@ pub struct SwitchOrder {
     pub backwards: bool,
     /// Readers may lose columns and tables.
     pub incompatible: bool,
+    /// Events of it may be set aside.
+    pub accept_dead_letters: bool,
     /// How long the outgoing generation is fed on; `None`: until it is dropped by command.
     pub grace: Option<Duration>,
 }
@@ -58,6 +60,8 @@ pub enum Switched {
         partition: i32,
         events: i64,
     },
+    /// So many events of the incoming one are set aside.
+    SetAside(i64),
     /// See [`Prepared`].
     NotPrepared(Prepared),
     /// Readers see it already.
@@ -161,6 +165,12 @@ impl Store {
                 });
             }
         };
+        if !order.accept_dead_letters {
+            let set_aside = letters::count(&mut tx, generation.id).await?;
+            if set_aside > 0 {
+                return Ok(Switched::SetAside(set_aside));
+            }
+        }
         for (relation, draft) in &drafts {
             if !draft.exists {
                 readers::install(&mut tx, &definition.name, &read.schema, relation, draft).await?;

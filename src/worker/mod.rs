@@ -40,6 +40,18 @@ struct Work {
     limits: LaneLimits,
     /// Events of a later time (µs since 2000) are left out.
     as_of: Option<i64>,
+    letters: LetterLimits,
+}
+
+/// When events that fail are too many.
+#[derive(Clone, Copy, Debug)]
+struct LetterLimits {
+    /// Letters of one generation.
+    max: i64,
+    /// Events, at least, of which a share is taken.
+    window: usize,
+    /// Of these so many in a hundred may fail by themselves.
+    share: usize,
 }
 
 /// The limits of one lane.

@@ -134,6 +134,20 @@ impl Partitions {
         }
     }
 
+    /// The record at `offset` will not be folded, and everything before it has been dealt with.
+    pub fn set_aside(&mut self, at: TopicPartition, offset: i64) {
+        if let Some(owned) = self.get_mut(at) {
+            owned.folded_offset = owned.folded_offset.max(offset + 1);
+            owned.events += 1;
+        }
+    }
+
+    /// The checkpoint is past the offset, or somebody else's.
+    pub fn is_committed(&self, at: TopicPartition, offset: i64) -> bool {
+        self.index(at)
+            .is_none_or(|index| self.owned[index].committed_offset > offset)
+    }
+
     /// The first offset that is not to be accepted. A partition that came up after the stops were set has nothing before them.
     fn stop_of(&self, at: TopicPartition) -> i64 {
         if self.stops.is_empty() {

@@ -4,7 +4,7 @@
 
 use super::control::Shutdown;
 use super::policy::backoff;
-use super::{LaneLimits, LaneMemory, Work};
+use super::{LaneLimits, LaneMemory, LetterLimits, Work};
 use crate::definition::{self, Projection};
 use crate::error::Failure;
 use crate::event::Decoder;
@@ -235,6 +235,11 @@ pub(super) fn work(
         store: store.clone(),
         metrics: metrics.clone(),
         limits: lane_limits(settings, generations),
+        letters: LetterLimits {
+            max: settings.dead_letters.max,
+            window: settings.dead_letters.window,
+            share: settings.dead_letters.share,
+        },
         projection: Arc::new(projection),
     })
 }

@@ -263,8 +263,8 @@ fn freshness_tells_gap_lag_and_why_a_projection_stands_still() {
             rows(&mut sql, "select state from consolidator.freshness").await,
             ["stopped"]
         );
-        assert!(base.store.resume("counters").await.unwrap());
-        assert!(!base.store.resume("counters").await.unwrap());
+        assert!(base.store.resume("counters", false).await.unwrap());
+        assert!(!base.store.resume("counters", false).await.unwrap());
         assert_eq!(
             rows(&mut sql, "select state from consolidator.freshness").await,
             ["building"]

@@ -151,12 +151,18 @@ pub fn http_address(settings: &Path) -> String {
 
 /// Whether `/readyz` says so.
 pub fn is_ready(http: &str) -> bool {
-    let ask = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(http)?;
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    ask().is_ok_and(|answer| answer.contains(" 200 "))
+    get(http, "/readyz").is_ok_and(|answer| answer.contains(" 200 "))
+}
+
+/// What `/metrics` gives; nothing while nobody answers.
+pub fn metrics(http: &str) -> String {
+    get(http, "/metrics").unwrap_or_default()
+}
+
+fn get(http: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(http)?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Status, is_fine, seen, standing};
 use crate::store::{
-    BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus, Stop, TableStatus,
-    Waiting,
+    BlockedKey, Blocker, GenerationStatus, Hole, PartitionStatus, ProjectionStatus, Stop,
+    TableStatus, Waiting,
 };
 
 pub fn to_json(status: &Status) -> Value {
@@ -56,9 +56,20 @@ fn generation(generation: &GenerationStatus, fingerprint: &str) -> Value {
         "tables": list(&generation.tables, table),
         "stops": list(&generation.stops, stop),
         "waiting": list(&generation.waiting, waiting),
+        "holes": list(&generation.holes, hole),
         "dead_letters": generation.dead_letters,
         "blocked_keys": list(&generation.blocked_keys, blocked_key),
         "blockers": list(&generation.blockers, blocker),
+    })
+}
+
+fn hole(hole: &Hole) -> Value {
+    json!({
+        "topic": hole.topic,
+        "partition": hole.partition,
+        "from_offset": hole.from_offset,
+        "to_offset": hole.to_offset,
+        "accepted_at": hole.accepted_at,
     })
 }
 

@@ -180,6 +180,12 @@ fn generation(
     for waiting in &generation.waiting {
         text.push_str(&self::waiting(waiting, looks.paint));
     }
+    for hole in &generation.holes {
+        line(
+            &mut text,
+            &format!("lacks {hole}, which Kafka no longer held; accepted"),
+        );
+    }
     if generation.dead_letters > 0 {
         text.push_str(&set_aside(generation, looks.paint));
     }

@@ -32,7 +32,7 @@ impl Lane {
                 at,
                 offset,
                 message,
-            } => return Err(stop(self.report.out_of_range(*at, *offset, message))),
+            } => self.out_of_range(*at, *offset, message)?,
             SourceEvent::Damaged {
                 at,
                 offset,
@@ -147,6 +147,8 @@ impl Lane {
             .map_err(blames_no_event)?;
         self.adopt_layout(&taken.shared_tables)?;
         self.took_over_in_load(&taken.checkpoints)?;
+        let places: Vec<TopicPartition> = starts.iter().map(|(at, _)| *at).collect();
+        self.letters.restart(&places, &taken.set_aside);
         let mut offsets = Vec::with_capacity(taken.checkpoints.len());
         for checkpoint in &taken.checkpoints {
             let of_checkpoint = |at: &TopicPartition| {
@@ -245,6 +247,7 @@ impl Lane {
         self.begins.wanted.retain(|at| !gone.contains(at));
         for at in gone {
             self.load.forget(*at);
+            self.letters.forget(*at);
             if let Some(owned) = self.partitions.remove(*at) {
                 self.folder.forget_slot(owned.slot);
                 if let Some(seen) = &mut self.seen {

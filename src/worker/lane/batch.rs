@@ -2,13 +2,15 @@
 //! shared table loads, folds and commits within one transaction.
 
 use super::duplicates::{newly_seen, sent};
+use super::letters::{self, Aside, Chunk};
+use super::requests::Origin;
 use super::{Lane, Received, Trouble, Waiter, Work};
 use crate::event::Event;
-use crate::fold::{EventFailure, OnFailure, OwnershipConflict};
+use crate::fold::{EventFailure, OwnershipConflict};
 use crate::metrics::Phase;
 use crate::source::{RecordBatch, TopicPartition};
 use crate::store::encode::EncodedChanges;
-use crate::store::{Claim, LaneStore, Layout, Stop, StoreError, handover};
+use crate::store::{Claim, LaneStore, Layout, LetterChanges, Stop, StoreError, handover};
 use bumpalo::Bump;
 use std::time::{Duration, Instant};
 
@@ -35,16 +37,16 @@ impl Lane {
         }
         assert!(!fails_at(records), "a fail point of a test");
         self.left_out.clear();
-        let (events, undecodable) = self.decode(&work, records, arena);
+        let (mut chunk, undecodable) = self.decode(&work, records, arena);
         self.work.counters.phase(Phase::Decode, started.elapsed());
-        if let ([event], Some(suspect)) = (events, &mut self.suspect) {
+        if let ([event], Some(suspect)) = (chunk.events, &mut self.suspect) {
             **suspect = self.report.refused(event);
         }
-        let events = self.leave_duplicates_out(events, arena)?;
+        self.leave_duplicates_out(&mut chunk, arena)?;
         if self.layout.any_shared() {
-            self.apply_locked(events, arena)?;
+            self.apply_locked(chunk, records, arena)?;
         } else {
-            self.fold_ahead(events, arena)?;
+            self.fold_ahead(chunk, records, arena)?;
         }
         for (at, offset) in std::mem::take(&mut self.left_out) {
             self.partitions.left_out(at, offset);
@@ -60,16 +62,19 @@ impl Lane {
         }
     }
 
-    /// The events of `records` that are this lane's to apply, up to the first that cannot be decoded.
+    /// The events of `records` that are this lane's to apply. What cannot be decoded, or waits for an earlier event of its key, is set
+    /// aside; if that stops the projection, nothing from there on is looked at.
     fn decode<'b>(
         &mut self,
         work: &'b Work,
         records: &'b RecordBatch,
         arena: &'b Bump,
-    ) -> (&'b [Event<'b>], Option<Stop>) {
+    ) -> (Chunk<'b>, Option<Stop>) {
         let mut events = Vec::with_capacity(records.len());
+        let mut places = Vec::with_capacity(records.len());
+        let mut asides = Vec::new();
         let mut undecodable = None;
-        for record in records.records() {
+        for (place, record) in records.records().enumerate() {
             let at = TopicPartition {
                 topic: record.topic,
                 partition: record.partition,
@@ -77,23 +82,53 @@ impl Lane {
             if !self.partitions.accept(at, record.offset) {
                 continue;
             }
-            match work.decoders[record.topic].decode(&record, arena) {
+            let (event, fault) = match work.decoders[record.topic].decode(&record, arena) {
                 Ok(event) if work.as_of.is_some_and(|as_of| event.time > as_of) => {
                     self.left_out.push((at, event.offset));
+                    continue;
                 }
-                Ok(event) => events.push(event),
-                Err(error) => {
+                Ok(event) => match self.letters.keeps_out(&event) {
+                    None => {
+                        events.push(event);
+                        places.push(place as u32);
+                        continue;
+                    }
+                    Some(fault) => (Some(event), fault),
+                },
+                Err(error) if self.letters.stops() => {
                     undecodable = Some(self.report.undecodable(&record, &error));
                     break;
                 }
-            }
+                Err(error) => {
+                    self.letters.block(at, letters::text(record.key));
+                    (None, Some(letters::undecodable(&error)))
+                }
+            };
+            asides.push(Aside {
+                place,
+                at,
+                offset: record.offset,
+                event,
+                fault,
+            });
         }
-        (arena.alloc_slice_copy(&events), undecodable)
+        let chunk = Chunk {
+            events: arena.alloc_slice_copy(&events),
+            places,
+            asides,
+        };
+        (chunk, undecodable)
     }
 
     /// Every table is owned: the rows that memory lacks are loaded, the events folded into rows in memory. The claim
     /// comes with the commit; until then nobody but this lane knows.
-    fn fold_ahead<'b>(&mut self, events: &'b [Event<'b>], arena: &'b Bump) -> Result<(), Trouble> {
+    fn fold_ahead<'b>(
+        &mut self,
+        mut chunk: Chunk<'b>,
+        records: &RecordBatch,
+        arena: &'b Bump,
+    ) -> Result<(), Trouble> {
+        let events = chunk.events;
         let partitions = &self.partitions;
         let batch = self.folder.plan(
             events,
@@ -102,10 +137,17 @@ impl Lane {
         );
         self.load_ahead()?;
         let started = Instant::now();
-        let outcome = self.folder.fold(&batch, OnFailure::Stop);
+        let mut outcome = self.folder.fold(&batch, self.letters.on_failure());
         self.work.counters.phase(Phase::Fold, started.elapsed());
-        self.note_folded(&events[..outcome.folded]);
-        match outcome.failure {
+        let failure = outcome.failure.take();
+        if failure.is_some() {
+            chunk.cut(outcome.folded);
+        }
+        self.note_folded(&chunk);
+        let dealt = chunk.events.len() + chunk.asides.len();
+        let asides = chunk.take_asides(outcome);
+        self.letters.take_in(records, dealt, asides)?;
+        match failure {
             None => Ok(()),
             Some(failure) => Err(self.stopped_by(events, &failure)),
         }
@@ -135,38 +177,57 @@ impl Lane {
         Ok(())
     }
 
-    /// Some table is shared: one transaction from the claim over the locked rows to the commit. The events before one
-    /// that cannot be applied are committed by themselves.
+    /// Some table is shared: one transaction from the claim over the locked rows to the commit. Where a failing event stops the
+    /// projection, the events before it are committed by themselves.
     fn apply_locked<'b>(
         &mut self,
-        events: &'b [Event<'b>],
+        mut chunk: Chunk<'b>,
+        records: &RecordBatch,
         arena: &'b Bump,
     ) -> Result<(), Trouble> {
         self.flush()?;
-        let Some(failure) = self.try_locked(events, arena)? else {
+        let events = chunk.events;
+        let Some(failure) = self.try_locked(&mut chunk, records, arena)? else {
             return Ok(());
         };
-        let applicable = &events[..failure.event()];
-        match self.try_locked(applicable, arena)? {
+        chunk.cut(failure.event());
+        match self.try_locked(&mut chunk, records, arena)? {
             None => Err(self.stopped_by(events, &failure)),
-            Some(another) => Err(self.stopped_by(applicable, &another)),
+            Some(another) => Err(self.stopped_by(events, &another)),
         }
     }
 
-    /// Begin to commit, on one screen. If an event fails nothing is committed, and the failure is returned.
+    /// If an event fails and that stops the projection, nothing is committed, and the failure is returned.
     fn try_locked<'b>(
         &mut self,
-        events: &'b [Event<'b>],
+        chunk: &mut Chunk<'b>,
+        records: &RecordBatch,
         arena: &'b Bump,
     ) -> Result<Option<EventFailure>, Trouble> {
-        if events.is_empty() {
+        if chunk.is_empty() {
             return Ok(None);
         }
-        self.note_folded(events);
+        self.note_folded(chunk);
         let claims = self.seal();
+        let failure = self.transact(chunk, Origin::Log(records), &claims, arena)?;
+        match failure {
+            None => self.went_through(),
+            Some(_) => self.partitions.unseal(),
+        }
+        Ok(failure)
+    }
+
+    /// Begin to commit, on one screen, for events whose rows are locked. If the fold stops at an event nothing is committed.
+    pub(super) fn transact<'b>(
+        &mut self,
+        chunk: &mut Chunk<'b>,
+        origin: Origin<'_>,
+        claims: &[Claim],
+        arena: &'b Bump,
+    ) -> Result<Option<EventFailure>, Trouble> {
         let partitions = &self.partitions;
         let batch = self.folder.plan(
-            events,
+            chunk.events,
             &|topic, partition| slot(partitions, topic, partition),
             arena,
         );
@@ -181,8 +242,8 @@ impl Lane {
             folder,
             seen,
             layout,
+            letters,
             work,
-            partitions,
             report,
             ..
         } = self;
@@ -194,7 +255,7 @@ impl Lane {
         };
         let store = store.as_mut().expect("a connection was just made sure of");
         let started = Instant::now();
-        let mut transaction = wait.on(store.begin(layout, &claims))?;
+        let mut transaction = wait.on(store.begin(layout, claims))?;
         for table in layout.loading_order() {
             let needs = folder.needs(table);
             if needs.is_empty() {
@@ -210,27 +271,38 @@ impl Lane {
         work.counters.phase(Phase::Load, started.elapsed());
 
         let started = Instant::now();
-        let outcome = folder.fold(&batch, OnFailure::Stop);
+        let mut outcome = folder.fold(&batch, origin.on_failure(letters));
         work.counters.phase(Phase::Fold, started.elapsed());
-        if let Some(failure) = outcome.failure {
+        if let Some(failure) = outcome.failure.take() {
             wait.on(transaction.rollback())?;
             folder.discard();
-            partitions.unseal();
             return Ok(Some(failure));
         }
+        let set_aside = match origin.settle(letters, chunk, outcome) {
+            Ok(set_aside) => set_aside,
+            Err(trouble) => {
+                // Now: the lane may stand still for a while, and others want the rows.
+                wait.on(transaction.rollback())?;
+                return Err(trouble);
+            }
+        };
 
         let started = Instant::now();
         let mut changes = handover::changes(layout, &folder.changes());
-        changes.seen = newly_seen(seen.as_ref(), &claims);
+        changes.seen = newly_seen(seen.as_ref(), claims);
         wait.on(transaction.write(&changes))?;
+        let mut stored = None;
+        if !set_aside.is_empty() {
+            stored = Some(wait.on(transaction.write_letters(work.generation, &set_aside))?);
+        }
         work.counters.phase(Phase::Write, started.elapsed());
         let started = Instant::now();
         wait.on(transaction.commit())?;
         work.counters.phase(Phase::Commit, started.elapsed());
         folder.committed();
-        sent(seen.as_mut(), &claims, &changes.seen);
+        sent(seen.as_mut(), claims, &changes.seen);
+        letters.committed(stored);
         report.written(&changes, folder);
-        self.went_through();
         Ok(None)
     }
 
@@ -244,7 +316,8 @@ impl Lane {
         let near_the_end = !received.is_full;
         let lingers = self.sealed_at.elapsed() < limits.batch_linger
             && self.pending_events < limits.batch_events;
-        let full = self.folder.used_bytes() >= limits.memory.cache_bytes_max();
+        let full =
+            self.folder.used_bytes() + self.letters.bytes() >= limits.memory.cache_bytes_max();
         let gathers = self.pending_events < self.batch_events_wanted()
             && self.pending_since.elapsed() < BATCH_AGE_MAX;
         let due = if self.is_searching() || full {
@@ -300,8 +373,10 @@ impl Lane {
             .take()
             .expect("a connection was just made sure of");
         let (work, layout) = (self.work.clone(), self.layout.clone());
+        let set_aside = self.letters.seal();
         self.in_flight = Some(self.runtime.spawn(async move {
-            let outcome = commit_batch(&mut store, &work, &layout, &claims, &changes).await;
+            let outcome =
+                commit_batch(&mut store, &work, &layout, &claims, &changes, &set_aside).await;
             (store, outcome)
         }));
         // A search wants to know about this very batch.
@@ -343,7 +418,7 @@ impl Lane {
             Trouble::Panicked(format!("a commit ended without an answer: {error}"))
         })?;
         self.store = Some(store);
-        outcome?;
+        self.letters.committed(outcome?);
         self.went_through();
         Ok(())
     }
@@ -355,17 +430,17 @@ impl Lane {
         }
     }
 
-    fn note_folded(&mut self, events: &[Event<'_>]) {
+    fn note_folded(&mut self, chunk: &Chunk<'_>) {
         if self.pending_events == 0 {
             self.pending_since = Instant::now();
         }
-        self.pending_events += events.len();
-        for event in events {
-            let at = TopicPartition {
-                topic: event.topic,
-                partition: event.partition,
-            };
+        self.pending_events += chunk.events.len();
+        for event in chunk.events {
+            let at = letters::place_of(event);
             self.partitions.folded(at, event.offset, event.time);
+        }
+        for aside in &chunk.asides {
+            self.partitions.set_aside(aside.at, aside.offset);
         }
     }
 
@@ -373,6 +448,9 @@ impl Lane {
     fn went_through(&mut self) {
         self.suspect = None;
         self.partitions.committed();
+        let partitions = &self.partitions;
+        self.letters
+            .forget_refused(|at, offset| partitions.is_committed(at, offset));
         let events = std::mem::take(&mut self.sealed_events);
         self.report
             .committed(events, &self.partitions, |at| self.consumer.end_offset(at));
@@ -396,13 +474,19 @@ impl Lane {
             return Ok(());
         }
         self.ensure_store()?;
-        let claims = self
-            .partitions
-            .measure_idle(|at| self.consumer.end_offset(at));
+        let claims = self.idle_claims();
         let (work, layout) = (self.work.clone(), self.layout.clone());
         self.on_store(async |store| {
-            commit_batch(store, &work, &layout, &claims, &EncodedChanges::default()).await
+            let nothing = (EncodedChanges::default(), LetterChanges::default());
+            commit_batch(store, &work, &layout, &claims, &nothing.0, &nothing.1).await
         })
+        .map(drop)
+    }
+
+    /// Claims that move nothing, of all partitions with nothing to commit.
+    pub(super) fn idle_claims(&self) -> Vec<Claim> {
+        self.partitions
+            .measure_idle(|at| self.consumer.end_offset(at))
     }
 
     fn stopped_by(&self, events: &[Event<'_>], failure: &EventFailure) -> Trouble {
@@ -412,22 +496,32 @@ impl Lane {
     }
 }
 
-/// One transaction of a projection whose tables are all owned: claim, write, commit.
+/// One transaction of a projection whose tables are all owned: claim, write, commit. Gives how many letters the generation has, if
+/// some are new.
 async fn commit_batch(
     store: &mut LaneStore,
     work: &Work,
     layout: &Layout,
     claims: &[Claim],
     changes: &EncodedChanges,
-) -> Result<(), StoreError> {
+    set_aside: &LetterChanges,
+) -> Result<Option<i64>, StoreError> {
     let started = Instant::now();
     let mut transaction = store.begin(layout, claims).await?;
     transaction.write(changes).await?;
+    let mut stored = None;
+    if !set_aside.is_empty() {
+        stored = Some(
+            transaction
+                .write_letters(work.generation, set_aside)
+                .await?,
+        );
+    }
     work.counters.phase(Phase::Write, started.elapsed());
     let started = Instant::now();
     transaction.commit().await?;
     work.counters.phase(Phase::Commit, started.elapsed());
-    Ok(())
+    Ok(stored)
 }
 
 /// True only where a test makes the program fail at a given offset.

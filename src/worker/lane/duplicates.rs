@@ -1,35 +1,57 @@
 //! `deduplicate`: leaves events out whose id the partition has seen of late. Knows nothing of how ids are kept.
 
+use super::letters::{Chunk, place_of};
 use super::{Lane, Trouble};
 use crate::event::Event;
 use crate::fold::{NewlySeen, Seen};
 use crate::metrics::SkipReason;
-use crate::source::TopicPartition;
 use crate::store::Claim;
 use bumpalo::Bump;
+use std::collections::HashSet;
 
 impl Lane {
-    /// The events that were not seen before, in their order; the others are noted as left out.
+    /// Takes events that were seen before out of the chunk, also out of what is set aside in it: a letter that is applied one day is no
+    /// duplicate then. They are noted as left out.
     pub(super) fn leave_duplicates_out<'b>(
+        &mut self,
+        chunk: &mut Chunk<'b>,
+        arena: &'b Bump,
+    ) -> Result<(), Trouble> {
+        if self.seen.is_none() {
+            return Ok(());
+        }
+        let (places, events): (Vec<usize>, Vec<Event<'b>>) = chunk.decoded().into_iter().unzip();
+        let events = arena.alloc_slice_copy(&events);
+        let duplicates = self.duplicates(events, arena)?;
+        let duplicates: HashSet<usize> = duplicates.into_iter().map(|at| places[at]).collect();
+        if duplicates.is_empty() {
+            return Ok(());
+        }
+        self.work
+            .counters
+            .skipped(SkipReason::Duplicate, duplicates.len() as u64);
+        for (place, event) in places.iter().zip(events) {
+            if duplicates.contains(place) {
+                self.left_out.push((place_of(event), event.offset));
+            }
+        }
+        chunk.retain(|place| !duplicates.contains(&place), arena);
+        Ok(())
+    }
+
+    /// Which of the events were seen before, as indices.
+    fn duplicates<'b>(
         &mut self,
         events: &'b [Event<'b>],
         arena: &'b Bump,
-    ) -> Result<&'b [Event<'b>], Trouble> {
+    ) -> Result<Vec<usize>, Trouble> {
         let Some(seen) = &mut self.seen else {
-            return Ok(events);
+            return Ok(Vec::new());
         };
         let partitions = &self.partitions;
-        let at = |event: &Event<'_>| TopicPartition {
-            topic: event.topic,
-            partition: event.partition,
-        };
-        let slots: Vec<i32> = events
-            .iter()
-            .map(|event| super::batch::slot(partitions, event.topic, event.partition))
-            .collect();
+        let slot = |event: &Event<'_>| super::batch::slot(partitions, event.topic, event.partition);
         let ids = seen.ids(events, arena);
-        let asked: Vec<(i32, Option<&str>)> =
-            slots.iter().copied().zip(ids.iter().copied()).collect();
+        let asked: Vec<(i32, Option<&str>)> = events.iter().map(slot).zip(ids).collect();
         let unknown = seen.unknown(&asked);
         if !unknown.0.is_empty() || !unknown.1.is_empty() {
             let generation = self.work.generation;
@@ -40,21 +62,12 @@ impl Lane {
             }
         }
         let Some(seen) = &mut self.seen else {
-            return Ok(events);
+            return Ok(Vec::new());
         };
-        let mut fresh = Vec::with_capacity(events.len());
-        let left_out = self.left_out.len();
-        for (event, (slot, id)) in events.iter().zip(asked) {
-            match seen.is_duplicate(slot, event, id) {
-                true => self.left_out.push((at(event), event.offset)),
-                false => fresh.push(*event),
-            }
-        }
-        let duplicates = (self.left_out.len() - left_out) as u64;
-        self.work
-            .counters
-            .skipped(SkipReason::Duplicate, duplicates);
-        Ok(arena.alloc_slice_copy(&fresh))
+        let events = events.iter().zip(asked).enumerate();
+        let duplicates =
+            events.filter(|(_, (event, (slot, id)))| seen.is_duplicate(*slot, event, *id));
+        Ok(duplicates.map(|(at, _)| at).collect())
     }
 }
 

@@ -130,7 +130,8 @@ impl Lane {
 
     /// After records were folded in memory: is the load over for this lane?
     pub(super) fn load_on(&mut self) -> Result<(), Trouble> {
-        let full = self.folder.memory_bytes() >= self.work.limits.memory.cache_bytes_max();
+        let full = self.folder.memory_bytes() + self.letters.bytes()
+            >= self.work.limits.memory.cache_bytes_max();
         if full || self.load.began_at.elapsed() >= LOAD_MAX {
             self.want_keys()?;
             return self.park();

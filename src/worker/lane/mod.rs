@@ -6,10 +6,13 @@ mod assignment;
 mod batch;
 mod begins;
 mod duplicates;
+mod holes;
+mod letters;
 mod load;
 mod noted;
 mod recovery;
 mod report;
+mod requests;
 
 use super::Work;
 use super::control::{LaneControl, LaneExit};
@@ -21,6 +24,7 @@ use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartiti
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
+use letters::Letters;
 use load::Load;
 use noted::Noted;
 use report::Report;
@@ -43,6 +47,10 @@ enum Trouble {
     Store(StoreError),
     /// An event that cannot be applied, or a log that cannot be read on: the projection stops here and says why.
     Stop(Box<Stop>),
+    /// The same, where what was folded since the last commit is not to be kept.
+    Full(Box<Stop>),
+    /// So many events fail that none of them is to blame: the projection stands still until that is over.
+    Systemic(String),
     /// Somebody wants the lane to end.
     Asked,
     /// A call to Kafka.
@@ -66,7 +74,7 @@ impl From<SourceError> for Trouble {
 }
 
 /// The batch whose commit is under way on the shared runtime; it gives the connection back.
-type InFlight = tokio::task::JoinHandle<(LaneStore, Result<(), StoreError>)>;
+type InFlight = tokio::task::JoinHandle<(LaneStore, Result<Option<i64>, StoreError>)>;
 
 /// See the module's text.
 pub(super) struct Lane {
@@ -84,6 +92,7 @@ pub(super) struct Lane {
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
     partitions: Partitions,
+    letters: Letters,
     /// `None` while a commit is in flight, and while there is no connection.
     store: Option<LaneStore>,
     in_flight: Option<InFlight>,
@@ -161,6 +170,7 @@ impl Lane {
             folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
+            letters: Letters::new(work.clone()),
             store: None,
             in_flight: None,
             records,
@@ -217,6 +227,7 @@ impl Lane {
         if !self.keep_pace()? {
             return Ok(());
         }
+        self.carry_out_if_due()?;
         let received = self.receive()?;
         self.act_on_noted()?;
         if self.load.is_load() {

@@ -3,7 +3,7 @@
 
 use super::{CHUNK_RECORDS, Lane, LaneExit, Trouble};
 use crate::source::{SourceError, TopicPartition};
-use crate::store::{ErrorKind, LaneStore, Stop, StoreError};
+use crate::store::{ErrorKind, Fault, LaneStore, Stop, StoreError};
 use crate::worker::policy::{Action, answer, backoff, source_answer};
 use std::time::{Duration, Instant};
 use tracing::{debug, error, info, warn};
@@ -27,6 +27,11 @@ impl Lane {
                     Ok(false) => self.start_again(),
                     Err(trouble) => Err(trouble),
                 },
+                Trouble::Full(stop) => match self.go_back() {
+                    Ok(()) => Err(Trouble::Stop(stop)),
+                    Err(trouble) => Err(trouble),
+                },
+                Trouble::Systemic(reason) => self.stand_still(&reason),
                 Trouble::Store(error) => self.recover(&error),
                 Trouble::Source(error) => self.recover_from_kafka(error),
                 Trouble::Panicked(words) => self.recover_from_panic(&words),
@@ -54,12 +59,13 @@ impl Lane {
         self.abandon();
         self.noted.add(self.consumer.serve());
         self.give_back_revoked()?;
+        let mut gets_on = false;
         match answer.action {
             Action::StartAgain => {}
             Action::Reconnect => self.store = None,
             Action::Wait => {
                 self.store = None;
-                self.tell_waiting(error, answer.hint);
+                self.tell_waiting(&error.to_string(), answer.hint);
             }
             Action::GiveUpOwnership { table } => {
                 let layout = self.layout.clone();
@@ -70,24 +76,20 @@ impl Lane {
                 if !self.load.follows() {
                     self.want_keys()?;
                 }
-                self.narrow(&format!(
-                    "PostgreSQL refused what the event makes of the row: {error}"
-                ))?;
+                gets_on = self.narrow(Blame::Event(refused(error)))?;
             }
         }
-        self.wait_before_next_try()?;
+        if !gets_on {
+            self.wait_before_next_try()?;
+        }
         self.start_again()
     }
 
     /// Leaves word where `status` and readers look, if the server takes it.
-    fn tell_waiting(&mut self, error: &StoreError, hint: &str) {
-        let (store, name, reason) = (
-            self.work.store.clone(),
-            self.name.clone(),
-            error.to_string(),
-        );
+    fn tell_waiting(&mut self, reason: &str, hint: &str) {
+        let (store, name) = (self.work.store.clone(), self.name.clone());
         let generation = self.work.generation;
-        let told = self.wait(async { store.note_waiting(generation, &name, &reason, hint).await });
+        let told = self.wait(async { store.note_waiting(generation, &name, reason, hint).await });
         match told {
             Ok(()) => self.told_waiting = true,
             Err(error) => debug!(lane = %self.name, "{error}"),
@@ -133,9 +135,29 @@ impl Lane {
         self.renew();
         self.noted.add(self.consumer.serve());
         self.give_back_revoked()?;
-        self.narrow(&format!(
+        self.narrow(Blame::Program(format!(
             "this program fails at the event, which is a fault of the program: {words}"
-        ))?;
+        )))?;
+        self.wait_before_next_try()?;
+        self.start_again()
+    }
+
+    /// Nothing that was folded is kept, and nothing was at fault.
+    fn go_back(&mut self) -> Result<(), Trouble> {
+        self.abandon();
+        self.noted.add(self.consumer.serve());
+        self.give_back_revoked()?;
+        self.start_again()
+    }
+
+    /// More events fail than can be their own fault: nothing of that is kept, and it is tried again until it is over.
+    fn stand_still(&mut self, reason: &str) -> Result<(), Trouble> {
+        let hint = "see what they have in common; if the definition is wrong, put it right: a rebuild begins by itself. It goes on by itself";
+        error!(lane = %self.name, projection = %self.work.projection.name, "{reason}: {hint}");
+        self.abandon();
+        self.noted.add(self.consumer.serve());
+        self.give_back_revoked()?;
+        self.tell_waiting(reason, hint);
         self.wait_before_next_try()?;
         self.start_again()
     }
@@ -161,6 +183,7 @@ impl Lane {
         if let Some(seen) = &mut self.seen {
             seen.forget_all();
         }
+        self.letters.abandon();
         self.pending_events = 0;
     }
 
@@ -201,21 +224,28 @@ impl Lane {
         Ok(())
     }
 
-    /// Halves what is taken in at once until a batch of one event is refused: that is the event.
-    fn narrow(&mut self, reason: &str) -> Result<(), Trouble> {
+    /// Halves what is taken in at once until a batch of one event is refused: that is the event. True if that got the search on.
+    fn narrow(&mut self, blame: Blame) -> Result<bool, Trouble> {
         if self.chunk_records > 1 {
             // The search gets on: no reason to wait longer than before.
             self.attempt = 0;
             self.chunk_records /= 2;
-            return Ok(());
+            return Ok(true);
         }
-        match self.suspect.take() {
-            Some(mut stop) => {
-                stop.reason = reason.to_owned();
-                Err(Trouble::Stop(stop))
+        let Some(mut stop) = self.suspect.take() else {
+            return Ok(false);
+        };
+        stop.reason = match blame {
+            Blame::Event(fault) => {
+                let reason = fault.reason.clone();
+                if self.letters.refuse(&stop, fault) {
+                    return Ok(true);
+                }
+                reason
             }
-            None => Ok(()),
-        }
+            Blame::Program(reason) => reason,
+        };
+        Err(Trouble::Stop(stop))
     }
 
     /// After a batch that went through, back towards the full size.
@@ -305,8 +335,7 @@ impl Lane {
             return Ok(false);
         }
         // After the flush every partition is idle, so this claims them all.
-        let end_offset_of = |at| self.consumer.end_offset(at);
-        let claims = self.partitions.measure_idle(end_offset_of);
+        let claims = self.idle_claims();
         let layout = self.layout.clone();
         self.on_store(async |store| {
             let mut transaction = store.begin(&layout, &claims).await?;
@@ -317,6 +346,23 @@ impl Lane {
         error!(lane = %self.name, topic = stop.topic, partition = stop.partition, offset = stop.offset, key = stop.key,
             rule = stop.rule, "projection {} stops: {}", self.work.projection.name, stop.reason);
         Ok(true)
+    }
+}
+
+/// Whose fault it is that a batch does not go through.
+enum Blame {
+    /// An event's: then the projection's policy.
+    Event(Fault),
+    /// This program's: the projection stops.
+    Program(String),
+}
+
+/// What PostgreSQL said, as it is kept.
+pub(super) fn refused(error: &StoreError) -> Fault {
+    Fault {
+        sqlstate: error.sqlstate.as_deref().map(str::to_owned),
+        reason: format!("PostgreSQL refused what the event makes of the row: {error}"),
+        ..Fault::default()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a lane tells: counters, gap and lag per partition, and the words for what stops a projection. Decides nothing.
 
+use super::letters::fault_of;
 use crate::event::{DecodeError, Event, Record};
 use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
@@ -190,11 +191,11 @@ impl Report {
 
     /// An event that a rule cannot be applied to.
     pub(super) fn failed(&self, event: &Event<'_>, failure: &EventFailure) -> Stop {
-        let place = failure.rule();
+        let fault = fault_of(failure);
         Stop {
-            table_name: place.map(|place| place.table.clone()),
-            rule: place.map(|place| format!("{} (line {})", place.rule, place.line)),
-            reason: failure.to_string(),
+            table_name: fault.table_name,
+            rule: fault.rule,
+            reason: fault.reason,
             ..self.refused(event)
         }
     }
@@ -219,14 +220,24 @@ impl Report {
         at: TopicPartition,
         offset: Option<i64>,
         message: &str,
+        log_begin: Option<i64>,
     ) -> Stop {
+        let name = &self.work.projection.name;
+        let begins = log_begin.map(|begin| format!("; the log begins at {begin}"));
         Stop {
-            reason: format!("Kafka does not hold the next offset to apply: {message}"),
-            hint: Some(
-                "Either retention deleted records before they were applied, or the topic was made anew. Give the topic a \
-                 longer retention, and rebuild the projection from what is left."
-                    .to_owned(),
+            reason: format!(
+                "Kafka does not hold the next offset to apply: {message}{}",
+                begins.unwrap_or_default()
             ),
+            hint: Some(match log_begin {
+                Some(_) => format!(
+                    "Retention deleted records before they were applied. Give the topic a longer retention; \
+                     `consolidator resume {name} --accept-hole` goes on without them, and records it."
+                ),
+                None => "The topic was made anew, or its end was cut off. Rebuild the projection from what is left."
+                    .to_owned(),
+            }),
+            log_begin,
             ..self.stop_at(at, offset)
         }
     }
