@@ -3,8 +3,10 @@
 //! Knows every command, and no more of each than how to call it. Nobody imports this module but `main`.
 
 mod commands;
+mod draft;
 pub mod output;
 mod rebuild;
+mod trial;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -71,6 +73,16 @@ pub enum Command {
     Lint(FilesArguments),
     /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings
     Test(FilesArguments),
+    /// Writes a first definition from a sample of a topic
+    ///
+    /// Finds out where the type and the data of its events stand, and which members and SQL types they have, and writes
+    /// projections/NAME.yaml with comments and a test. Needs settings for Kafka; no Postgres.
+    New(draft::NewArguments),
+    /// What an event does: which rules, every value, the row before and after
+    ///
+    /// Folds events into tables that begin empty, one after the other. Needs no Kafka, no Postgres, no settings, but for
+    /// --from-topic.
+    Try(trial::TryArguments),
     /// Shows every projection: its state, gap, lag, and what holds it up
     Status(StatusArguments),
     /// Stops folding a projection, on every worker, until `resume`
@@ -174,6 +186,10 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
         Command::Test(files) => {
             let format = files.format();
             commands::test(&paths_or_default(files.paths), format)
+        }
+        Command::New(arguments) => draft::run(&logged(settings()?, Audience::Command), &arguments),
+        Command::Try(arguments) => {
+            trial::run(&arguments, || Ok(logged(settings()?, Audience::Command)))
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

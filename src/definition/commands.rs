@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::diagnostic::Severity;
 use super::testing::coverage::{self, Coverage, Reached};
-use super::{Diagnostic, File, Loaded};
+use super::{Diagnostic, File, Loaded, Projection};
 
 /// Where definitions are looked for if no path is given.
 pub const DEFAULT_PATH: &str = "projections";
@@ -170,6 +170,21 @@ fn test_file(
     count.reached += reached;
     let uncovered: Vec<&Diagnostic> = uncovered.iter().collect();
     write_diagnostics(out, &uncovered, format)
+}
+
+/// A definition whose expressions note what they do. `None` if it has errors; they are printed then.
+pub fn load_traced(path: &Path, format: Format) -> Result<Option<Projection>, String> {
+    let file = load_file(path.to_owned())?;
+    if file.loaded.projection.is_none() {
+        let found = file.loaded.diagnostics.iter();
+        let errors: Vec<&Diagnostic> = found
+            .filter(|found| found.severity == Severity::Error)
+            .collect();
+        print(|out| write_diagnostics(out, &errors, format).map(|()| 0));
+        return Ok(None);
+    }
+    let name = path.display().to_string();
+    Ok(super::load_traced(file.file(&name), None).projection)
 }
 
 /// Reads and checks files; folders are searched for `*.yaml` and `*.yml`. Names that two files give are reported too.

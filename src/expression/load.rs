@@ -28,14 +28,16 @@ pub fn compile(
     compile_tree(text, &expr, scope, target, false)
 }
 
-/// As [`compile`]; the program notes which branches of its `case` expressions are taken.
+/// As [`compile`]; the program knows its text, and notes which branches of its `case` expressions are taken.
 pub fn compile_traced(
     text: &str,
     scope: &mut Scope<'_>,
     target: Option<Type>,
 ) -> Result<Program, Vec<Problem>> {
     let expr = parse(text).map_err(|problem| vec![problem])?;
-    compile_tree(text, &expr, scope, target, true)
+    let mut program = compile_tree(text, &expr, scope, target, true)?;
+    program.text = Some(text.trim().into());
+    Ok(program)
 }
 
 /// The value of an expression that names nothing, cast to the type as an assignment.

@@ -2,6 +2,7 @@
 //! Knows nothing of names, types and syntax.
 
 use super::cast;
+use super::cell::Cell;
 use super::compare::compare;
 use super::error::EvalError;
 use super::member;
@@ -13,11 +14,49 @@ use super::value::Value;
 #[derive(Debug, Default)]
 pub struct Machine {
     registers: Vec<Value<'static>>,
+    /// Of a machine that tells: what it has evaluated.
+    log: Option<Vec<Evaluation>>,
+}
+
+/// One expression's value.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// [`Program::id`].
+    pub program: usize,
+    pub result: Result<Cell, EvalError>,
 }
 
 impl Machine {
     pub fn new() -> Machine {
         Machine::default()
+    }
+
+    /// A machine that notes every evaluation.
+    pub fn telling() -> Machine {
+        Machine {
+            registers: Vec::new(),
+            log: Some(Vec::new()),
+        }
+    }
+
+    /// How many evaluations are noted.
+    pub fn noted(&self) -> usize {
+        self.log.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What was noted since the last time.
+    pub fn take_noted(&mut self) -> Vec<Evaluation> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    #[cold]
+    fn note(&mut self, program: &Program, result: Result<Value<'_>, EvalError>) {
+        if let Some(log) = &mut self.log {
+            log.push(Evaluation {
+                program: program.id(),
+                result: result.map(Cell::from_value),
+            });
+        }
     }
 }
 
@@ -37,7 +76,11 @@ pub(super) fn run<'a>(
     let outcome = steps(program, env, &mut registers);
     let result = registers[0];
     machine.registers = recycle(registers);
-    outcome.map(|()| result)
+    let result = outcome.map(|()| result);
+    if machine.log.is_some() {
+        machine.note(program, result.clone());
+    }
+    result
 }
 
 fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result<(), EvalError> {

@@ -13,7 +13,7 @@ use super::machine;
 use super::typed::{BIGINT, EventField, Native};
 use super::value::{Modifier, Scalar, Type, Value};
 
-pub use super::machine::Machine;
+pub use super::machine::{Evaluation, Machine};
 
 /// What an expression sees.
 #[derive(Clone, Copy)]
@@ -48,6 +48,8 @@ pub struct Program {
     pub(super) reads_old: bool,
     pub(super) reads_lookup: bool,
     pub(super) is_event_key: bool,
+    /// Of a traced program: the expression as written.
+    pub(super) text: Option<Box<str>>,
 }
 
 /// A result of a `case`, and whether it was ever asked for.
@@ -82,6 +84,16 @@ impl Program {
 
     pub fn result(&self) -> Type {
         self.result
+    }
+
+    /// Of a traced program: the expression as written.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
+    /// Tells programs apart while they stay where they are.
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Whether a column of the row is read (not `old.`).

@@ -6,6 +6,7 @@
 //!   [`SourceEvent`]s.
 //! - [`RecordBatch`]: the records, read in place.
 //! - [`Cluster`]: what the brokers say about topics and the ends of their partitions.
+//! - [`sample`]: some records of a topic, for people who look at it.
 //! - [`KafkaSettings`]: how to reach them.
 //!
 //! A lane is a group member of its own, with its own client. Rebalances are only noted; the lane
@@ -20,6 +21,7 @@ mod lane;
 mod progress;
 mod raw;
 mod rebalance;
+mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ pub use batch::RecordBatch;
 pub use cluster::{Cluster, Ends, Topic};
 pub use error::{ErrorKind, SourceError};
 pub use lane::{LaneConsumer, LaneWaker};
+pub use sample::{SampledRecord, Side, sample};
 pub use settings::{KafkaSettings, Limits, owned_properties, shown_value};
 
 /// A partition of one of the topics that a lane (or [`Cluster`] call) was given.

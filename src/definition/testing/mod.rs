@@ -5,10 +5,11 @@ pub(super) mod check;
 mod compare;
 pub mod coverage;
 pub(super) mod read;
-mod record;
-mod replay;
-mod run;
+pub(super) mod record;
+pub(super) mod replay;
+pub(super) mod run;
 
+pub use record::OwnedRecord;
 pub use run::{TestFailure, TestResult, run};
 
 use std::ops::Range;
