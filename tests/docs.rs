@@ -10,7 +10,7 @@
 //! | `sh compose` | is answered by docker-compose.yml, which tests/deploy.rs checks |
 //! | `sh demo` | one line that starts the demonstration: run in the repository, to an end after some seconds |
 //! | `sh offline` | is run by `bash -eu` in a folder that holds a copy of projections/, the program on the PATH |
-//! | `sh server` | the same with Kafka and Postgres there, the sample events folded, and a worker with its http at `$HTTP` |
+//! | `sh server` | the same with Kafka and Postgres there, the sample events folded, and a worker with its http at `$HTTP`; Postgres is at `$POSTGRES_URL` |
 //! | `yaml definition` | must pass `lint` and `test` |
 //! | `yaml cookbook/NAME.yaml` | is that file beside the manual, which must pass `lint` and `test` |
 //! | `yaml settings` | must be accepted by `config`; files that it names are made first |
@@ -208,6 +208,7 @@ fn commands_and_queries_run_where_a_worker_has_folded_the_sample_events() {
     let environment = [
         ("CONSOLIDATOR_CONFIG", settings.display().to_string()),
         ("HTTP", http),
+        ("POSTGRES_URL", space.settings.postgres_url.clone()),
     ];
     let reader = Database::at(&reader_url);
     for block in blocks() {

@@ -1,10 +1,12 @@
-//! `new` and `try` on real topics: a first definition that holds, and what events would do.
+//! `new` and `try` on real topics, `test` on a real PostgreSQL: a first definition that holds, what events would do, and values
+//! that both agree on.
 
 use std::process::Output;
 use std::time::Duration;
 
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
+use crate::support::worker::run_command;
 
 const IN_TIME: Duration = Duration::from_secs(60);
 
@@ -142,7 +144,12 @@ fn the_oldest_events_of_a_topic_can_be_tried() {
     let first = &accounts[0];
     assert_eq!(first["event"]["type"], "Placed");
     assert_eq!(first["rows"][0]["before"], serde_json::Value::Null);
-    assert_eq!(first["rows"][0]["after"]["customer_id"], "c-0");
+    let number = first["event"]["key"]
+        .as_str()
+        .unwrap()
+        .trim_start_matches("o-");
+    let customer = format!("c-{}", number.parse::<u32>().unwrap() % 7);
+    assert_eq!(first["rows"][0]["after"]["customer_id"], customer);
 
     let missing = space.run(&["try", &file, "--from-topic", "elsewhere"]);
     assert_eq!(missing.status.code(), Some(2));
@@ -159,4 +166,29 @@ fn the_oldest_events_of_a_topic_can_be_tried() {
     ]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(out(&missing).contains("missing"), "{}", out(&missing));
+}
+
+#[test]
+fn postgresql_agrees_with_every_value_that_the_samples_and_the_cookbook_come_to() {
+    let space = Space::new("agreed");
+    let root = crate::support::root();
+    let url = &space.settings.postgres_url;
+    let output = run_command(
+        root,
+        &["test", "projections", "docs/cookbook", "--postgres", url],
+    );
+    assert!(output.status.success(), "{}", out(&output));
+    let said = out(&output);
+    let last = said.lines().last().unwrap();
+    let asked = last.rsplit("; ").next().unwrap();
+    let asked: usize = asked.split(' ').next().unwrap().parse().unwrap();
+    assert!(asked > 300, "{last}");
+
+    let nowhere = run_command(root, &["test", "--postgres", "postgres://localhost:1/none"]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(
+        out(&nowhere).contains("--postgres: connecting"),
+        "{}",
+        out(&nowhere)
+    );
 }

@@ -71,8 +71,8 @@ pub enum Command {
     Run,
     /// Checks definitions; needs no Kafka, no Postgres, no settings
     Lint(FilesArguments),
-    /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings
-    Test(FilesArguments),
+    /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings, but for --postgres
+    Test(TestArguments),
     /// Writes a first definition from a sample of a topic
     ///
     /// Finds out where the type and the data of its events stand, and which members and SQL types they have, and writes
@@ -140,6 +140,20 @@ impl FilesArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct TestArguments {
+    #[command(flatten)]
+    pub files: FilesArguments,
+    /// Ask this PostgreSQL too what every expression comes to, with the values it had; nothing is kept there
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CONSOLIDATOR_TEST_POSTGRES",
+        hide_env_values = true
+    )]
+    pub postgres: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct StatusArguments {
     /// Show it again every second until Ctrl-C
     #[arg(long)]
@@ -183,9 +197,9 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
             let format = files.format();
             commands::lint(&paths_or_default(files.paths), format)
         }
-        Command::Test(files) => {
+        Command::Test(TestArguments { files, postgres }) => {
             let format = files.format();
-            commands::test(&paths_or_default(files.paths), format)
+            commands::test(&paths_or_default(files.paths), format, postgres.as_deref())
         }
         Command::New(arguments) => draft::run(&logged(settings()?, Audience::Command), &arguments),
         Command::Try(arguments) => {

@@ -24,6 +24,8 @@ pub struct Evaluation {
     /// [`Program::id`].
     pub program: usize,
     pub result: Result<Cell, EvalError>,
+    /// The expression with what it read, as PostgreSQL takes it; none where a name is read as two types.
+    pub sql: Option<String>,
 }
 
 impl Machine {
@@ -50,11 +52,12 @@ impl Machine {
     }
 
     #[cold]
-    fn note(&mut self, program: &Program, result: Result<Value<'_>, EvalError>) {
+    fn note(&mut self, program: &Program, env: &Env<'_>, result: Result<Value<'_>, EvalError>) {
         if let Some(log) = &mut self.log {
             log.push(Evaluation {
                 program: program.id(),
                 result: result.map(Cell::from_value),
+                sql: program.substituted(env),
             });
         }
     }
@@ -78,7 +81,7 @@ pub(super) fn run<'a>(
     machine.registers = recycle(registers);
     let result = outcome.map(|()| result);
     if machine.log.is_some() {
-        machine.note(program, result.clone());
+        machine.note(program, env, result.clone());
     }
     result
 }
@@ -278,7 +281,7 @@ fn text(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Null, Value::Text)
 }
 
-fn event_field<'a>(field: EventField, env: &Env<'a>) -> Value<'a> {
+pub(super) fn event_field<'a>(field: EventField, env: &Env<'a>) -> Value<'a> {
     let event = env.event;
     match field {
         EventField::Type => Value::Text(event.event_type),

@@ -10,6 +10,7 @@ use crate::event::{Event, Member};
 use super::cell::Cell;
 use super::error::EvalError;
 use super::machine;
+use super::substitute::Input;
 use super::typed::{BIGINT, EventField, Native};
 use super::value::{Modifier, Scalar, Type, Value};
 
@@ -50,6 +51,8 @@ pub struct Program {
     pub(super) is_event_key: bool,
     /// Of a traced program: the expression as written.
     pub(super) text: Option<Box<str>>,
+    /// Of a traced program: the names in the text; none if they cannot be told apart.
+    pub(super) inputs: Option<Vec<Input>>,
 }
 
 /// A result of a `case`, and whether it was ever asked for.
@@ -88,7 +91,7 @@ impl Program {
 
     /// Of a traced program: the expression as written.
     pub fn text(&self) -> &str {
-        self.text.as_deref().unwrap_or_default()
+        self.text.as_deref().unwrap_or_default().trim()
     }
 
     /// Tells programs apart while they stay where they are.

@@ -4,6 +4,7 @@
 pub(super) mod check;
 mod compare;
 pub mod coverage;
+pub mod oracle;
 pub(super) mod read;
 pub(super) mod record;
 pub(super) mod replay;
