@@ -10,8 +10,9 @@
 //! | `sh compose` | is answered by docker-compose.yml, which tests/deploy.rs checks |
 //! | `sh demo` | one line that starts the demonstration: run in the repository, to an end after some seconds |
 //! | `sh offline` | is run by `bash -eu` in a folder that holds a copy of projections/, the program on the PATH |
-//! | `sh server` | the same with Kafka and Postgres there, the sample events folded, and a worker with its http at `$HTTP` |
+//! | `sh server` | the same with Kafka and Postgres there, the sample events folded, and a worker with its http at `$HTTP`; Postgres is at `$POSTGRES_URL` |
 //! | `yaml definition` | must pass `lint` and `test` |
+//! | `yaml cookbook/NAME.yaml` | is that file beside the manual, which must pass `lint` and `test` |
 //! | `yaml settings` | must be accepted by `config`; files that it names are made first |
 //! | `sql rows` | is run on what `sh server` has, as a role that has only the readers' grants, and gives a row at least |
 //! | `sql reader` | the same, and may give nothing |
@@ -43,6 +44,7 @@ enum Check {
     Offline,
     Server,
     Definition,
+    Cookbook,
     Settings,
     Rows,
     Reader,
@@ -53,6 +55,8 @@ struct Block {
     /// File and line, for messages.
     place: String,
     check: Option<Check>,
+    /// What stands behind the fence.
+    fence: String,
     text: String,
 }
 
@@ -130,6 +134,33 @@ fn definitions_pass_lint_and_their_tests() {
 }
 
 #[test]
+fn the_cookbook_shows_all_its_files_and_what_they_promise_holds() {
+    let docs = root().join("docs");
+    let mut shown = Vec::new();
+    for block in blocks_for(&[Check::Cookbook]) {
+        let file = docs.join(block.fence.trim_start_matches("yaml "));
+        let text = fs::read_to_string(&file).unwrap();
+        assert_eq!(text, block.text, "{}: {}", block.place, file.display());
+        shown.push(file);
+    }
+    let files = fs::read_dir(docs.join("cookbook")).unwrap().flatten();
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.path()).collect();
+    files.sort();
+    shown.sort();
+    assert_eq!(files, shown);
+    assert!(shown.len() >= 15, "{}", shown.len());
+    let linted = run_command(root(), &["lint", "docs/cookbook"]);
+    let tested = run_command(root(), &["test", "docs/cookbook"]);
+    for output in [&linted, &tested] {
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
+        for warning in ["uncovered", "untested", "no-tests"] {
+            assert!(!said.contains(warning), "{said}");
+        }
+    }
+}
+
+#[test]
 fn settings_are_accepted() {
     for block in blocks_for(&[Check::Settings]) {
         let dir = tempfile::tempdir().unwrap();
@@ -177,6 +208,7 @@ fn commands_and_queries_run_where_a_worker_has_folded_the_sample_events() {
     let environment = [
         ("CONSOLIDATOR_CONFIG", settings.display().to_string()),
         ("HTTP", http),
+        ("POSTGRES_URL", space.settings.postgres_url.clone()),
     ];
     let reader = Database::at(&reader_url);
     for block in blocks() {
@@ -222,6 +254,7 @@ impl Check {
             "sh offline" => Check::Offline,
             "sh server" => Check::Server,
             "yaml definition" => Check::Definition,
+            _ if fence.starts_with("yaml cookbook/") => Check::Cookbook,
             "yaml settings" => Check::Settings,
             "sql rows" => Check::Rows,
             "sql reader" => Check::Reader,
@@ -235,6 +268,7 @@ impl Check {
 fn manuals() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).unwrap().flatten();
     let mut files: Vec<PathBuf> = docs.map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "md"));
     files.push(root().join("README.md"));
     files.sort();
     files
@@ -263,6 +297,7 @@ fn blocks_of(file: &Path) -> Vec<Block> {
                 open = Some(Block {
                     place: format!("{}:{}", file.display(), number + 1),
                     check: Check::parse(fence),
+                    fence: fence.to_owned(),
                     text: String::new(),
                 });
             }

@@ -15,6 +15,7 @@ mod docs;
 mod exactness;
 mod expressions;
 mod faults;
+mod first_steps;
 mod inventory;
 mod reach;
 mod readers;

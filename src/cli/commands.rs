@@ -12,10 +12,11 @@ use crate::admin::status::{Looks, Measurer, Status, to_json, to_text};
 use crate::cli::output;
 use crate::definition;
 use crate::definition::commands::Format;
+use crate::definition::testing::oracle::{Answer, Question};
 use crate::demo::{self, DemoOptions};
 use crate::error::{Failure, Outcome};
 use crate::settings::{Footprint, Settings, show_json, show_yaml};
-use crate::store::Store;
+use crate::store::{Evaluator, Store, StoreError};
 use crate::telemetry;
 use crate::worker::{self, Shutdown};
 
@@ -39,9 +40,41 @@ pub fn lint(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
     Ok(Outcome::of_status(status))
 }
 
-pub fn test(paths: &[PathBuf], format: Format) -> Result<Outcome, Failure> {
-    let status = definition::commands::test(paths, format);
+pub fn test(paths: &[PathBuf], format: Format, postgres: Option<&str>) -> Result<Outcome, Failure> {
+    let Some(url) = postgres else {
+        let status = definition::commands::test(paths, format, None);
+        return Ok(Outcome::of_status(status));
+    };
+    let failed = |error: StoreError| Failure::from_error("--postgres", &error);
+    let runtime = runtime()?;
+    let mut server = runtime.block_on(Evaluator::connect(url)).map_err(failed)?;
+    let described = runtime.block_on(server.describe()).map_err(failed)?;
+    warn_of_other_texts(&described);
+    let mut ask = |questions: &[Question]| {
+        let evaluate = async {
+            let mut answers = Vec::new();
+            for question in questions {
+                answers.push(server.evaluate(&question.sql, &question.value_type).await?);
+            }
+            Ok(answers)
+        };
+        let answers: Result<Vec<Answer>, StoreError> = runtime.block_on(evaluate);
+        answers.map_err(|error| failed(error).to_string())
+    };
+    let status = definition::commands::test(paths, format, Some(&mut ask));
+    runtime.block_on(server.close()).map_err(failed)?;
     Ok(Outcome::of_status(status))
+}
+
+/// Texts compare and change their case as in PostgreSQL 15 with C.UTF-8.
+fn warn_of_other_texts([version, encoding, collate, ctype]: &[String; 4]) {
+    let plain = |locale: &String| ["c.utf-8", "c.utf8"].contains(&locale.to_lowercase().as_str());
+    if encoding != "UTF8" || !plain(collate) || !plain(ctype) {
+        eprintln!(
+            "note: the database of PostgreSQL {version} has encoding {encoding}, collation {collate} and character type {ctype}; \
+             expressions mean UTF8 and C.UTF-8, so texts may compare or change their case otherwise there"
+        );
+    }
 }
 
 /// What librdkafka refuses is found here once, and not by every lane.

@@ -3,9 +3,11 @@
 //! Knows every command, and no more of each than how to call it. Nobody imports this module but `main`.
 
 mod commands;
+mod draft;
 mod letters;
 pub mod output;
 mod rebuild;
+mod trial;
 
 use std::ffi::OsString;
 use std::io::ErrorKind;
@@ -70,8 +72,18 @@ pub enum Command {
     Run,
     /// Checks definitions; needs no Kafka, no Postgres, no settings
     Lint(FilesArguments),
-    /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings
-    Test(FilesArguments),
+    /// Runs the given/then cases of definitions; needs no Kafka, no Postgres, no settings, but for --postgres
+    Test(TestArguments),
+    /// Writes a first definition from a sample of a topic
+    ///
+    /// Finds out where the type and the data of its events stand, and which members and SQL types they have, and writes
+    /// projections/NAME.yaml with comments and a test. Needs settings for Kafka; no Postgres.
+    New(draft::NewArguments),
+    /// What an event does: which rules, every value, the row before and after
+    ///
+    /// Folds events into tables that begin empty, one after the other. Needs no Kafka, no Postgres, no settings, but for
+    /// --from-topic.
+    Try(trial::TryArguments),
     /// Shows every projection: its state, gap, lag, and what holds it up
     Status(StatusArguments),
     /// Stops folding a projection, on every worker, until `resume`
@@ -135,6 +147,20 @@ impl FilesArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct TestArguments {
+    #[command(flatten)]
+    pub files: FilesArguments,
+    /// Ask this PostgreSQL too what every expression comes to, with the values it had; nothing is kept there
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CONSOLIDATOR_TEST_POSTGRES",
+        hide_env_values = true
+    )]
+    pub postgres: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub struct StatusArguments {
     /// Show it again every second until Ctrl-C
     #[arg(long)]
@@ -187,9 +213,13 @@ pub fn dispatch(arguments: Arguments) -> Result<Outcome, Failure> {
             let format = files.format();
             commands::lint(&paths_or_default(files.paths), format)
         }
-        Command::Test(files) => {
+        Command::Test(TestArguments { files, postgres }) => {
             let format = files.format();
-            commands::test(&paths_or_default(files.paths), format)
+            commands::test(&paths_or_default(files.paths), format, postgres.as_deref())
+        }
+        Command::New(arguments) => draft::run(&logged(settings()?, Audience::Command), &arguments),
+        Command::Try(arguments) => {
+            trial::run(&arguments, || Ok(logged(settings()?, Audience::Command)))
         }
         Command::Completions { shell } => {
             let mut script = Vec::new();

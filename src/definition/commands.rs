@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::diagnostic::Severity;
 use super::testing::coverage::{self, Coverage, Reached};
-use super::{Diagnostic, File, Loaded};
+use super::testing::oracle::{self, Answer, Question};
+use super::{Diagnostic, File, Loaded, Projection};
 
 /// Where definitions are looked for if no path is given.
 pub const DEFAULT_PATH: &str = "projections";
@@ -79,8 +80,12 @@ pub fn lint(paths: &[PathBuf], format: Format) -> u8 {
     })
 }
 
-/// Runs the tests of definitions. Prints what differs, and what no test reaches.
-pub fn test(paths: &[PathBuf], format: Format) -> u8 {
+/// Gives PostgreSQL's answers to questions, or why there are none.
+pub type Ask<'a> = dyn FnMut(&[Question]) -> Result<Vec<Answer>, String> + 'a;
+
+/// Runs the tests of definitions. Prints what differs, and what no test reaches. With `ask` every value that an expression
+/// came to is compared with the answer.
+pub fn test(paths: &[PathBuf], format: Format, mut ask: Option<&mut Ask<'_>>) -> u8 {
     print(|out| {
         let files = match load_files(paths) {
             Ok(files) => files,
@@ -96,9 +101,12 @@ pub fn test(paths: &[PathBuf], format: Format) -> u8 {
                 .collect();
             write_diagnostics(out, &errors, format)?;
             match file.loaded.projection {
-                Some(_) => test_file(out, &file, format, &mut count)?,
+                Some(_) => test_file(out, &file, format, &mut count, ask.as_deref_mut())?,
                 None => count.broken += 1,
             }
+        }
+        if let Some(message) = &count.unanswered {
+            return could_not_run(out, format, message);
         }
         if format == Format::Text {
             count.write(out)?;
@@ -115,6 +123,10 @@ struct Count {
     /// Definitions with errors.
     broken: usize,
     reached: Reached,
+    /// Values that PostgreSQL was asked for.
+    asked: usize,
+    /// Why it gave no answer; then it is asked no more.
+    unanswered: Option<String>,
 }
 
 impl Count {
@@ -135,9 +147,13 @@ impl Count {
         };
         let rules = counted(reached.all_rules, "rule");
         let failed = self.failed;
+        let asked = match self.asked {
+            0 => String::new(),
+            asked => format!("; {} asked of PostgreSQL", counted(asked, "value")),
+        };
         writeln!(
             out,
-            "{passed} passed, {failed} failed{broken}; {} of {rules}{branches} reached",
+            "{passed} passed, {failed} failed{broken}; {} of {rules}{branches} reached{asked}",
             reached.rules
         )
     }
@@ -148,6 +164,7 @@ fn test_file(
     file: &DefinitionFile,
     format: Format,
     count: &mut Count,
+    mut ask: Option<&mut Ask<'_>>,
 ) -> io::Result<()> {
     // Once more, so that the expressions note where they go.
     let name = file.path.display().to_string();
@@ -158,7 +175,19 @@ fn test_file(
     };
     let mut coverage = Coverage::default();
     for case in &traced.tests {
-        let result = super::testing::run(&projection, case);
+        let mut result = super::testing::run(&projection, case);
+        if let Some(ask) = ask.as_deref_mut().filter(|_| count.unanswered.is_none()) {
+            let questions = oracle::questions(&projection, case);
+            match ask(&questions) {
+                Ok(answers) => {
+                    count.asked += answers.len();
+                    let pairs = questions.iter().zip(&answers);
+                    let different = pairs.filter_map(|(q, a)| oracle::compare(case, q, a));
+                    result.failures.extend(different);
+                }
+                Err(message) => count.unanswered = Some(message),
+            }
+        }
         coverage.merge(&result.coverage);
         match result.passed() {
             true => count.passed += 1,
@@ -170,6 +199,21 @@ fn test_file(
     count.reached += reached;
     let uncovered: Vec<&Diagnostic> = uncovered.iter().collect();
     write_diagnostics(out, &uncovered, format)
+}
+
+/// A definition whose expressions note what they do. `None` if it has errors; they are printed then.
+pub fn load_traced(path: &Path, format: Format) -> Result<Option<Projection>, String> {
+    let file = load_file(path.to_owned())?;
+    if file.loaded.projection.is_none() {
+        let found = file.loaded.diagnostics.iter();
+        let errors: Vec<&Diagnostic> = found
+            .filter(|found| found.severity == Severity::Error)
+            .collect();
+        print(|out| write_diagnostics(out, &errors, format).map(|()| 0));
+        return Ok(None);
+    }
+    let name = path.display().to_string();
+    Ok(super::load_traced(file.file(&name), None).projection)
 }
 
 /// Reads and checks files; folders are searched for `*.yaml` and `*.yml`. Names that two files give are reported too.

@@ -8,6 +8,7 @@ mod align;
 mod check;
 pub mod commands;
 pub mod diagnostic;
+pub mod draft;
 mod file;
 pub mod fingerprint;
 pub mod projection;
@@ -17,6 +18,7 @@ pub mod schema;
 mod shape;
 mod source;
 pub mod testing;
+pub mod trial;
 mod warnings;
 mod yaml;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use crate::event::Path;
+use crate::event::{Path, TOMBSTONE};
 use crate::expression::cell::Cell;
 use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type};
@@ -232,6 +232,15 @@ pub enum TypeMatch {
     /// `"*"`: every type but `tombstone`.
     Any,
     OneOf(Vec<String>),
+}
+
+impl TypeMatch {
+    pub fn matches(&self, event_type: &str) -> bool {
+        match self {
+            TypeMatch::Any => event_type != TOMBSTONE,
+            TypeMatch::OneOf(names) => names.iter().any(|name| name == event_type),
+        }
+    }
 }
 
 impl Rule {

@@ -13,6 +13,7 @@ mod tests;
 
 pub use decode::{Decoder, NO_TIMESTAMP, RECORD, TOMBSTONE};
 pub use error::{DecodeError, DecodeErrorKind};
+pub use time::from_kafka as time_from_kafka;
 
 use crate::expression::value::Value;
 

@@ -8,7 +8,7 @@ const MICROS_MIN: i64 = -211_813_488_000_000_000;
 const MICROS_END: i64 = 9_223_371_331_200_000_000;
 
 /// Milliseconds since 1970 as a timestamptz; `None` outside of PostgreSQL's range.
-pub(super) fn from_kafka(timestamp_ms: i64) -> Option<i64> {
+pub fn from_kafka(timestamp_ms: i64) -> Option<i64> {
     let micros = timestamp_ms.checked_sub(EPOCH_MS)?.checked_mul(1_000)?;
     (MICROS_MIN..MICROS_END).contains(&micros).then_some(micros)
 }

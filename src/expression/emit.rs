@@ -25,6 +25,8 @@ pub(super) fn emit(node: &Node, result: Type, traced: bool) -> Option<Program> {
             reads_old: false,
             reads_lookup: false,
             is_event_key: is_event_key(node),
+            text: None,
+            inputs: None,
         },
         operands: Vec::new(),
         traced,

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::program::{Env, Program};
 use super::scope::{Names, Paths, Scope};
 use super::simplify::simplify;
+use super::substitute::inputs;
 use super::typed::{Kind, Node, TEXT, Ty};
 use super::value::Type;
 
@@ -28,7 +29,7 @@ pub fn compile(
     compile_tree(text, &expr, scope, target, false)
 }
 
-/// As [`compile`]; the program notes which branches of its `case` expressions are taken.
+/// As [`compile`]; the program knows its text, and notes which branches of its `case` expressions are taken.
 pub fn compile_traced(
     text: &str,
     scope: &mut Scope<'_>,
@@ -113,15 +114,21 @@ fn compile_tree(
     let (Some(node), true) = (node, checker.problems.is_empty()) else {
         return Err(checker.problems);
     };
+    let names = traced.then(|| inputs(&node)).flatten();
     let node = simplify(node).map_err(|problem| vec![problem])?;
     let result = target.unwrap_or_else(|| emit::result_type(&node));
-    emit::emit(&node, result, traced).ok_or_else(|| {
+    let mut program = emit::emit(&node, result, traced).ok_or_else(|| {
         vec![Problem::new(
             expr.span.clone(),
             "too-long",
             "the expression is too large",
         )]
-    })
+    })?;
+    if traced {
+        program.text = Some(text.into());
+        program.inputs = names;
+    }
+    Ok(program)
 }
 
 /// Settles the whole expression: by the target, or as text where a literal suggests it.

@@ -2,6 +2,7 @@
 //! Knows nothing of names, types and syntax.
 
 use super::cast;
+use super::cell::Cell;
 use super::compare::compare;
 use super::error::EvalError;
 use super::member;
@@ -13,11 +14,52 @@ use super::value::Value;
 #[derive(Debug, Default)]
 pub struct Machine {
     registers: Vec<Value<'static>>,
+    /// Of a machine that tells: what it has evaluated.
+    log: Option<Vec<Evaluation>>,
+}
+
+/// One expression's value.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    /// [`Program::id`].
+    pub program: usize,
+    pub result: Result<Cell, EvalError>,
+    /// The expression with what it read, as PostgreSQL takes it; none where a name is read as two types.
+    pub sql: Option<String>,
 }
 
 impl Machine {
     pub fn new() -> Machine {
         Machine::default()
+    }
+
+    /// A machine that notes every evaluation.
+    pub fn telling() -> Machine {
+        Machine {
+            registers: Vec::new(),
+            log: Some(Vec::new()),
+        }
+    }
+
+    /// How many evaluations are noted.
+    pub fn noted(&self) -> usize {
+        self.log.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What was noted since the last time.
+    pub fn take_noted(&mut self) -> Vec<Evaluation> {
+        self.log.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    #[cold]
+    fn note(&mut self, program: &Program, env: &Env<'_>, result: Result<Value<'_>, EvalError>) {
+        if let Some(log) = &mut self.log {
+            log.push(Evaluation {
+                program: program.id(),
+                result: result.map(Cell::from_value),
+                sql: program.substituted(env),
+            });
+        }
     }
 }
 
@@ -37,7 +79,11 @@ pub(super) fn run<'a>(
     let outcome = steps(program, env, &mut registers);
     let result = registers[0];
     machine.registers = recycle(registers);
-    outcome.map(|()| result)
+    let result = outcome.map(|()| result);
+    if machine.log.is_some() {
+        machine.note(program, env, result.clone());
+    }
+    result
 }
 
 fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result<(), EvalError> {
@@ -235,7 +281,7 @@ fn text(text: Option<&str>) -> Value<'_> {
     text.map_or(Value::Null, Value::Text)
 }
 
-fn event_field<'a>(field: EventField, env: &Env<'a>) -> Value<'a> {
+pub(super) fn event_field<'a>(field: EventField, env: &Env<'a>) -> Value<'a> {
     let event = env.event;
     match field {
         EventField::Type => Value::Text(event.event_type),

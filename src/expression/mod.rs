@@ -95,6 +95,7 @@ mod emit;
 mod machine;
 mod member;
 pub mod program;
+mod substitute;
 
 #[cfg(test)]
 mod table_tests;

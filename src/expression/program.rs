@@ -10,10 +10,11 @@ use crate::event::{Event, Member};
 use super::cell::Cell;
 use super::error::EvalError;
 use super::machine;
+use super::substitute::Input;
 use super::typed::{BIGINT, EventField, Native};
 use super::value::{Modifier, Scalar, Type, Value};
 
-pub use super::machine::Machine;
+pub use super::machine::{Evaluation, Machine};
 
 /// What an expression sees.
 #[derive(Clone, Copy)]
@@ -48,6 +49,10 @@ pub struct Program {
     pub(super) reads_old: bool,
     pub(super) reads_lookup: bool,
     pub(super) is_event_key: bool,
+    /// Of a traced program: the expression as written.
+    pub(super) text: Option<Box<str>>,
+    /// Of a traced program: the names in the text; none if they cannot be told apart.
+    pub(super) inputs: Option<Vec<Input>>,
 }
 
 /// A result of a `case`, and whether it was ever asked for.
@@ -82,6 +87,16 @@ impl Program {
 
     pub fn result(&self) -> Type {
         self.result
+    }
+
+    /// Of a traced program: the expression as written.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default().trim()
+    }
+
+    /// Tells programs apart while they stay where they are.
+    pub fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Whether a column of the row is read (not `old.`).

@@ -6,6 +6,7 @@ use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
 use super::plan::{Batch, Element, NO_ROW, Touch};
 use super::table::{RuleState, TableState};
+use super::trace::{Did, TraceStep, Tracer};
 use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
 use crate::event::Event;
 use crate::expression::cell::Cell;
@@ -59,6 +60,7 @@ pub(super) struct Applier<'f> {
     pub(super) log: &'f mut EventLog,
     /// How often an event was not above a row's version.
     pub(super) stale: &'f mut u64,
+    pub(super) tracer: &'f mut Tracer,
 }
 
 /// The event, rule and row at hand.
@@ -82,7 +84,9 @@ impl<'f> Applier<'f> {
         touches: &[Touch],
     ) -> Result<(), EventFailure> {
         let mut outcome = Ok(());
-        for touch in touches {
+        for (number, touch) in touches.iter().enumerate() {
+            self.tracer
+                .note(self.machine, || TraceStep::Touch { number });
             let table = &self.projection.tables[usize::from(touch.table)];
             let step = Step {
                 event: &batch.events[event_index],
@@ -142,14 +146,27 @@ impl<'f> Applier<'f> {
     }
 
     fn rule(&mut self, step: Step<'_>) -> Result<(), EventFailure> {
+        let did = self.try_rule(step)?;
+        let (tables, touch) = (&*self.tables, step.touch);
+        self.tracer.note(self.machine, || {
+            let table = usize::from(touch.table);
+            let key_len = self.projection.tables[table].key_len;
+            let key = tables[table].cache.cells(touch.row)[..key_len].to_vec();
+            TraceStep::Row { key, did }
+        });
+        Ok(())
+    }
+
+    fn try_rule(&mut self, step: Step<'_>) -> Result<Did, EventFailure> {
         let Step { rule, touch, .. } = step;
         let present = self.table(touch).is_there(touch.row);
         if !present {
             let deleted = self.log.deleted.contains(&(touch.table, touch.row));
             let deletes = matches!(rule.action, Action::Delete);
             match rule.if_missing {
-                IfMissing::Skip => return Ok(()),
-                IfMissing::Create if deleted || deletes => return Ok(()),
+                IfMissing::Skip => return Ok(Did::NoRow),
+                IfMissing::Create if deleted => return Ok(Did::Gone),
+                IfMissing::Create if deletes => return Ok(Did::NoRow),
                 IfMissing::Create | IfMissing::Fail if !deleted => self.fill_with_defaults(touch),
                 IfMissing::Create | IfMissing::Fail => {}
             }
@@ -158,7 +175,7 @@ impl<'f> Applier<'f> {
         if let (Some(when), true) = (&rule.when, self.rule_state(touch).when_reads_row) {
             match self.evaluate(when, step, present) {
                 Ok(Value::Bool(true)) => {}
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(Did::NotMet),
                 Err(error) => {
                     let reason = Reason::Expression(error);
                     return Err(self.failure(step, RulePart::When, None, reason));
@@ -166,19 +183,25 @@ impl<'f> Applier<'f> {
             }
         }
         if !self.is_new(step)? {
-            return Ok(());
+            return Ok(Did::Stale);
         }
         if !present && rule.if_missing == IfMissing::Fail {
             return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
         }
         let state = &mut self.tables[usize::from(touch.table)];
         state.rules[usize::from(touch.rule)].applied += 1;
-        match &rule.action {
-            Action::Delete => self.delete(touch),
-            Action::Set(assignments) => self.set(step, present, assignments)?,
-        }
+        let did = match &rule.action {
+            Action::Delete => {
+                self.delete(touch);
+                Did::Deleted
+            }
+            Action::Set(assignments) => {
+                self.set(step, present, assignments)?;
+                Did::Set
+            }
+        };
         self.note_versions(step);
-        Ok(())
+        Ok(did)
     }
 
     /// The event's versions are above those that the row has; asked once per event and row.

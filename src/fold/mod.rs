@@ -16,6 +16,7 @@ mod prefetch;
 mod prefix;
 mod seen;
 mod table;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ pub use history::RowState;
 pub use key::{key_fields, packed_key};
 pub use plan::Batch;
 pub use seen::{NewlySeen, Seen};
+pub use trace::{Did, Note, Trace, TraceStep};
 
 use crate::definition::Projection;
 use crate::event::Event;
@@ -42,6 +44,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use table::TableState;
+use trace::Tracer;
 
 /// Most names of unheard types that are counted one by one; events of further ones are counted together under
 /// [`OTHER_TYPES`].
@@ -75,6 +78,7 @@ pub struct Folder {
     /// How often an event was not above a row's version: in the batch at hand, and in all committed ones.
     stale_in_batch: u64,
     stale: u64,
+    tracer: Tracer,
 }
 
 /// A row as the database holds it.
@@ -160,7 +164,19 @@ impl Folder {
             unheard: BTreeMap::new(),
             stale_in_batch: 0,
             stale: 0,
+            tracer: Tracer::default(),
         }
+    }
+
+    /// From now on every step is noted, for [`Folder::take_trace`]. For a batch of one event.
+    pub fn tell(&mut self) {
+        self.tracer = Tracer::telling();
+        self.machine = Machine::telling();
+    }
+
+    /// What was done since the last time.
+    pub fn take_trace(&mut self) -> Trace {
+        self.tracer.take(&mut self.machine)
     }
 
     /// For the load of new tables that nobody else writes: a row that is not in memory does not exist, unless rows of its table
@@ -186,6 +202,7 @@ impl Folder {
             scratch: &mut self.scratch,
             key: &mut self.key,
             slots: &mut self.slots,
+            tracer: &mut self.tracer,
             bulk: self.bulk,
             arena,
             batch: Batch::new(events),
@@ -339,6 +356,7 @@ impl Folder {
             scratch: &self.scratch,
             log: &mut self.log,
             stale: &mut self.stale_in_batch,
+            tracer: &mut self.tracer,
         };
         applier.event(batch, event_index, touches)
     }

@@ -7,6 +7,7 @@ use super::dispatch::{Dispatch, RuleRef};
 use super::failure::{At, EventFailure, Reason, RulePart};
 use super::key::{pack, pack_text};
 use super::table::{RuleState, TableState};
+use super::trace::{TraceStep, Tracer};
 use crate::definition::projection::{Each, Projection, Rule};
 use crate::event::{Event, Member, json};
 use crate::expression::cell::Cell;
@@ -116,6 +117,7 @@ pub(super) struct Planner<'f, 'b> {
     pub(super) key: &'f mut Vec<u8>,
     /// The owner slots that occur.
     pub(super) slots: &'f mut Vec<i32>,
+    pub(super) tracer: &'f mut Tracer,
     /// Rows not in the cache are absent, unless some have been evicted.
     pub(super) bulk: bool,
     pub(super) arena: &'b Bump,
@@ -197,6 +199,10 @@ impl<'b> Planner<'_, 'b> {
         let projection = self.projection;
         let table = &projection.tables[usize::from(step.rule.table)];
         let rule = &table.rules[usize::from(step.rule.rule)];
+        self.tracer.note(self.machine, || TraceStep::Rule {
+            table: usize::from(step.rule.table),
+            rule: usize::from(step.rule.rule),
+        });
         match &rule.each {
             None => self.element(step, rule, NO_ITEM, NO_ELEMENT),
             Some(each) => self.each(step, rule, each),
@@ -235,6 +241,9 @@ impl<'b> Planner<'_, 'b> {
             };
             let at = self.batch.elements.len() as u32;
             self.batch.elements.push(element);
+            let index = element.index;
+            self.tracer
+                .note(self.machine, || TraceStep::Element { index });
             self.element(step, rule, element, at)?;
         }
         Ok(())
@@ -263,13 +272,14 @@ impl<'b> Planner<'_, 'b> {
             false => self.look_up(step, rule, element, element_index)?,
         };
         let row = match step.event.key {
-            Some(key) if step.rule.text_key => {
+            Some(key) if step.rule.text_key && !self.tracer.is_telling() => {
                 self.key.clear();
                 pack_text(key, self.key);
                 self.touch(step, &[Value::Text(key)])
             }
             _ => self.evaluated_key(step, rule, element)?,
         };
+        self.tracer.note(self.machine, || TraceStep::Planned);
         self.batch.touches.push(Touch {
             event: step.event_index,
             row,

@@ -7,6 +7,7 @@
 //! - [`RecordBatch`]: the records, read in place.
 //! - [`Cluster`]: what the brokers say about topics and the ends of their partitions.
 //! - [`read_log`]: a part of one partition's log, apart from any group.
+//! - [`sample`]: some records of a topic, for people who look at it.
 //! - [`KafkaSettings`]: how to reach them.
 //!
 //! A lane is a group member of its own, with its own client. Rebalances are only noted; the lane
@@ -22,6 +23,7 @@ mod log;
 mod progress;
 mod raw;
 mod rebalance;
+mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -31,6 +33,7 @@ pub use cluster::{Cluster, Ends, Topic};
 pub use error::{ErrorKind, SourceError};
 pub use lane::{LaneConsumer, LaneWaker};
 pub use log::read_log;
+pub use sample::{SampledRecord, Side, sample};
 pub use settings::{KafkaSettings, Limits, owned_properties, shown_value};
 
 /// A partition of one of the topics that a lane (or [`Cluster`] call) was given.

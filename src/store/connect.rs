@@ -140,7 +140,7 @@ impl Store {
     }
 }
 
-fn options(url: &str) -> Result<PgConnectOptions> {
+pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
     if !["postgres://", "postgresql://"]
         .iter()
         .any(|scheme| url.starts_with(scheme))
@@ -164,7 +164,7 @@ fn options(url: &str) -> Result<PgConnectOptions> {
 }
 
 /// Host, port and database, never a secret.
-fn place(options: &PgConnectOptions) -> String {
+pub(super) fn place(options: &PgConnectOptions) -> String {
     let database = options.get_database().unwrap_or(options.get_username());
     match options.get_socket() {
         Some(socket) => format!("{}, database {database}", socket.display()),
@@ -193,7 +193,7 @@ async fn refuse_other_encodings(connection: &mut PgConnection) -> Result<()> {
         .hint("Use a database made with: create database … encoding 'UTF8' template template0"))
 }
 
-async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+pub(super) async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
     sqlx::raw_sql(SESSION).execute(connection).await?;
     Ok(())
 }

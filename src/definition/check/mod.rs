@@ -5,7 +5,7 @@ mod compile;
 mod declared;
 mod envelope;
 mod lookup;
-mod names;
+pub mod names;
 mod query;
 mod rule;
 mod table;

@@ -13,6 +13,16 @@ const ROOTS: &[&str] = &["data", "event", "headers", "item", "index", "old", "ro
 /// Columns that every PostgreSQL table has.
 const SYSTEM_COLUMNS: &[&str] = &["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
 
+/// Whether this can name a projection, a table and a column.
+pub fn is_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let first = bytes.next();
+    let well_formed = first.is_some_and(|b| b == b'_' || b.is_ascii_lowercase())
+        && bytes.all(|b| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit());
+    let taken = ROOTS.contains(&text) || SYSTEM_COLUMNS.contains(&text) || is_reserved_word(text);
+    well_formed && text.len() <= NAME_LEN_MAX && !taken
+}
+
 /// Reports a name that cannot be one. `what`: projection, table, view, column.
 pub fn check(report: &mut Report<'_>, name: &Text, what: &str) {
     let text = name.as_str();
@@ -71,7 +81,7 @@ pub fn check(report: &mut Report<'_>, name: &Text, what: &str) {
 }
 
 /// `orderLines` or `order-lines` as `order_lines`.
-fn suggestion(text: &str) -> String {
+pub fn suggestion(text: &str) -> String {
     let mut name = String::new();
     let mut last = ' ';
     for c in text.chars() {

@@ -41,7 +41,7 @@ pub fn check(report: &mut Report<'_>, projection: &Projection, tests: &[TestCase
     }
 }
 
-fn given(report: &mut Report<'_>, projection: &Projection, topics: &[&str], given: &Given) {
+pub fn given(report: &mut Report<'_>, projection: &Projection, topics: &[&str], given: &Given) {
     let mut topic = Some(0);
     if let Some(name) = &given.topic {
         topic = topics.iter().position(|topic| *topic == name.text);

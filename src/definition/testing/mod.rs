@@ -4,11 +4,13 @@
 pub(super) mod check;
 mod compare;
 pub mod coverage;
+pub mod oracle;
 pub(super) mod read;
-mod record;
+pub(super) mod record;
 pub mod replay;
-mod run;
+pub(super) mod run;
 
+pub use record::OwnedRecord;
 pub use run::{TestFailure, TestResult, run};
 
 use std::ops::Range;

@@ -90,7 +90,7 @@ pub fn test_case(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> 
     Some(case)
 }
 
-fn given(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<Given> {
+pub fn given(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<Given> {
     let start = node.span.start..node.span.start;
     let fields = shape::fields(report, node, &start, "a given event", GIVEN_KEYS)?;
     let mut part = |key: &str| {

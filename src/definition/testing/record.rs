@@ -19,14 +19,20 @@ const TIMESTAMPTZ: Type = Type {
 };
 
 /// What [`crate::event::Record`] borrows from.
-pub struct GivenRecord {
+#[derive(Debug, Clone)]
+pub struct OwnedRecord {
+    /// Index into the projection's topics.
     pub topic: usize,
-    pub timestamp_ms: i64,
-    pub value: Option<String>,
-    pub headers: Vec<(String, Option<String>)>,
+    pub partition: i32,
+    /// `None`: the one that follows in its partition.
+    pub offset: Option<i64>,
+    pub timestamp_ms: Option<i64>,
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
-pub fn record(projection: &Projection, given: &Given) -> GivenRecord {
+pub fn record(projection: &Projection, given: &Given) -> OwnedRecord {
     let named = given.topic.as_ref();
     let topic = named
         .and_then(|name| {
@@ -54,11 +60,17 @@ pub fn record(projection: &Projection, given: &Given) -> GivenRecord {
             &mut headers,
         )),
     };
-    GivenRecord {
+    let headers = headers.into_iter();
+    OwnedRecord {
         topic,
-        timestamp_ms: timestamp_ms(given.time.as_deref()),
-        value,
-        headers,
+        partition: given.partition,
+        offset: None,
+        timestamp_ms: Some(timestamp_ms(given.time.as_deref())),
+        key: given.key.as_ref().map(|key| key.clone().into_bytes()),
+        value: value.map(String::into_bytes),
+        headers: headers
+            .map(|(name, value)| (name, value.map(String::into_bytes)))
+            .collect(),
     }
 }
 

@@ -2,17 +2,18 @@
 //! nothing of what is expected.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bumpalo::Bump;
 
 use super::TestCase;
 use super::coverage::Coverage;
-use super::record::{GivenRecord, record};
+use super::record::{OwnedRecord, record};
 use crate::definition::projection::Projection;
-use crate::event::{Decoder, Event, Record};
+use crate::event::{DecodeError, Decoder, Event, Record};
 use crate::expression::cell::Cell;
-use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict, Seen};
+use crate::fold::{EventFailure, Folder, LoadedRow, OnFailure, OwnershipConflict, Seen, Trace};
 
 /// Rows by packed key.
 pub type Rows = BTreeMap<Vec<u8>, Vec<Cell>>;
@@ -64,13 +65,10 @@ pub fn replay(
     memory: Memory,
 ) -> Replayed {
     let mut state = State::new(projection, memory);
-    let given: Vec<GivenRecord> = case
-        .given
-        .iter()
-        .map(|given| record(projection, given))
-        .collect();
+    let given = case.given.iter();
+    let given: Vec<OwnedRecord> = given.map(|given| record(projection, given)).collect();
     for first in (0..given.len()).step_by(size.max(1)) {
-        state.batch(case, &given, first..(first + size).min(given.len()));
+        state.batch(&given, first..(first + size).min(given.len()));
     }
     let mut coverage = Coverage::default();
     for (table, of_table) in projection.tables.iter().enumerate() {
@@ -87,9 +85,10 @@ pub fn replay(
     }
 }
 
-struct State {
+/// Tables in memory, and what folds events into them.
+pub struct State {
     folder: Folder,
-    decoders: Vec<Decoder>,
+    decoders: Vec<Arc<Decoder>>,
     owner: Option<i32>,
     tables: Vec<Rows>,
     failures: BTreeMap<usize, EventFailure>,
@@ -98,13 +97,13 @@ struct State {
 }
 
 impl State {
-    fn new(projection: &Arc<Projection>, memory: Memory) -> State {
+    pub fn new(projection: &Arc<Projection>, memory: Memory) -> State {
         let shared = vec![memory == Memory::Forget; projection.tables.len()];
         let topics = 0..projection.topics.len();
         State {
             folder: Folder::new(Arc::clone(projection), &shared, CACHE_BYTES_MAX),
             decoders: topics
-                .map(|topic| Decoder::new(projection, topic))
+                .map(|topic| Arc::new(Decoder::new(projection, topic)))
                 .collect(),
             owner: (memory == Memory::Keep).then_some(SLOT),
             tables: vec![Rows::new(); projection.tables.len()],
@@ -114,31 +113,40 @@ impl State {
         }
     }
 
-    fn batch(&mut self, case: &TestCase, given: &[GivenRecord], numbers: std::ops::Range<usize>) {
+    /// What the tables hold now.
+    pub fn tables(&self) -> &[Rows] {
+        &self.tables
+    }
+
+    /// Folds one record, and tells `look` of the event, or why it is none, and of what the fold did with it.
+    pub fn tell_one(
+        &mut self,
+        record: &OwnedRecord,
+        mut look: impl FnMut(Result<&Event<'_>, &DecodeError>),
+    ) -> (Trace, Option<EventFailure>) {
+        self.folder.tell();
         let arena = Bump::new();
+        let decoder = Arc::clone(&self.decoders[record.topic]);
+        match self.decode(&decoder, record, &arena) {
+            Ok(event) => {
+                look(Ok(&event));
+                self.fold(&[event], &[0], &arena);
+            }
+            Err(error) => {
+                look(Err(&error));
+                self.failures.insert(0, EventFailure::decode(0, error));
+            }
+        }
+        (self.folder.take_trace(), self.failures.remove(&0))
+    }
+
+    fn batch(&mut self, records: &[OwnedRecord], numbers: Range<usize>) {
+        let arena = Bump::new();
+        let decoders = self.decoders.clone();
         let (mut events, mut numbers_of_events) = (Vec::new(), Vec::new());
         for number in numbers {
-            let (made, given) = (&given[number], &case.given[number]);
-            let offset = self
-                .next_offsets
-                .entry((made.topic, given.partition))
-                .or_insert(0);
-            let headers = made.headers.iter().map(|(name, value)| {
-                let value = value.as_ref().map(|value| value.as_bytes());
-                (name.as_str(), value)
-            });
-            let headers: Vec<(&str, Option<&[u8]>)> = headers.collect();
-            let record = Record {
-                topic: made.topic,
-                partition: given.partition,
-                offset: *offset,
-                timestamp_ms: Some(made.timestamp_ms),
-                key: given.key.as_ref().map(|key| key.as_bytes()),
-                value: made.value.as_ref().map(|value| value.as_bytes()),
-                headers: arena.alloc_slice_copy(&headers),
-            };
-            *offset += 1;
-            match self.decoders[made.topic].decode(&record, &arena) {
+            let record = &records[number];
+            match self.decode(&decoders[record.topic], record, &arena) {
                 Ok(event) if is_duplicate(&mut self.seen, &event, &arena) => {}
                 Ok(event) => {
                     events.push(event);
@@ -150,11 +158,39 @@ impl State {
                 }
             }
         }
-        let batch = self.folder.plan(&events, &|_, _| SLOT, &arena);
+        self.fold(&events, &numbers_of_events, &arena);
+    }
+
+    fn decode<'a>(
+        &mut self,
+        decoder: &'a Decoder,
+        record: &'a OwnedRecord,
+        arena: &'a Bump,
+    ) -> Result<Event<'a>, DecodeError> {
+        let next = self.next_offsets.entry((record.topic, record.partition));
+        let next = next.or_insert(0);
+        let offset = record.offset.unwrap_or(*next);
+        *next = offset + 1;
+        let headers = record.headers.iter();
+        let headers = headers.map(|(name, value)| (name.as_str(), value.as_deref()));
+        let record = Record {
+            topic: record.topic,
+            partition: record.partition,
+            offset,
+            timestamp_ms: record.timestamp_ms,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: arena.alloc_slice_copy(&headers.collect::<Vec<_>>()),
+        };
+        decoder.decode(&record, arena)
+    }
+
+    fn fold(&mut self, events: &[Event<'_>], numbers: &[usize], arena: &Bump) {
+        let batch = self.folder.plan(events, &|_, _| SLOT, arena);
         supply(&mut self.folder, &self.tables, self.owner).expect(ONE_SLOT);
         let outcome = self.folder.fold(&batch, OnFailure::Skip);
         for left_out in outcome.left_out {
-            let number = numbers_of_events[left_out.event];
+            let number = numbers[left_out.event];
             self.failures
                 .extend(left_out.failure.map(|failure| (number, failure)));
         }

@@ -72,7 +72,7 @@ pub fn run(projection: &Arc<Projection>, case: &TestCase) -> TestResult {
 }
 
 /// Without the deleted rows that are kept for their versions.
-fn visible(table: &Table, rows: &Rows) -> Rows {
+pub fn visible(table: &Table, rows: &Rows) -> Rows {
     let is_ghost = |cells: &[Cell]| {
         table
             .ghost

@@ -32,11 +32,16 @@ pub fn shared(report: &mut Report<'_>, file: &TableFile, table: &Table) {
         return;
     }
     for (file, rule) in file.rules.iter().zip(&table.rules) {
-        if matches!(rule.action, Action::Delete) {
+        // Of guarded events the newest wins, whichever comes first.
+        let guarded = table.version.is_some() || rule.version.is_some();
+        if matches!(rule.action, Action::Delete) && !guarded {
             order_dependent(report, &file.types, "deleting a row");
         }
         for (name, expression) in assignments(file) {
-            if !parse(&expression).is_some_and(|parsed| is_order_free(&parsed, &name.text, table)) {
+            let settled = |parsed: Expr| {
+                guarded && !reads_row(&parsed, table) || is_order_free(&parsed, &name.text, table)
+            };
+            if !parse(&expression).is_some_and(settled) {
                 order_dependent(
                     report,
                     &expression,
@@ -106,12 +111,7 @@ pub fn order_dependence(projection: &Projection, table: usize, shared: &[bool]) 
 
 /// `x + e`, `x - e`, `greatest(x, e)`, `least(x, e)` with an `e` that does not read the row, and constants.
 fn is_order_free(expression: &Expr, name: &str, table: &Table) -> bool {
-    let reads_row = |expression: &Expr| {
-        table
-            .columns
-            .iter()
-            .any(|column| mentions(expression, &column.name))
-    };
+    let reads_row = |expression: &Expr| reads_row(expression, table);
     match expression {
         Expr::Nested(inner) => is_order_free(inner, name, table),
         Expr::BinaryOp {
@@ -143,6 +143,11 @@ fn is_order_free(expression: &Expr, name: &str, table: &Table) -> bool {
         }
         constant => is_constant(constant),
     }
+}
+
+fn reads_row(expression: &Expr, table: &Table) -> bool {
+    let mut columns = table.columns.iter();
+    columns.any(|column| mentions(expression, &column.name))
 }
 
 fn is_order_free_sum(expression: &Expr, name: &str, table: &Table) -> bool {
