@@ -3,7 +3,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use super::program::{Branch, CastTo, Op, Program, Register};
+use super::program::{Branch, CastTo, Load, Op, Program, Register};
 use super::typed::{BIGINT, EventField, Kind, Node, TEXT, plain};
 use super::value::{Modifier, Scalar, Type};
 
@@ -105,7 +105,7 @@ impl Compiler {
         match &node.kind {
             Kind::Constant(cell) | Kind::Number(cell) => {
                 let constant = self.constant(cell)?;
-                self.emit(Op::Constant { constant, to: at });
+                self.load(Load::Constant { constant }, at);
             }
             // A literal that nothing asked about, as in `null is null`.
             Kind::Literal(text) => {
@@ -113,7 +113,7 @@ impl Compiler {
                     .as_deref()
                     .map_or(super::value::Value::Null, super::value::Value::Text);
                 let constant = self.constant(&super::cell::Cell::from_value(value))?;
-                self.emit(Op::Constant { constant, to: at });
+                self.load(Load::Constant { constant }, at);
             }
             Kind::Column(_)
             | Kind::Old(_)
@@ -226,54 +226,52 @@ impl Compiler {
     }
 
     fn input(&mut self, node: &Node, to: Register) -> Option<()> {
-        let op = match &node.kind {
+        let load = match &node.kind {
             Kind::Column(column) => {
                 self.program.columns.push(*column);
-                Op::Column {
+                Load::Column {
                     column: u16::try_from(*column).ok()?,
-                    to,
                 }
             }
             Kind::Old(column) => {
                 self.program.reads_old = true;
-                Op::Old {
+                Load::Old {
                     column: u16::try_from(*column).ok()?,
-                    to,
                 }
             }
             Kind::Lookup { lookup, column } => {
                 self.program.reads_lookup = true;
-                Op::Lookup {
+                Load::Lookup {
                     lookup: u16::try_from(*lookup).ok()?,
                     column: u16::try_from(*column).ok()?,
-                    to,
                 }
             }
-            Kind::Event(field) => Op::Event { field: *field, to },
-            Kind::Header(slot) => Op::Header {
+            Kind::Event(field) => Load::Event { field: *field },
+            Kind::Header(slot) => Load::Header {
                 slot: u16::try_from(*slot).ok()?,
-                to,
             },
             Kind::Member { slot, item } => {
                 let ty = node.decided();
-                let (slot, item) = (u16::try_from(*slot).ok()?, *item);
-                let (scalar, array) = (ty.scalar, ty.array);
-                Op::Member {
-                    slot,
-                    item,
-                    scalar,
-                    array,
-                    to,
+                Load::Member {
+                    slot: u16::try_from(*slot).ok()?,
+                    item: *item,
+                    scalar: ty.scalar,
+                    array: ty.array,
                 }
             }
-            Kind::Operand => Op::Copy {
-                from: *self.operands.last()?,
-                to,
-            },
-            _ => Op::Index { to },
+            Kind::Operand => {
+                let from = *self.operands.last()?;
+                self.emit(Op::Copy { from, to });
+                return Some(());
+            }
+            _ => Load::Index,
         };
-        self.emit(op);
+        self.load(load, to);
         Some(())
+    }
+
+    fn load(&mut self, load: Load, to: Register) {
+        self.emit(Op::Load { load, to });
     }
 
     fn cast(&mut self, from: Type, to: Type, explicit: bool, at: Register) -> Option<()> {
@@ -302,12 +300,12 @@ impl Compiler {
             {
                 self.program.columns.push(*column);
                 let (column, slot) = (u16::try_from(*column).ok()?, u16::try_from(*slot).ok()?);
-                self.emit(Op::AddColumnMember {
+                let load = Load::AddColumnMember {
                     column,
                     slot,
                     subtract,
-                    to: at,
-                });
+                };
+                self.load(load, at);
                 return Some(());
             }
             self.pair(left, right, at)?;

@@ -6,9 +6,12 @@ use super::cell::Cell;
 use super::compare::compare;
 use super::error::EvalError;
 use super::member;
-use super::program::{Env, Op, Program};
+use super::program::{Env, Load, Op, Program};
 use super::typed::{EventField, Native};
 use super::value::Value;
+
+/// Registers that stand on the stack.
+const FEW: usize = 4;
 
 /// The registers, kept between evaluations. One per lane.
 #[derive(Debug, Default)]
@@ -74,16 +77,65 @@ pub(super) fn run<'a>(
     env: &Env<'a>,
     machine: &mut Machine,
 ) -> Result<Value<'a>, EvalError> {
-    let mut registers = recycle(std::mem::take(&mut machine.registers));
-    registers.resize(program.registers.max(1), Value::Null);
-    let outcome = steps(program, env, &mut registers);
-    let result = registers[0];
-    machine.registers = recycle(registers);
-    let result = outcome.map(|()| result);
+    let result = match program.ops[..] {
+        // Most right sides are a member as it stands.
+        [Op::Load { load, .. }] => read(load, program, env),
+        _ if program.registers <= FEW => {
+            let mut registers = [Value::Null; FEW];
+            steps(program, env, &mut registers).map(|()| registers[0])
+        }
+        _ => {
+            let mut registers = recycle(std::mem::take(&mut machine.registers));
+            registers.resize(program.registers, Value::Null);
+            let outcome = steps(program, env, &mut registers);
+            let result = registers[0];
+            machine.registers = recycle(registers);
+            outcome.map(|()| result)
+        }
+    };
     if machine.log.is_some() {
         machine.note(program, env, result.clone());
     }
     result
+}
+
+#[inline]
+fn read<'a>(load: Load, program: &'a Program, env: &Env<'a>) -> Result<Value<'a>, EvalError> {
+    Ok(match load {
+        Load::Constant { constant } => program.constants[usize::from(constant)].value(),
+        Load::Column { column } => env.row[usize::from(column)].value(),
+        Load::Old { column } => env.old[usize::from(column)].value(),
+        Load::Lookup { lookup, column } => {
+            let found = env.lookups[usize::from(lookup)];
+            found.map_or(Value::Null, |row| row[usize::from(column)].value())
+        }
+        Load::Event { field } => event_field(field, env),
+        Load::Header { slot } => text(env.event.headers[usize::from(slot)]),
+        Load::Index => Value::Int64(env.index),
+        Load::Member {
+            slot,
+            item,
+            scalar,
+            array,
+        } => {
+            let members = if item { env.item } else { env.event.members };
+            return member::value(members[usize::from(slot)], scalar, array, env.arena);
+        }
+        Load::AddColumnMember {
+            column,
+            slot,
+            subtract,
+        } => {
+            let left = env.row[usize::from(column)].value();
+            let right = member::bigint(env.event.members[usize::from(slot)], env.arena)?;
+            let operation = if subtract {
+                i64::checked_sub
+            } else {
+                i64::checked_add
+            };
+            return bigint(left, right, operation);
+        }
+    })
 }
 
 fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result<(), EvalError> {
@@ -95,32 +147,7 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                 let taken = &program.branches[usize::from(branch)].taken;
                 taken.store(true, std::sync::atomic::Ordering::Relaxed);
             }
-            Op::Constant { constant, to } => {
-                r[usize::from(to)] = program.constants[usize::from(constant)].value()
-            }
-            Op::Column { column, to } => r[usize::from(to)] = env.row[usize::from(column)].value(),
-            Op::Old { column, to } => r[usize::from(to)] = env.old[usize::from(column)].value(),
-            Op::Lookup { lookup, column, to } => {
-                let found = env.lookups[usize::from(lookup)];
-                r[usize::from(to)] =
-                    found.map_or(Value::Null, |row| row[usize::from(column)].value());
-            }
-            Op::Event { field, to } => r[usize::from(to)] = event_field(field, env),
-            Op::Header { slot, to } => {
-                r[usize::from(to)] = text(env.event.headers[usize::from(slot)])
-            }
-            Op::Index { to } => r[usize::from(to)] = Value::Int64(env.index),
-            Op::Member {
-                slot,
-                item,
-                scalar,
-                array,
-                to,
-            } => {
-                let members = if item { env.item } else { env.event.members };
-                r[usize::from(to)] =
-                    member::value(members[usize::from(slot)], scalar, array, env.arena)?;
-            }
+            Op::Load { load, to } => r[usize::from(to)] = read(load, program, env)?,
             Op::Copy { from, to } => r[usize::from(to)] = r[usize::from(from)],
             Op::Cast { cast, at } => {
                 let to = &program.casts[usize::from(cast)];
@@ -150,21 +177,6 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
             Op::SubtractBigInt { at } => {
                 let at = usize::from(at);
                 r[at] = bigint(r[at], r[at + 1], i64::checked_sub)?;
-            }
-            Op::AddColumnMember {
-                column,
-                slot,
-                subtract,
-                to,
-            } => {
-                let left = env.row[usize::from(column)].value();
-                let right = member::bigint(env.event.members[usize::from(slot)], env.arena)?;
-                let operation = if subtract {
-                    i64::checked_sub
-                } else {
-                    i64::checked_add
-                };
-                r[usize::from(to)] = bigint(left, right, operation)?;
             }
             Op::Not { at } => {
                 let at = usize::from(at);

@@ -110,13 +110,12 @@ impl Program {
 
     /// Members of the payload, or of the element of `each` (`item`), that are read: slot, and as which type.
     pub fn members(&self, of_item: bool) -> impl Iterator<Item = (usize, Type)> {
-        self.ops.iter().filter_map(move |op| match *op {
-            Op::Member {
+        self.loads().filter_map(move |load| match load {
+            Load::Member {
                 slot,
                 item,
                 scalar,
                 array,
-                ..
             } if item == of_item => {
                 let modifier = Modifier::None;
                 let ty = Type {
@@ -126,7 +125,7 @@ impl Program {
                 };
                 Some((usize::from(slot), ty))
             }
-            Op::AddColumnMember { slot, .. } if !of_item => Some((usize::from(slot), BIGINT)),
+            Load::AddColumnMember { slot, .. } if !of_item => Some((usize::from(slot), BIGINT)),
             _ => None,
         })
     }
@@ -134,7 +133,12 @@ impl Program {
     /// The value, if it is the same whatever the row and the event.
     pub fn constant(&self) -> Option<&Cell> {
         match self.ops.as_slice() {
-            [Op::Constant { constant, .. }] => self.constants.get(usize::from(*constant)),
+            [
+                Op::Load {
+                    load: Load::Constant { constant },
+                    ..
+                },
+            ] => self.constants.get(usize::from(*constant)),
             _ => None,
         }
     }
@@ -149,16 +153,23 @@ impl Program {
         self.is_event_key
     }
 
+    fn loads(&self) -> impl Iterator<Item = Load> {
+        self.ops.iter().filter_map(|op| match op {
+            Op::Load { load, .. } => Some(*load),
+            _ => None,
+        })
+    }
+
     /// Whether anything but constants is read.
     pub(super) fn reads_input(&self) -> bool {
-        self.ops.iter().any(|op| {
+        self.loads().any(|load| {
             matches!(
-                op,
-                Op::Event { .. }
-                    | Op::Header { .. }
-                    | Op::Index { .. }
-                    | Op::Member { .. }
-                    | Op::AddColumnMember { .. }
+                load,
+                Load::Event { .. }
+                    | Load::Header { .. }
+                    | Load::Index
+                    | Load::Member { .. }
+                    | Load::AddColumnMember { .. }
             )
         }) || self.reads_row()
             || self.reads_old
@@ -181,6 +192,43 @@ pub(super) struct CastTo {
     pub explicit: bool,
 }
 
+/// What is read, as an expression of its own or into a register.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Load {
+    Constant {
+        constant: u16,
+    },
+    Column {
+        column: u16,
+    },
+    Old {
+        column: u16,
+    },
+    Lookup {
+        lookup: u16,
+        column: u16,
+    },
+    Event {
+        field: EventField,
+    },
+    Header {
+        slot: u16,
+    },
+    Index,
+    Member {
+        slot: u16,
+        item: bool,
+        scalar: Scalar,
+        array: bool,
+    },
+    /// `column + data.member`, of bigint.
+    AddColumnMember {
+        column: u16,
+        slot: u16,
+        subtract: bool,
+    },
+}
+
 /// One instruction. Operands of a call stand in neighbouring registers from `at` on, and the result replaces the first.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
@@ -188,39 +236,8 @@ pub(super) enum Op {
     Branch {
         branch: u16,
     },
-    Constant {
-        constant: u16,
-        to: Register,
-    },
-    Column {
-        column: u16,
-        to: Register,
-    },
-    Old {
-        column: u16,
-        to: Register,
-    },
-    Lookup {
-        lookup: u16,
-        column: u16,
-        to: Register,
-    },
-    Event {
-        field: EventField,
-        to: Register,
-    },
-    Header {
-        slot: u16,
-        to: Register,
-    },
-    Index {
-        to: Register,
-    },
-    Member {
-        slot: u16,
-        item: bool,
-        scalar: Scalar,
-        array: bool,
+    Load {
+        load: Load,
         to: Register,
     },
     Copy {
@@ -248,13 +265,6 @@ pub(super) enum Op {
     },
     SubtractBigInt {
         at: Register,
-    },
-    /// `column + data.member`, of bigint.
-    AddColumnMember {
-        column: u16,
-        slot: u16,
-        subtract: bool,
-        to: Register,
     },
     Not {
         at: Register,

@@ -1,10 +1,11 @@
 //! The second pass: applies rules to rows, event by event, each to all its rows or to none.
 
+mod env;
 mod states;
 
 use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
-use super::plan::{Batch, Element, NO_ROW, Touch};
+use super::plan::{Batch, Element, Touch};
 use super::table::{RuleState, TableState};
 use super::trace::{Did, TraceStep, Tracer};
 use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
@@ -12,9 +13,10 @@ use crate::event::Event;
 use crate::expression::cell::Cell;
 use crate::expression::compare::compare;
 use crate::expression::error::EvalError;
-use crate::expression::program::{Env, Machine, Program};
+use crate::expression::program::{Machine, Program};
 use crate::expression::value::Value;
 use bumpalo::Bump;
+use env::{Before, env};
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 use std::cmp::Ordering;
@@ -30,7 +32,7 @@ pub(super) struct EventLog {
     /// Rows that the event deleted: no later rule of it may create them again.
     deleted: HashSet<(u16, u32), RandomState>,
     /// Rows as they were before the event, where a rule may ask for them; none if there was no row.
-    before: HashMap<(u16, u32), Option<Vec<Cell>>, RandomState>,
+    before: Before,
     /// By table, row and hidden column: the event's version, or none if it is not above the row's.
     versions: HashMap<(u16, u32, usize), Option<Cell>, RandomState>,
 }
@@ -273,13 +275,12 @@ impl<'f> Applier<'f> {
     ) -> Result<(), EventFailure> {
         let touch = step.touch;
         // Every right side sees the row as it was before the rule.
-        let first = self.log.cells.len();
+        let EventLog { cells, before, .. } = &mut *self.log;
+        let first = cells.len();
+        let env = env(self.tables, before, self.scratch, step, present);
         for assignment in assignments {
-            match self.evaluate(&assignment.program, step, present) {
-                Ok(value) => {
-                    let cell = Cell::from_value(value);
-                    self.log.cells.push(cell);
-                }
+            match assignment.program.evaluate(&env, self.machine) {
+                Ok(value) => cells.push(Cell::from_value(value)),
                 Err(error) => {
                     let column = Some(assignment.column);
                     let reason = Reason::Expression(error);
@@ -383,26 +384,7 @@ impl<'f> Applier<'f> {
         step: Step<'s>,
         present: bool,
     ) -> Result<Value<'s>, EvalError> {
-        let touch = step.touch;
-        let state = &self.tables[usize::from(touch.table)];
-        let row = state.cache.cells(touch.row);
-        let mut old: &[Cell] = &[];
-        if step.rule.reads_old {
-            old = match self.log.before.get(&(touch.table, touch.row)) {
-                Some(Some(cells)) => cells,
-                None if present => row,
-                _ => &state.null_row,
-            };
-        }
-        let env = Env {
-            row,
-            old,
-            lookups: looked_up(self.tables, self.log, self.scratch, step),
-            event: step.event,
-            item: step.element.members,
-            index: step.element.index,
-            arena: self.scratch,
-        };
+        let env = env(self.tables, &self.log.before, self.scratch, step, present);
         program.evaluate(&env, self.machine)
     }
 
@@ -481,31 +463,6 @@ impl<'f> Applier<'f> {
         };
         EventFailure::new(self.projection, step.event_index, at, reason)
     }
-}
-
-/// The rows that the rule looks up, as they were before the event.
-fn looked_up<'s>(
-    tables: &'s [TableState],
-    log: &'s EventLog,
-    scratch: &'s Bump,
-    step: Step<'s>,
-) -> &'s [Option<&'s [Cell]>] {
-    let found = step.element.lookups;
-    if found.is_empty() {
-        return &[];
-    }
-    let row_of = |at: usize| {
-        let (table, row) = (step.rule.lookups[at].table, found[at]);
-        if row == NO_ROW {
-            return None;
-        }
-        if let Some(before) = log.before.get(&(table as u16, row)) {
-            return before.as_deref();
-        }
-        let state = &tables[table];
-        state.is_there(row).then(|| state.cache.cells(row))
-    };
-    scratch.alloc_slice_fill_with(found.len(), row_of)
 }
 
 impl EventLog {
