@@ -318,6 +318,14 @@ impl Metrics {
         self.generations.set(fed);
     }
 
+    /// Whether a projection is paused by command, or something of it cannot go on.
+    pub fn stands_still(&self, projection: &str, paused: bool, stopped: bool) {
+        let projection = [projection];
+        let set = |gauge: &IntGaugeVec, is: bool| gauge.with_label_values(&projection).set(is.into());
+        set(&self.paused, paused);
+        set(&self.stopped, stopped);
+    }
+
     /// The handles of one projection; its tables are counted in the order given.
     pub fn projection(&self, projection: &str, tables: &[&str]) -> ProjectionMetrics {
         let one = |counter: &IntCounterVec| counter.with_label_values(&[projection]);
@@ -340,8 +348,6 @@ impl Metrics {
             retries: one(&self.retries),
             cache_hits: one(&self.cache_hits),
             cache_misses: one(&self.cache_misses),
-            paused: self.paused.with_label_values(&[projection]),
-            stopped: self.stopped.with_label_values(&[projection]),
             memory_bytes: MemoryKind::ALL.map(|kind| {
                 self.memory_bytes
                     .with_label_values(&[projection, kind.name()])
@@ -398,10 +404,6 @@ pub struct ProjectionMetrics {
     pub retries: IntCounter,
     pub cache_hits: IntCounter,
     pub cache_misses: IntCounter,
-    /// 1 while paused by command.
-    pub paused: IntGauge,
-    /// 1 while something of it cannot go on.
-    pub stopped: IntGauge,
     memory_bytes: [IntGauge; MemoryKind::ALL.len()],
 }
 

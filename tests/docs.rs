@@ -93,6 +93,32 @@ fn the_test_command_is_one_line_that_ci_runs() {
 }
 
 #[test]
+fn every_guarantee_names_a_test_that_there_is() {
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    let tests: String = crate::tidy::rust_files(&root().join("tests"))
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let is_test = |word: &&str| word.matches('_').count() >= 4;
+    let named: Vec<&str> = page.split('`').filter(is_test).collect();
+    assert!(named.len() > 40, "only {} tests are named", named.len());
+    for name in named {
+        assert!(tests.contains(&format!("fn {name}()")), "there is no test {name}");
+    }
+}
+
+#[test]
+fn every_alert_and_state_is_in_the_runbook() {
+    let page = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
+    let rules = fs::read_to_string(root().join("deploy/prometheus/alerts.yml")).unwrap();
+    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let states = ["building", "caught_up", "held", "live", "grace", "frozen", "failed"];
+    for name in alerts.chain(states) {
+        assert!(page.contains(&format!("| `{name}`")), "{name}");
+    }
+}
+
+#[test]
 fn the_compose_command_needs_nothing_but_the_compose_file() {
     for block in blocks_for(&[Check::Compose]) {
         assert_eq!(block.text, "docker compose up --build\n", "{}", block.place);

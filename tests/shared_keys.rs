@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::oracle::assert_same;
+use crate::support::oracle::{assert_same, differences};
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 
@@ -92,6 +92,32 @@ fn a_table_that_two_topics_feed_under_one_key_is_counted_exactly() {
     }
     check(&space, &[&topics[0], &topics[1]], 60_000);
     drop(workers);
+}
+
+/// The negative control: rows that two workers read and write without a lock lose updates, and that is found out.
+#[test]
+fn without_the_lock_on_shared_rows_lost_updates_are_found_out() {
+    let mut space = Space::new("unlocked");
+    space.environment = vec![(
+        "FAILPOINTS".to_owned(),
+        // Time enough between reading a row and writing it for the other worker to do the same.
+        "shared-rows-without-lock=return;batch-claimed=sleep(50)".to_owned(),
+    )];
+    let topic = space.topic("additions", 6);
+    space.definition("counts", &COUNTS.replace("TOPICS", &topic));
+    let spread = |n: usize| added(n).in_partition((n / KEYS % 6) as i32);
+    let producer = Producer::new(space.kafka);
+    write(&producer, &topic, 0..6_000, spread);
+    let _workers = [
+        space.start_worker("worker-0"),
+        space.start_worker("worker-1"),
+    ];
+    write(&producer, &topic, 6_000..30_000, spread);
+    space.wait_applied("counts", &[&topic], IN_TIME);
+    dump(space.kafka, &[&topic], &space.database);
+    let product = "select name, n, total from read_model.counts";
+    let found = differences(&space.database, product, ORACLE);
+    assert!(!found.is_empty(), "nothing was lost although no row was locked");
 }
 
 fn check(space: &Space, topics: &[&str], events: u64) {

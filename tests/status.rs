@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 use crate::support::wait::{wait_for, wait_until};
-use crate::support::worker::Worker;
+use crate::support::worker::{Worker, http_address, metrics};
 
 const IN_TIME: Duration = Duration::from_secs(60);
 
@@ -69,6 +69,7 @@ fn status_tells_what_lives_what_is_paused_and_what_has_stopped_and_why() {
     });
     says_why_in_json(&status, &topics);
     says_why_in_text(&space, &topics);
+    alerts_see_it(&space);
 
     assert!(worker.terminate(IN_TIME).success());
     let text = text(&run(&space, &["status"]));
@@ -106,6 +107,21 @@ fn says_why_in_json(status: &Value, topics: &[String]) {
         stop["reason"].as_str().unwrap().contains("bigint"),
         "{stop}"
     );
+}
+
+/// What deploy/prometheus/alerts.yml looks at.
+fn alerts_see_it(space: &Space) {
+    let http = http_address(&space.dir().join("worker.settings.yaml"));
+    let lines = [
+        r#"consolidator_stopped{projection="broken"} 1"#,
+        r#"consolidator_stopped{projection="calm"} 0"#,
+        r#"consolidator_paused{projection="resting"} 1"#,
+        r#"consolidator_paused{projection="broken"} 0"#,
+    ];
+    wait_until("the metrics to say so", IN_TIME, || {
+        let metrics = metrics(&http);
+        lines.iter().all(|line| metrics.contains(line))
+    });
 }
 
 fn says_why_in_text(space: &Space, topics: &[String]) {

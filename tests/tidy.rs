@@ -248,7 +248,7 @@ fn sources() -> Vec<Source> {
     rust_files(&src).into_iter().filter_map(source).collect()
 }
 
-fn rust_files(dir: &Path) -> Vec<PathBuf> {
+pub fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();

@@ -255,6 +255,16 @@ pub struct Orders {
     pub shared_tables: Vec<String>,
 }
 
+/// A projection whose events are to be folded.
+#[derive(Clone, Debug, FromRow)]
+pub struct Fed {
+    pub projection: String,
+    pub generations: i64,
+    pub paused: bool,
+    /// Some generation of it cannot go on.
+    pub stopped: bool,
+}
+
 impl Store {
     /// The generation that readers see; created with its tables, pointer and views if the projection has none yet. Two
     /// processes that ask at once get the same one. Also puts missing views and grants in place.
@@ -312,21 +322,23 @@ impl Store {
         .doing("reading the generations")
     }
 
-    /// How many generations are fed, those of paused and stopped projections included.
+    /// Projections with generations that are fed, those that are paused or have stopped included.
     ///
     /// # Errors
     /// As the server's.
-    pub async fn fed_count(&self) -> Result<usize> {
-        let count: i64 = sqlx::query_scalar(
-            "select count(*) from consolidator.generation where state in ('building', 'caught_up', 'held', 'live', 'grace')",
+    pub async fn fed(&self) -> Result<Vec<Fed>> {
+        sqlx::query_as(
+            "select g.projection, count(*) as generations, bool_or(p.paused_at is not null) as paused, \
+               bool_or(exists (select from consolidator.stop s where s.generation = g.id)) as stopped \
+             from consolidator.generation g join consolidator.projection p on p.name = g.projection \
+             where g.state in ('building', 'caught_up', 'held', 'live', 'grace') group by g.projection",
         )
-        .fetch_one(&self.pool)
+        .fetch_all(&self.pool)
         .await
-        .doing("counting the generations")?;
-        Ok(usize::try_from(count).unwrap_or(0))
+        .doing("reading which projections are fed")
     }
 
-    /// Those of [`fed_generations`](Store::fed_generations) that are neither paused nor stopped: what lanes should work on.
+    /// Those generations of [`fed`](Store::fed) projections that are neither paused nor stopped: what lanes should work on.
     ///
     /// # Errors
     /// As the server's.

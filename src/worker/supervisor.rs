@@ -10,7 +10,7 @@ use crate::metrics::GenerationProgress;
 use crate::rebuild::Leader;
 use crate::settings::Settings;
 use crate::store::{
-    CONTROL_CONNECTIONS, Generation, Phase, State, Store, StoreError, TopicProgress,
+    CONTROL_CONNECTIONS, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,6 +81,7 @@ async fn supervise(
         only,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
+        told: Vec::new(),
         waiting: BTreeMap::new(),
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
@@ -105,6 +106,8 @@ struct Supervisor<'s> {
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
+    /// Projections that the metrics tell of.
+    told: Vec<String>,
     /// Generations that cannot have lanes, and why.
     waiting: BTreeMap<i64, Told>,
 }
@@ -126,10 +129,10 @@ impl Supervisor<'_> {
     /// Compares what runs with what is stored, and puts the difference right. Never waits for a lane.
     async fn look(&mut self) {
         let stored = async {
-            let count = self.store.fed_count().await?;
-            Ok::<_, StoreError>((count, self.store.generations_to_fold().await?))
+            let fed = self.store.fed().await?;
+            Ok::<_, StoreError>((fed, self.store.generations_to_fold().await?))
         };
-        let (count, generations) = match stored.await {
+        let (fed, generations) = match stored.await {
             Ok(stored) => stored,
             Err(error) => {
                 // The lanes have connections of their own, and their own answers to this.
@@ -137,6 +140,9 @@ impl Supervisor<'_> {
                 return;
             }
         };
+        self.tell_who_stands_still(&fed);
+        let count = fed.iter().map(|fed| fed.generations).sum::<i64>();
+        let count = usize::try_from(count).unwrap_or(0);
         let plan = start::memory_plan(self.settings, count);
         for crew in self.crews.values() {
             crew.work.limits.memory.set(&plan);
@@ -194,6 +200,19 @@ impl Supervisor<'_> {
             });
         }
         self.health.metrics.generations(&told);
+    }
+
+    fn tell_who_stands_still(&mut self, fed: &[Fed]) {
+        let metrics = &self.health.metrics;
+        for gone in std::mem::take(&mut self.told) {
+            if !fed.iter().any(|fed| fed.projection == gone) {
+                metrics.stands_still(&gone, false, false);
+            }
+        }
+        for fed in fed {
+            metrics.stands_still(&fed.projection, fed.paused, fed.stopped);
+            self.told.push(fed.projection.clone());
+        }
     }
 
     /// Takes note of lanes that have ended. A generation works with all its lanes, or is started anew.
