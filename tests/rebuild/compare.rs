@@ -78,15 +78,10 @@ fn columns_that_the_order_between_partitions_decides_are_told_apart() {
     space.definition("pages", &definition);
     let worker = space.start_worker("worker");
     space.wait_applied("pages", &[&topic], IN_TIME);
-    // What the other order would have given, and one visit too many.
-    let flip = "update consolidator_g1.pages set last_visitor = case last_visitor when 'eve' then 'bob' else 'eve' end";
-    space.database.execute(flip);
-    let mut lines = run_fine(&space, &["verify", "pages"]);
-    if lines.contains("1 rows are the same") {
-        // The verification has met them in the other order too.
-        space.database.execute(flip);
-        lines = run_fine(&space, &["verify", "pages"]);
-    }
+    space
+        .database
+        .execute("update consolidator_g1.pages set last_visitor = 'somebody else'");
+    let lines = run_fine(&space, &["verify", "pages"]);
     assert!(lines.contains("0 differ, 1 more"), "{lines}");
     space
         .database

@@ -88,7 +88,8 @@ pub fn run_fine(space: &Space, arguments: &[&str]) -> String {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{arguments:?}: {text}{}",
+        "{arguments:?}: {}: {text}{}",
+        output.status,
         String::from_utf8_lossy(&output.stderr)
     );
     text

@@ -5,6 +5,8 @@ mod lookups;
 mod memory;
 mod prefixes;
 mod rules;
+mod seen;
+mod states;
 mod versions;
 
 use super::*;
@@ -27,6 +29,8 @@ struct Lane {
     database: Database,
     loaded_rows: usize,
     written_rows: usize,
+    /// States of rows as they were written, by table, as text; the last column is whether the row is gone.
+    states: Vec<Vec<String>>,
 }
 
 /// What a test sends: topic, partition, key, value.
@@ -45,6 +49,7 @@ impl Lane {
                 .collect(),
             folder: Folder::new(Arc::clone(&projection), &shared, cache_bytes_max),
             database: Database(projection.tables.iter().map(|_| BTreeMap::new()).collect()),
+            states: vec![Vec::new(); projection.tables.len()],
             projection,
             loaded_rows: 0,
             written_rows: 0,
@@ -129,6 +134,14 @@ impl Lane {
 
     fn write(&mut self) {
         let changes = self.folder.changes();
+        for (known, written) in self.states.iter_mut().zip(&changes.tables) {
+            let arena = Bump::new();
+            let text = |cell: &Cell| to_text(cell.value(), &arena).unwrap_or("-").to_owned();
+            let states = written.states.iter();
+            known.extend(
+                states.map(|state| state.cells.iter().map(text).collect::<Vec<_>>().join(" ")),
+            );
+        }
         for (rows, written) in self.database.0.iter_mut().zip(&changes.tables) {
             let all = [&written.inserts, &written.updates, &written.deletes];
             self.written_rows += all.iter().map(|rows| rows.len()).sum::<usize>();
