@@ -340,7 +340,7 @@ impl Letters {
             reason: "an earlier event of the same key is set aside".to_owned(),
             ..Fault::default()
         });
-        NewLetter {
+        let letter = NewLetter {
             topic: self.work.projection.topics[record.topic].name.clone(),
             partition: record.partition,
             offset: record.offset,
@@ -354,6 +354,11 @@ impl Letters {
             event_time: event.map(|event| event.time),
             fault,
             follows,
+            redacted: false,
+        };
+        match self.work.letters.keeps_payloads {
+            true => letter,
+            false => redacted(letter),
         }
     }
 
@@ -472,6 +477,25 @@ pub(super) fn undecodable(error: &crate::event::DecodeError) -> Fault {
 pub(super) fn text(bytes: Option<&[u8]>) -> Option<&str> {
     let text = std::str::from_utf8(bytes?).ok()?;
     (!text.contains('\0')).then_some(text)
+}
+
+/// Without what the record held; reasons quote it.
+fn redacted(letter: NewLetter) -> NewLetter {
+    let reason = match letter.follows {
+        true => letter.fault.reason,
+        false => "not told (dead_letters.payloads: redact)".to_owned(),
+    };
+    NewLetter {
+        record_key: None,
+        value: None,
+        headers: None,
+        fault: Fault {
+            reason,
+            ..letter.fault
+        },
+        redacted: true,
+        ..letter
+    }
 }
 
 /// Headers as they are stored.
