@@ -242,12 +242,8 @@ impl Metrics {
             ),
             registry,
         };
-        let build = gauge(
-            &metrics.registry,
-            "build_info",
-            "1; the version stands in the label.",
-            &[VERSION],
-        );
+        let told = "1; the version stands in the label.";
+        let build = gauge(&metrics.registry, "build_info", told, &[VERSION]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics
     }

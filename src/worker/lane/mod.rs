@@ -5,6 +5,8 @@
 mod assignment;
 mod batch;
 mod begins;
+mod chunk;
+mod headers;
 mod holes;
 mod letters;
 mod load;
