@@ -196,6 +196,7 @@ comment on table consolidator.published is 'The views of the read schema that ar
 --   key        as text, null where the record has none or its bytes are no text; letters of one key in one partition are applied
 --              again in the order of their offsets, or not at all.
 --   follows    set aside only because an earlier event of the same key is.
+--   redacted   what the record held was not kept: it can be thrown away, and applied only by a rebuild.
 --   requested  what an operator wants done; gone with the letter, or when it could not be done.
 
 create table consolidator.dead_letter (
@@ -217,6 +218,7 @@ create table consolidator.dead_letter (
     sqlstate     text,
     reason       text not null,
     follows      boolean not null default false,
+    redacted     boolean not null default false,
     requested    text check (requested in ('retry', 'discard')),
     set_aside_at timestamptz not null default now(),
     unique (generation, topic, partition, "offset")

@@ -303,12 +303,8 @@ impl Metrics {
             generations: GenerationGauges::new(&registry),
             registry,
         };
-        let build = gauge(
-            &metrics.registry,
-            "build_info",
-            "1; the version stands in the label.",
-            &[VERSION],
-        );
+        let told = "1; the version stands in the label.";
+        let build = gauge(&metrics.registry, "build_info", told, &[VERSION]);
         build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         metrics
     }
@@ -321,7 +317,8 @@ impl Metrics {
     /// Whether a projection is paused by command, or something of it cannot go on.
     pub fn stands_still(&self, projection: &str, paused: bool, stopped: bool) {
         let projection = [projection];
-        let set = |gauge: &IntGaugeVec, is: bool| gauge.with_label_values(&projection).set(is.into());
+        let set =
+            |gauge: &IntGaugeVec, is: bool| gauge.with_label_values(&projection).set(is.into());
         set(&self.paused, paused);
         set(&self.stopped, stopped);
     }

@@ -103,7 +103,10 @@ fn every_guarantee_names_a_test_that_there_is() {
     let named: Vec<&str> = page.split('`').filter(is_test).collect();
     assert!(named.len() > 40, "only {} tests are named", named.len());
     for name in named {
-        assert!(tests.contains(&format!("fn {name}()")), "there is no test {name}");
+        assert!(
+            tests.contains(&format!("fn {name}()")),
+            "there is no test {name}"
+        );
     }
 }
 
@@ -111,8 +114,18 @@ fn every_guarantee_names_a_test_that_there_is() {
 fn every_alert_and_state_is_in_the_runbook() {
     let page = fs::read_to_string(root().join("docs/runbook.md")).unwrap();
     let rules = fs::read_to_string(root().join("deploy/prometheus/alerts.yml")).unwrap();
-    let alerts = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: "));
-    let states = ["building", "caught_up", "held", "live", "grace", "frozen", "failed"];
+    let alerts = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "));
+    let states = [
+        "building",
+        "caught_up",
+        "held",
+        "live",
+        "grace",
+        "frozen",
+        "failed",
+    ];
     for name in alerts.chain(states) {
         assert!(page.contains(&format!("| `{name}`")), "{name}");
     }

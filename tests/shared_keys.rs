@@ -117,7 +117,10 @@ fn without_the_lock_on_shared_rows_lost_updates_are_found_out() {
     dump(space.kafka, &[&topic], &space.database);
     let product = "select name, n, total from read_model.counts";
     let found = differences(&space.database, product, ORACLE);
-    assert!(!found.is_empty(), "nothing was lost although no row was locked");
+    assert!(
+        !found.is_empty(),
+        "nothing was lost although no row was locked"
+    );
 }
 
 fn check(space: &Space, topics: &[&str], events: u64) {

@@ -269,10 +269,11 @@ fn in_full(letter: &Letter, payload: &Payload) -> String {
     add("set aside at", Some(&letter.set_aside_at));
     add("headers", payload.headers.as_deref());
     let value = payload.value.as_deref().map(String::from_utf8_lossy);
-    add(
-        "value",
-        Some(value.as_deref().unwrap_or("none (a tombstone)")),
-    );
+    let none = match letter.redacted {
+        true => "not kept (dead_letters.payloads: redact)",
+        false => "none (a tombstone)",
+    };
+    add("value", Some(value.as_deref().unwrap_or(none)));
     lines.join("\n")
 }
 
@@ -281,7 +282,7 @@ fn to_json(projection: &str, generation: i64, letter: &Letter) -> Value {
         "projection": projection, "generation": generation, "id": letter.id, "topic": letter.topic,
         "partition": letter.partition, "offset": letter.offset, "key": letter.key, "type": letter.event_type,
         "event_id": letter.event_id, "time": letter.event_time, "record_at": letter.record_at, "table": letter.table_name,
-        "rule": letter.rule, "sqlstate": letter.sqlstate, "reason": letter.reason, "follows": letter.follows,
+        "rule": letter.rule, "sqlstate": letter.sqlstate, "reason": letter.reason, "follows": letter.follows, "redacted": letter.redacted,
         "requested": letter.requested, "set_aside_at": letter.set_aside_at, "bytes": letter.bytes,
     })
 }

@@ -121,6 +121,11 @@ pub const KEYS: &[Key] = &[
         "If more in a hundred fail by themselves, no event is blamed: the projection waits.",
     ),
     key(
+        "dead_letters.payloads",
+        "keep",
+        "`keep`, or `redact`: neither what the record held nor what is wrong with it; then only a rebuild applies it.",
+    ),
+    key(
         "log.format",
         "auto",
         "`auto` (text on a terminal, else JSON), `text` or `json`.",

@@ -79,7 +79,7 @@ pub struct RebuildSettings {
     pub grace: Duration,
 }
 
-/// When events that cannot be applied are too many.
+/// When events that cannot be applied are too many, and what is kept of them.
 #[derive(Debug, Clone, Copy)]
 pub struct DeadLetterSettings {
     /// Most letters of one generation.
@@ -88,6 +88,8 @@ pub struct DeadLetterSettings {
     pub window: usize,
     /// In a hundred.
     pub share: usize,
+    /// What the records held is kept.
+    pub keeps_payloads: bool,
 }
 
 /// What `run` does about a definition that changed.

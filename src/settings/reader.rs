@@ -87,6 +87,7 @@ impl Reader {
                     whole(text, 1, BATCH_EVENTS_MAX)
                 }),
                 share: self.parse("dead_letters.share", |text| whole(text, 0, 100)),
+                keeps_payloads: self.parse("dead_letters.payloads", keeps_payloads),
             },
             log: LogSettings {
                 format: self.parse("log.format", log_format),
@@ -360,6 +361,14 @@ fn on_change(text: &str) -> Result<OnChange, String> {
         "hold" => Ok(OnChange::Hold),
         "ignore" => Ok(OnChange::Ignore),
         _ => Err(format!("expected switch, hold or ignore, got `{text}`")),
+    }
+}
+
+fn keeps_payloads(text: &str) -> Result<bool, String> {
+    match text {
+        "keep" => Ok(true),
+        "redact" => Ok(false),
+        _ => Err(format!("expected keep or redact, got `{text}`")),
     }
 }
 

@@ -185,6 +185,10 @@ fn value_of(settings: &Settings, key: &str) -> Value {
         "dead_letters.max" => json!(settings.dead_letters.max),
         "dead_letters.window" => json!(settings.dead_letters.window),
         "dead_letters.share" => json!(settings.dead_letters.share),
+        "dead_letters.payloads" => json!(match settings.dead_letters.keeps_payloads {
+            true => "keep",
+            false => "redact",
+        }),
         "rebuild.on_change" => json!(match settings.rebuild.on_change {
             OnChange::Switch => "switch",
             OnChange::Hold => "hold",

@@ -39,6 +39,8 @@ pub struct NewLetter {
     pub fault: Fault,
     /// Set aside only because an earlier event of its key is.
     pub follows: bool,
+    /// What the record held is not kept.
+    pub redacted: bool,
 }
 
 /// Why an event could not be applied.
@@ -293,13 +295,13 @@ async fn insert(
     let reasons: Vec<String> = letters.iter().map(|l| reason(&l.fault.reason)).collect();
     sqlx::query(
         "insert into consolidator.dead_letter (generation, topic, partition, \"offset\", key, record_key, value, headers, \
-           record_at, event_type, event_id, event_time, table_name, rule, sqlstate, reason, follows) \
+           record_at, event_type, event_id, event_time, table_name, rule, sqlstate, reason, follows, redacted) \
          select $1, u.topic, u.partition, u.at, u.key, u.record_key, u.value, u.headers::jsonb, u.record_at, u.event_type, \
-           u.event_id, u.event_time, u.table_name, u.rule, u.sqlstate, u.reason, u.follows \
+           u.event_id, u.event_time, u.table_name, u.rule, u.sqlstate, u.reason, u.follows, u.redacted \
          from unnest($2::text[], $3::integer[], $4::bigint[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], \
            $9::timestamptz[], $10::text[], $11::text[], $12::timestamptz[], $13::text[], $14::text[], $15::text[], $16::text[], \
-           $17::boolean[]) as u (topic, partition, at, key, record_key, value, headers, record_at, event_type, event_id, \
-           event_time, table_name, rule, sqlstate, reason, follows)",
+           $17::boolean[], $18::boolean[]) as u (topic, partition, at, key, record_key, value, headers, record_at, event_type, event_id, \
+           event_time, table_name, rule, sqlstate, reason, follows, redacted)",
     )
     .bind(generation)
     .bind(texts(|l| Some(&l.topic)))
@@ -318,6 +320,7 @@ async fn insert(
     .bind(texts(|l| l.fault.sqlstate.as_deref()))
     .bind(reasons)
     .bind(letters.iter().map(|l| l.follows).collect::<Vec<_>>())
+    .bind(letters.iter().map(|l| l.redacted).collect::<Vec<_>>())
     .execute(connection)
     .await
     .doing("setting events aside")?;

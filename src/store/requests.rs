@@ -1,10 +1,10 @@
 //! Dead letters as operators see them, and what they ask to be done with them: `requested` is only noted here; the lane that owns
 //! the partition carries it out ([`super::letters`]).
 
-use sqlx::FromRow;
+use sqlx::{Connection, FromRow};
 
 use super::connect::Store;
-use super::error::{Context, Result};
+use super::error::{Context, Result, StoreError};
 
 /// Which letters; what is not given does not matter.
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,8 @@ pub struct Letter {
     pub sqlstate: Option<String>,
     pub reason: String,
     pub follows: bool,
+    /// What the record held was not kept.
+    pub redacted: bool,
     pub requested: Option<String>,
     pub set_aside_at: String,
     /// Of the value; `None`: a tombstone.
@@ -81,7 +83,7 @@ pub struct Idle {
 const LETTER: &str = "id, topic, partition, \"offset\", key, event_type, event_id, \
     to_char(event_time at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') as event_time, \
     to_char(record_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as record_at, \
-    table_name, rule, sqlstate, reason, follows, requested, \
+    table_name, rule, sqlstate, reason, follows, redacted, requested, \
     to_char(set_aside_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as set_aside_at, octet_length(value) as bytes";
 
 const CHOSEN: &str = "generation = $1 and ($2::text is null or key = $2) \
@@ -134,7 +136,7 @@ impl Store {
     /// applied.
     ///
     /// # Errors
-    /// As the server's.
+    /// As the server's; `Refused`: to be applied, and what the record held was not kept.
     pub async fn request_letters(
         &self,
         filter: &LetterFilter,
@@ -150,16 +152,29 @@ impl Store {
         let sql = format!(
             "with chosen as (select id, topic, partition, key from consolidator.dead_letter where {CHOSEN}) \
              update consolidator.dead_letter d set requested = '{word}' \
-             where d.generation = $1 and (d.id in (select id from chosen) {same_key}) returning d.id"
+             where d.generation = $1 and (d.id in (select id from chosen) {same_key}) returning d.id, d.redacted"
         );
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql))
+        let context = "noting what is wanted of dead letters";
+        let mut connection = self.pool.acquire().await.doing(context)?;
+        let mut tx = connection.begin().await.doing(context)?;
+        let meant: Vec<(i64, bool)> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(filter.generation)
             .bind(&filter.key)
             .bind(&filter.reason)
             .bind(&filter.ids)
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *tx)
             .await
-            .doing("noting what is wanted of dead letters")
+            .doing(context)?;
+        let redacted = meant.iter().filter(|(_, redacted)| *redacted).count();
+        if request == Request::Retry && redacted > 0 {
+            let message = format!(
+                "what {redacted} of the records held was not kept (dead_letters.payloads: redact)"
+            );
+            return Err(StoreError::refused(context, message)
+                .hint("A rebuild reads the events again; or discard these letters."));
+        }
+        tx.commit().await.doing(context)?;
+        Ok(meant.into_iter().map(|(id, _)| id).collect())
     }
 
     /// What has become of letters that something was asked for.

@@ -52,6 +52,8 @@ struct LetterLimits {
     window: usize,
     /// Of these so many in a hundred may fail by themselves.
     share: usize,
+    /// What the records held is kept.
+    keeps_payloads: bool,
 }
 
 /// The limits of one lane.

@@ -239,6 +239,7 @@ pub(super) fn work(
             max: settings.dead_letters.max,
             window: settings.dead_letters.window,
             share: settings.dead_letters.share,
+            keeps_payloads: settings.dead_letters.keeps_payloads,
         },
         projection: Arc::new(projection),
     })

@@ -142,12 +142,24 @@ const SPLIT: &str = "
 /// Tables and letters are what the events say.
 pub fn check(space: &Space, generation: i64) {
     check_tables(space, generation, SPLIT);
-    let letters = format!(
-        "select partition, \"offset\", key, follows from consolidator.dead_letter where generation = {generation}"
-    );
-    let expected =
-        format!("{SPLIT} select partition, \"offset\", key, not bad from split where aside");
+    let of_it = format!("from consolidator.dead_letter d where d.generation = {generation}");
+    let letters = format!("select d.partition, d.\"offset\", d.key {of_it}");
+    let expected = format!("{SPLIT} select partition, \"offset\", key from split where aside");
     assert_same(&space.database, "what is set aside", &letters, &expected);
+    let blamed = format!(
+        "select count(*) {of_it} and not follows
+            and exists (select from sent s where (s.partition, s.\"offset\") = (d.partition, d.\"offset\") and not s.bad)"
+    );
+    assert_eq!(space.database.number(&blamed), 0, "only the bad are blamed");
+    let leaderless = format!(
+        "select count(*) {of_it} and follows and not exists (select from consolidator.dead_letter e
+            where (e.generation, e.partition, e.key) = (d.generation, d.partition, d.key) and e.\"offset\" < d.\"offset\")"
+    );
+    assert_eq!(
+        space.database.number(&leaderless),
+        0,
+        "whoever follows has one to follow"
+    );
 }
 
 /// The tables are the fold of what `split` says is applied.

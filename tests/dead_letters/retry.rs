@@ -296,3 +296,32 @@ fn letters_are_listed_and_shown_and_a_request_says_when_nobody_carries_it_out() 
     wait_until("what was asked for", IN_TIME, || letters(&space) == 0);
     assert!(worker.terminate(IN_TIME).success());
 }
+
+#[test]
+fn redacted_letters_hold_neither_payload_nor_reason_and_only_a_rebuild_applies_them() {
+    let mut space = Space::new("redacted");
+    space.settings.more = vec!["dead_letters: { payloads: redact }".to_owned()];
+    let topic = space.topic("events", 1);
+    space.definition("ledger", &ledger(&topic, "dead_letter"));
+    let worker = space.start_worker("worker");
+    let mut events = keyed(0..50);
+    events[15] = no_number(Some("k5"), 15);
+    write(&space, &topic, &events);
+    space.wait_applied("ledger", &[&topic], IN_TIME);
+    check(&space, 1);
+    let held = "select count(*) from consolidator.dead_letter d \
+        where d::text like '%many%' or value is not null or record_key is not null or not redacted";
+    assert_eq!(space.database.number(held), 0);
+    let own = "select key || ' ' || sqlstate from consolidator.dead_letter where not follows";
+    assert_eq!(space.database.value(own).as_deref(), Some("k5 22P02"));
+    let text = told(&space, 2, &["dead-letters", "retry", "ledger"]);
+    assert!(
+        text.contains("was not kept") && text.contains("rebuild"),
+        "{text}"
+    );
+    let asked = "select count(*) from consolidator.dead_letter where requested is not null";
+    assert_eq!(space.database.number(asked), 0);
+    told(&space, 0, &["dead-letters", "discard", "ledger", "--all"]);
+    assert_eq!(letters(&space), 0);
+    assert!(worker.terminate(IN_TIME).success());
+}

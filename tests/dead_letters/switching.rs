@@ -1,5 +1,8 @@
 //! Letters of a generation that is built beside the live one.
 
+use rand::RngExt;
+use rand::distr::Alphanumeric;
+
 use super::{IN_TIME, Sent, check, check_tables, ledger, letters, no_number, paid, told, write};
 use crate::support::space::Space;
 use crate::support::wait::wait_until;
@@ -112,17 +115,17 @@ fn a_key_too_long_for_an_index_is_found_also_in_a_load() {
     space.definition("ledger", &ledger(&topic, "dead_letter"));
     let mut all = events(0..22_000);
     // Not to be compressed.
+    let mut random = rand::rng();
     let long: String = (0..6_000)
-        .map(|at| char::from(b'!' + (at * at * 7 % 89 + at % 5) as u8))
-        .collect();
-    let long: String = long
-        .chars()
-        .map(|c| if c == '\\' { '/' } else { c })
+        .map(|_| random.sample(Alphanumeric) as char)
         .collect();
     all[11_000] = paid(Some(&long), 11_000);
     all[11_000].bad = true;
     write(&space, &topic, &all);
     let worker = space.start_worker("worker");
+    wait_until("the first build to be live", IN_TIME, || {
+        states(&space) == ["1 live"]
+    });
     space.wait_applied("ledger", &[&topic], IN_TIME);
     check(&space, 1);
     let told = "select count(*) from consolidator.dead_letter where sqlstate = '54000' and length(key) = 6000";

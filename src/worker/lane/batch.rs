@@ -1,8 +1,9 @@
 //! From records to a commit. Two ways: a projection whose tables are all owned folds ahead of its commits; one with a
 //! shared table loads, folds and commits within one transaction.
 
+use super::chunk::{self, Aside, Chunk};
 use super::duplicates::{newly_seen, sent};
-use super::letters::{self, Aside, Chunk};
+use super::headers;
 use super::requests::Origin;
 use super::{Lane, Received, Trouble, Waiter, Work};
 use crate::event::Event;
@@ -100,8 +101,8 @@ impl Lane {
                     break;
                 }
                 Err(error) => {
-                    self.letters.block(at, letters::text(record.key));
-                    (None, Some(letters::undecodable(&error)))
+                    self.letters.block(at, headers::text(record.key));
+                    (None, Some(chunk::undecodable(&error)))
                 }
             };
             asides.push(Aside {
@@ -436,7 +437,7 @@ impl Lane {
         }
         self.pending_events += chunk.events.len();
         for event in chunk.events {
-            let at = letters::place_of(event);
+            let at = chunk::place_of(event);
             self.partitions.folded(at, event.offset, event.time);
         }
         for aside in &chunk.asides {

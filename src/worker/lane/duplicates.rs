@@ -1,6 +1,6 @@
 //! `deduplicate`: leaves events out whose id the partition has seen of late. Knows nothing of how ids are kept.
 
-use super::letters::{Chunk, place_of};
+use super::chunk::{Chunk, place_of};
 use super::{Lane, Trouble};
 use crate::event::Event;
 use crate::fold::{NewlySeen, Seen};

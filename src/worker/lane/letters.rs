@@ -2,15 +2,15 @@
 //! stored letters are the truth; this follows them from one take over to the next.
 
 use super::Trouble;
+use super::chunk::{Aside, place_of};
+use super::headers::{json_of, text};
 use crate::definition::projection::OnError;
 use crate::event::{Event, Record};
-use crate::fold::{EventFailure, FoldOutcome, OnFailure, Reason};
+use crate::fold::OnFailure;
 use crate::source::{RecordBatch, TopicPartition};
 use crate::store::{Fault, LetterChanges, NewLetter, SetAside, Stop};
 use crate::worker::{LetterLimits, Work};
-use bumpalo::Bump;
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::warn;
@@ -19,83 +19,6 @@ use tracing::warn;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Skipped events of one batch that are named in the log; the rest is counted.
 const NAMED_MAX: usize = 20;
-
-/// Records on their way into rows.
-pub(super) struct Chunk<'b> {
-    pub(super) events: &'b [Event<'b>],
-    /// By event: the number of its record.
-    pub(super) places: Vec<u32>,
-    /// What is not folded.
-    pub(super) asides: Vec<Aside<'b>>,
-}
-
-/// An event that is not applied.
-#[derive(Debug)]
-pub(super) struct Aside<'b> {
-    /// The number of its record.
-    pub(super) place: usize,
-    pub(super) at: TopicPartition,
-    pub(super) offset: i64,
-    /// `None`: it cannot be decoded.
-    pub(super) event: Option<Event<'b>>,
-    /// `None`: it only follows another one of its key.
-    pub(super) fault: Option<Fault>,
-}
-
-impl<'b> Chunk<'b> {
-    /// Keeps what comes before an event that the fold stopped at.
-    pub(super) fn cut(&mut self, event: usize) {
-        if let Some(place) = self.places.get(event).map(|place| *place as usize) {
-            self.asides.retain(|aside| aside.place < place);
-            self.places.truncate(event);
-            self.events = &self.events[..event];
-        }
-    }
-
-    /// Every event that could be decoded, folded or not, with the number of its record; in the order of records.
-    pub(super) fn decoded(&self) -> Vec<(usize, Event<'b>)> {
-        let places = self.places.iter().map(|place| *place as usize);
-        let folded = places.zip(self.events.iter().copied());
-        let aside = |aside: &Aside<'b>| Some((aside.place, aside.event?));
-        let mut decoded: Vec<_> = folded.chain(self.asides.iter().filter_map(aside)).collect();
-        decoded.sort_unstable_by_key(|(place, _)| *place);
-        decoded
-    }
-
-    /// Keeps what comes of these records.
-    pub(super) fn retain(&mut self, keeps: impl Fn(usize) -> bool, arena: &'b Bump) {
-        let events = self.places.iter().copied().zip(self.events.iter().copied());
-        let (places, events): (Vec<u32>, Vec<Event<'b>>) =
-            events.filter(|(place, _)| keeps(*place as usize)).unzip();
-        self.places = places;
-        self.events = arena.alloc_slice_copy(&events);
-        self.asides.retain(|aside| keeps(aside.place));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.asides.is_empty()
-    }
-
-    /// Everything that is not applied, in the order of records.
-    pub(super) fn take_asides(&mut self, outcome: FoldOutcome) -> Vec<Aside<'b>> {
-        let mut asides = std::mem::take(&mut self.asides);
-        if outcome.left_out.is_empty() {
-            return asides;
-        }
-        for left in outcome.left_out {
-            let event = self.events[left.event];
-            asides.push(Aside {
-                place: self.places[left.event] as usize,
-                at: place_of(&event),
-                offset: event.offset,
-                event: Some(event),
-                fault: left.failure.as_ref().map(fault_of),
-            });
-        }
-        asides.sort_unstable_by_key(|aside| aside.place);
-        asides
-    }
-}
 
 /// See the module's text.
 pub(super) struct Letters {
@@ -360,7 +283,7 @@ impl Letters {
             reason: "an earlier event of the same key is set aside".to_owned(),
             ..Fault::default()
         });
-        NewLetter {
+        let letter = NewLetter {
             topic: self.work.projection.topics[record.topic].name.clone(),
             partition: record.partition,
             offset: record.offset,
@@ -374,6 +297,11 @@ impl Letters {
             event_time: event.map(|event| event.time),
             fault,
             follows,
+            redacted: false,
+        };
+        match self.work.letters.keeps_payloads {
+            true => letter,
+            false => redacted(letter),
         }
     }
 
@@ -453,109 +381,21 @@ impl Skipped {
     }
 }
 
-/// Where an event comes from.
-pub(super) fn place_of(event: &Event<'_>) -> TopicPartition {
-    TopicPartition {
-        topic: event.topic,
-        partition: event.partition,
-    }
-}
-
-/// A failure of the fold, as it is kept.
-pub(super) fn fault_of(failure: &EventFailure) -> Fault {
-    let place = failure.rule();
-    Fault {
-        table_name: place.map(|place| place.table.clone()),
-        rule: place.map(|place| format!("{} (line {})", place.rule, place.line)),
-        sqlstate: match failure.reason() {
-            Reason::Expression(error) => Some(error.sqlstate().to_owned()),
-            Reason::NotNull => Some("23502".to_owned()),
-            Reason::Decode(_)
-            | Reason::KeyNull
-            | Reason::VersionNull
-            | Reason::RowMissing
-            | Reason::NotAnArray => None,
+/// Without what the record held; reasons quote it.
+fn redacted(letter: NewLetter) -> NewLetter {
+    let reason = match letter.follows {
+        true => letter.fault.reason,
+        false => "not told (dead_letters.payloads: redact)".to_owned(),
+    };
+    NewLetter {
+        record_key: None,
+        value: None,
+        headers: None,
+        fault: Fault {
+            reason,
+            ..letter.fault
         },
-        reason: failure.to_string(),
-    }
-}
-
-/// A record that is no event.
-pub(super) fn undecodable(error: &crate::event::DecodeError) -> Fault {
-    Fault {
-        reason: format!("the record cannot be decoded: {error}"),
-        ..Fault::default()
-    }
-}
-
-/// The bytes as PostgreSQL's text.
-pub(super) fn text(bytes: Option<&[u8]>) -> Option<&str> {
-    let text = std::str::from_utf8(bytes?).ok()?;
-    (!text.contains('\0')).then_some(text)
-}
-
-/// Headers as they are stored.
-fn json_of(headers: &[(&str, Option<&[u8]>)]) -> String {
-    let one = |(name, value): &(&str, Option<&[u8]>)| match (value, text(*value)) {
-        (None, _) => serde_json::json!({ "name": name }),
-        (Some(_), Some(text)) => serde_json::json!({ "name": name, "text": text }),
-        (Some(bytes), None) => {
-            let hex = bytes.iter().fold(String::new(), |mut hex, byte| {
-                let _ = write!(hex, "{byte:02x}");
-                hex
-            });
-            serde_json::json!({ "name": name, "hex": hex })
-        }
-    };
-    serde_json::Value::Array(headers.iter().map(one).collect()).to_string()
-}
-
-/// The other way round.
-pub(super) fn headers_of<'b>(
-    json: Option<&str>,
-    arena: &'b Bump,
-) -> &'b [(&'b str, Option<&'b [u8]>)] {
-    let parsed: Option<Vec<StoredHeader>> = json.and_then(|json| serde_json::from_str(json).ok());
-    let one = |header: StoredHeader| -> (&'b str, Option<&'b [u8]>) {
-        let bytes = match (header.text, header.hex) {
-            (Some(text), _) => Some(text.into_bytes()),
-            (None, Some(hex)) => Some(bytes_of(&hex)),
-            (None, None) => None,
-        };
-        let value = bytes.map(|bytes| &*arena.alloc_slice_copy(&bytes));
-        (arena.alloc_str(&header.name), value)
-    };
-    let headers: Vec<_> = parsed.unwrap_or_default().into_iter().map(one).collect();
-    arena.alloc_slice_copy(&headers)
-}
-
-#[derive(serde::Deserialize)]
-struct StoredHeader {
-    name: String,
-    text: Option<String>,
-    hex: Option<String>,
-}
-
-fn bytes_of(hex: &str) -> Vec<u8> {
-    let pairs = hex.as_bytes().chunks_exact(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    pairs.filter_map(byte).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn headers_come_back_as_they_were() {
-        let headers: [(&str, Option<&[u8]>); 4] = [
-            ("id", Some(b"e1")),
-            ("id", Some(&[0, 255, 16])),
-            ("none", None),
-            ("empty", Some(b"")),
-        ];
-        let arena = Bump::new();
-        assert_eq!(headers_of(Some(&json_of(&headers)), &arena), headers);
-        assert!(headers_of(None, &arena).is_empty());
+        redacted: true,
+        ..letter
     }
 }

@@ -5,7 +5,9 @@
 mod assignment;
 mod batch;
 mod begins;
+mod chunk;
 mod duplicates;
+mod headers;
 mod holes;
 mod letters;
 mod load;

@@ -1,6 +1,6 @@
 //! What a lane tells: counters, gap and lag per partition, and the words for what stops a projection. Decides nothing.
 
-use super::letters::fault_of;
+use super::chunk::fault_of;
 use crate::event::{DecodeError, Event, Record};
 use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};

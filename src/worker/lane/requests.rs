@@ -1,7 +1,9 @@
 //! What operators want done with letters (`dead-letters retry`, `discard`), carried out by the lane that owns their partitions, in
 //! a transaction that claims them. A key's letters are applied in order, until one fails again.
 
-use super::letters::{self, Aside, Chunk, Letters};
+use super::chunk::{self, Aside, Chunk};
+use super::headers;
+use super::letters::Letters;
 use super::recovery::{blames_no_event, refused};
 use super::{Lane, Trouble};
 use crate::event::{Event, Record};
@@ -233,7 +235,7 @@ fn take_up<'b>(work: &'b Work, page: &'b Page, arena: &'b Bump) -> Chunk<'b> {
 fn decode<'b>(work: &'b Work, record: &Record<'b>, arena: &'b Bump) -> Result<Event<'b>, Fault> {
     work.decoders[record.topic]
         .decode(record, arena)
-        .map_err(|error| letters::undecodable(&error))
+        .map_err(|error| chunk::undecodable(&error))
 }
 
 /// The record that became the letter.
@@ -245,6 +247,6 @@ fn record<'b>(letter: &'b Requested, at: TopicPartition, arena: &'b Bump) -> Rec
         timestamp_ms: letter.timestamp_ms,
         key: letter.record_key.as_deref(),
         value: letter.value.as_deref(),
-        headers: letters::headers_of(letter.headers.as_deref(), arena),
+        headers: headers::headers_of(letter.headers.as_deref(), arena),
     }
 }
