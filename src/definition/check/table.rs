@@ -96,7 +96,7 @@ pub fn table(
         rule.version = guard.map(|guard| guard.in_column(&mut columns, name));
     }
     let guarded = guard.is_some() || rules.iter().any(|rule| rule.version.is_some());
-    let ghost = guarded.then(|| columns.len());
+    let ghost = guarded.then_some(columns.len());
     if guarded {
         columns.push(ghost_column());
     }
