@@ -198,6 +198,7 @@ fn compute_if(known: bool, node: Node) -> Simplified {
 /// Casts that PostgreSQL computes at plan time; the others wait for the row, also with their errors.
 fn is_immutable_cast(from: Type, to: Type) -> bool {
     let is_text = |ty: Type| matches!(ty.scalar, Scalar::Text | Scalar::Varchar);
+    // Of these only `time_out` is immutable; reading any of them may ask the clock.
     let of_clock = |ty: Type| {
         matches!(
             ty.scalar,
@@ -208,12 +209,13 @@ fn is_immutable_cast(from: Type, to: Type) -> bool {
                 | Scalar::Interval
         )
     };
+    let written_by_settings = |ty: Type| of_clock(ty) && ty.scalar != Scalar::Time;
     let with_zone = |ty: Type| ty.scalar == Scalar::TimestampTz;
     let over_text = is_text(from) != is_text(to) || from.array != to.array;
     // An array's own text is not computed at plan time.
     let through_text = from.array != to.array;
     match () {
-        () if over_text => !of_clock(from) && !of_clock(to) && !through_text,
+        () if over_text => !written_by_settings(from) && !of_clock(to) && !through_text,
         () => with_zone(from) == with_zone(to),
     }
 }
