@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::process::ExitCode;
 
 /// A command ran, and this is its answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +23,13 @@ impl Outcome {
             _ => Outcome::CouldNotRun,
         }
     }
-}
 
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> ExitCode {
-        match outcome {
-            Outcome::Fine => ExitCode::SUCCESS,
-            Outcome::NotFine => ExitCode::from(1),
-            Outcome::CouldNotRun => ExitCode::from(Failure::EXIT_STATUS),
+    /// What the shell sees.
+    pub fn status(self) -> u8 {
+        match self {
+            Outcome::Fine => 0,
+            Outcome::NotFine => 1,
+            Outcome::CouldNotRun => Failure::EXIT_STATUS,
         }
     }
 }

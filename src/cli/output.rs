@@ -1,7 +1,6 @@
 //! What goes to stdout. A reader that has gone away (`| head`) is no error; a disk that is full is one.
 
 use std::io::{self, ErrorKind, Write};
-use std::process::ExitCode;
 
 use crate::error::Failure;
 
@@ -20,11 +19,11 @@ pub fn print_line(text: &str) -> Result<(), Failure> {
     print(&format!("{text}\n"))
 }
 
-/// The message of a failure, to stderr; the exit status of a program that could not run.
-pub fn fail(failure: &Failure) -> ExitCode {
+/// The message of a failure, to stderr; gives the exit status of a program that could not run.
+pub fn fail(failure: &Failure) -> u8 {
     // Where stderr is gone too, the exit status still tells.
     let _ = writeln!(io::stderr(), "{failure}");
-    ExitCode::from(Failure::EXIT_STATUS)
+    Failure::EXIT_STATUS
 }
 
 /// Nobody reads on: what was asked for was answered as far as anyone wanted, so the program ends here, quietly.

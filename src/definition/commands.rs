@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, IsTerminal, Write};
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -227,12 +228,28 @@ pub fn load_files(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
     } {
         found.extend(find(path)?);
     }
-    let mut files = found
-        .into_iter()
-        .map(load_file)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut files = load_all(&found)?;
     report_shared_names(&mut files);
     Ok(files)
+}
+
+/// On all cores: a deployment may have hundreds of definitions, and none says anything about another.
+fn load_all(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let share = paths.len().div_ceil(threads).max(1);
+    let load = |paths: &[PathBuf]| paths.iter().cloned().map(load_file).collect();
+    let loaded: Vec<Result<Vec<DefinitionFile>, String>> = std::thread::scope(|scope| {
+        let started = paths
+            .chunks(share)
+            .map(|paths| scope.spawn(move || load(paths)));
+        let started: Vec<_> = started.collect();
+        let ended = started.into_iter().map(|thread| thread.join());
+        ended
+            .map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    let loaded = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
+    Ok(loaded.into_iter().flatten().collect())
 }
 
 fn load_file(path: PathBuf) -> Result<DefinitionFile, String> {

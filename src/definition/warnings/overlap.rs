@@ -20,13 +20,10 @@ pub fn lost_assignments(report: &mut Report<'_>, file: &TableFile, table: &Table
     for (later, rule_file) in file.rules.iter().enumerate() {
         for (name, expression) in assignments(rule_file) {
             let known = setters.entry(name.text.clone()).or_default();
-            let reads_it = parse(&expression).is_none_or(|parsed| mentions(&parsed, &name.text));
-            let lost = known
-                .iter()
-                .rev()
-                .take(RULES_COMPARED_MAX)
-                .find(|earlier| !reads_it && always_follows(file, table, **earlier, later));
-            if let Some(earlier) = lost {
+            let reads_it = || parse(&expression).is_none_or(|parsed| mentions(&parsed, &name.text));
+            let mut earlier = known.iter().rev().take(RULES_COMPARED_MAX);
+            let lost = earlier.find(|earlier| always_follows(file, table, **earlier, later));
+            if let Some(earlier) = lost.filter(|_| !reads_it()) {
                 report
                     .warning(
                         name.span.clone(),
