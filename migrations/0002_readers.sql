@@ -73,6 +73,8 @@ declare
     seen          bigint;
     seen_topics   text[];
     reached       bigint;
+    -- What a load has written counts only when its keys stand: until then it may begin anew.
+    loading       boolean;
     pause_seconds double precision := 0.005;
 begin
     if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
@@ -85,7 +87,7 @@ begin
     end if;
     deadline := clock_timestamp() + wait_for.timeout;
     loop
-        select g.id, g.topics, c.next_offset into seen, seen_topics, reached
+        select g.id, g.topics, c.next_offset, g.phase in ('load', 'drain', 'index') into seen, seen_topics, reached, loading
         from consolidator.pointer r
         join consolidator.generation g on g.id = r.generation
         left join consolidator.checkpoint c
@@ -96,9 +98,9 @@ begin
         elsif wait_for.topic <> all (seen_topics) then
             raise exception 'wait_for: projection "%" does not read topic "%"', wait_for.projection, wait_for.topic
                 using errcode = 'invalid_parameter_value', hint = 'It reads ' || array_to_string(seen_topics, ', ') || '.';
-        elsif reached > wait_for."offset" then
+        elsif reached > wait_for."offset" and not loading then
             return true;
-        elsif reached is null and (clock_timestamp() >= known_by or clock_timestamp() >= deadline) then
+        elsif reached is null and not loading and (clock_timestamp() >= known_by or clock_timestamp() >= deadline) then
             raise exception 'wait_for: projection "%" knows no partition % of topic "%"',
                 wait_for.projection, wait_for."partition", wait_for.topic using errcode = 'invalid_parameter_value';
         elsif clock_timestamp() >= deadline then

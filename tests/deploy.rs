@@ -262,6 +262,7 @@ fn alerts_and_the_dashboard_use_metrics_that_exist() {
 fn exposed() -> (BTreeSet<String>, BTreeSet<String>) {
     let metrics = Metrics::new();
     let _projection = metrics.projection("p", &["t"]);
+    metrics.stands_still("p", false, false);
     let _partition = metrics.partition("p", 1, "t", 0);
     let (mut names, mut labels) = (BTreeSet::new(), BTreeSet::new());
     for line in metrics
