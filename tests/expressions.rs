@@ -17,7 +17,7 @@ mod world;
 use consolidator::expression::{Names, Paths, Program, Scope, compile, parse_type};
 
 use crate::support::database::Database;
-use crate::support::postgres_url;
+use crate::support::{postgres_url, setting};
 use generate::{Generator, Pair};
 use world::World;
 
@@ -63,10 +63,6 @@ fn generated_expressions_give_what_postgresql_gives() {
         done += CHUNK;
     }
     tally.report(seed);
-}
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 fn seed() -> u64 {

@@ -8,6 +8,7 @@ mod explain;
 mod guards;
 mod history;
 mod kills;
+mod random;
 mod switching;
 mod time;
 
