@@ -4,7 +4,7 @@ use super::calendar::{
     Civil, MICROS_PER_DAY, MICROS_PER_HOUR, MICROS_PER_MINUTE, MICROS_PER_SECOND,
     TIMESTAMP_INFINITY, TIMESTAMP_NEGATIVE_INFINITY, UNIX_EPOCH_MICROS, civil_from_days,
     date_in_range, days_from_civil, days_in_month, is_timestamp_infinite, split,
-    timestamp_from_parts, timestamp_in_range,
+    timestamp_in_range,
 };
 use super::datetime_extract::{Field, monday};
 use super::error::EvalError;
@@ -33,13 +33,14 @@ pub fn date_trunc_zoned(unit: &str, instant: i64, zone: &str) -> Result<i64, Eva
         return Ok(instant);
     }
     let zone = Zone::find(zone)?;
-    let local = zone.to_local(instant)?;
-    let cut = truncate(unit, local, "timestamp with time zone")?;
+    // What the wall clock shows may lie outside of what a timestamp holds; only the result counts.
+    let ahead = i64::from(zone.seconds_at(instant)?) * MICROS_PER_SECOND;
+    let cut = cut(unit, instant + ahead, "timestamp with time zone")?;
     match Field::named(unit) {
         // Below a day the offset stays what it was at the instant.
         Some(Field::Unit(
             Unit::Microsecond | Unit::Millisecond | Unit::Second | Unit::Minute | Unit::Hour,
-        )) => timestamp_in_range(i128::from(cut) - i128::from(local - instant))
+        )) => timestamp_in_range(i128::from(cut) - i128::from(ahead))
             .ok_or_else(|| EvalError::new("22008", "timestamp out of range")),
         _ => zone.to_utc(cut),
     }
@@ -62,6 +63,12 @@ fn truncate(unit: &str, timestamp: i64, type_name: &str) -> Result<i64, EvalErro
     if is_timestamp_infinite(timestamp) {
         return Ok(timestamp);
     }
+    let cut = cut(unit, timestamp, type_name)?;
+    timestamp_in_range(cut.into()).ok_or_else(|| EvalError::new("22008", "timestamp out of range"))
+}
+
+/// The same, not yet seen to be in range. A timestamp may be beyond it by some days.
+fn cut(unit: &str, timestamp: i64, type_name: &str) -> Result<i64, EvalError> {
     let unsupported = || unsupported_unit(unit, type_name);
     let field = Field::named(unit).ok_or_else(unsupported)?;
     let days = timestamp.div_euclid(MICROS_PER_DAY);
@@ -96,8 +103,7 @@ fn truncate(unit: &str, timestamp: i64, type_name: &str) -> Result<i64, EvalErro
         Field::Unit(Unit::Millennium) => (start_of_year(group(1000)), 0),
         _ => return Err(unsupported()),
     };
-    timestamp_from_parts(days, micros)
-        .ok_or_else(|| EvalError::new("22008", "timestamp out of range"))
+    Ok(days * MICROS_PER_DAY + micros)
 }
 
 fn truncate_interval(unit: &str, span: Interval) -> Result<Interval, EvalError> {

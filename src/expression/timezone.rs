@@ -124,7 +124,12 @@ impl Zone {
         if is_timestamp_infinite(instant) {
             return Ok(instant);
         }
-        let seconds = match self {
+        shifted(instant, self.seconds_at(instant)?)
+    }
+
+    /// How far the wall clock is ahead of UTC at an instant that is not infinite.
+    pub fn seconds_at(&self, instant: i64) -> Result<i32, EvalError> {
+        Ok(match self {
             Zone::Fixed(seconds) => *seconds,
             Zone::Named { from, .. } if instant < *from => return Err(unknown_history()),
             Zone::Named { zone, .. } => {
@@ -134,8 +139,7 @@ impl Zone {
                     .ok_or_else(too_far)?;
                 zone.to_offset(unix).seconds()
             }
-        };
-        shifted(instant, seconds)
+        })
     }
 }
 

@@ -20,6 +20,8 @@ use tracing::{debug, error, info, warn};
 
 /// How often the stored state is looked at: the time until a `pause` or `resume` takes effect.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The same where one build is all there is to do: its lanes wait for each of its phases.
+const LOOK_AT_BUILD_EVERY: Duration = Duration::from_millis(100);
 /// How long after a failed start or a failed lane the next try comes.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
 /// How often it is told that a generation cannot have lanes.
@@ -84,13 +86,18 @@ async fn supervise(
         told: Vec::new(),
         waiting: BTreeMap::new(),
     };
+    let look_every = if only.is_some() {
+        LOOK_AT_BUILD_EVERY
+    } else {
+        LOOK_EVERY
+    };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
         supervisor.look().await;
         heartbeat.tick();
         tokio::select! {
             () = shutdown.asked() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(look_every) => {}
         }
     }
     info!("asked to end: committing what is folded");
