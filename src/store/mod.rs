@@ -47,7 +47,7 @@ pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
 pub use evaluate::{Evaluated, Evaluator};
 pub use freeze::FreezeOrder;
-pub use generation::{Fed, Generation, Goal, Orders, Phase, State};
+pub use generation::{Fed, Generation, Goal, Phase, State};
 pub use hole::Hole;
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
