@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod commits;
 mod dead_letters;
 mod definitions;
 mod demo;
@@ -27,4 +28,5 @@ mod source;
 mod speed;
 mod status;
 mod store;
+mod streams;
 mod tidy;

@@ -13,6 +13,7 @@ pub mod space;
 pub mod steady;
 pub mod topic;
 pub mod wait;
+pub mod wire;
 pub mod worker;
 
 use std::future::Future;
