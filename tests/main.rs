@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod commits;
+mod databases;
 mod dead_letters;
 mod definitions;
 mod demo;
@@ -17,6 +18,7 @@ mod exactness;
 mod expressions;
 mod faults;
 mod first_steps;
+mod harness;
 mod inventory;
 mod reach;
 mod readers;

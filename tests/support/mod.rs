@@ -7,6 +7,7 @@
 pub mod database;
 pub mod download;
 pub mod kafka;
+pub mod node;
 pub mod oracle;
 pub mod proxy;
 pub mod space;
