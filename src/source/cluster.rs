@@ -128,13 +128,25 @@ impl Cluster {
         if partitions == 0 {
             return Ok(Vec::new());
         }
-        let all = all(partitions);
-        let begin = self.offsets(topic, &all, Offset::Beginning, timeout)?;
-        let end = self.offsets(topic, &all, Offset::End, timeout)?;
-        let pairs = begin.into_iter().zip(end).zip(0..);
+        self.ends_of(topic, &all(partitions), timeout)
+    }
+
+    /// The same of some partitions, in the order asked.
+    ///
+    /// # Errors
+    /// As for [`ends`](Cluster::ends).
+    pub fn ends_of(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Result<Vec<Ends>, SourceError> {
+        let begin = self.offsets(topic, partitions, Offset::Beginning, timeout)?;
+        let end = self.offsets(topic, partitions, Offset::End, timeout)?;
+        let pairs = begin.into_iter().zip(end).zip(partitions);
         Ok(pairs
             .map(|((begin_offset, end_offset), partition)| Ends {
-                partition,
+                partition: *partition,
                 begin_offset,
                 end_offset,
             })
@@ -246,7 +258,7 @@ fn all(partitions: usize) -> Vec<i32> {
 }
 
 /// A broker without topic ids answers with zeros.
-fn known_id(id: &str) -> Option<String> {
+pub(super) fn known_id(id: &str) -> Option<String> {
     let given = !id.is_empty() && id.bytes().any(|byte| byte != b'A');
     given.then(|| id.to_owned())
 }

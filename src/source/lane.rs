@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::batch::TopicIndex;
+use super::cluster::known_id;
 use super::error::kind_of;
 use super::progress::Progress;
 use super::raw::{Client, Event, Events, Named, Queue};
@@ -62,6 +63,30 @@ impl LaneWaker {
         if let Some(queue) = self.0.upgrade() {
             queue.wake();
         }
+    }
+}
+
+/// Asks for the ids of a lane's topics, on any thread.
+#[derive(Clone)]
+pub struct TopicIds {
+    client: Arc<Client>,
+    names: Vec<CString>,
+}
+
+impl TopicIds {
+    /// By topic: Kafka's id of it (KIP-516). `None`: the topic is not there now, or the broker does not tell. Blocking.
+    ///
+    /// # Errors
+    /// Kafka did not answer in time, or refused us.
+    pub fn ask(&self, timeout: Duration) -> Result<Vec<Option<String>>, SourceError> {
+        let described = self.client.describe_topics(&self.names, timeout)?;
+        let id_of = |name: &CString| {
+            let mut found = described.iter();
+            let found = found.find(|found| found.name.as_bytes() == name.to_bytes())?;
+            let (id, _) = found.found.as_ref().ok()?;
+            known_id(id)
+        };
+        Ok(self.names.iter().map(id_of).collect())
     }
 }
 
@@ -147,6 +172,14 @@ impl LaneConsumer {
         let mut events = Vec::new();
         self.serve_into(&mut events);
         events
+    }
+
+    /// To ask which topics it is that are being read.
+    pub fn topic_ids(&self) -> TopicIds {
+        TopicIds {
+            client: self.client.clone(),
+            names: self.topics.names().to_vec(),
+        }
     }
 
     /// Ends this lane's wait from other threads.

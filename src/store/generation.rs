@@ -316,7 +316,7 @@ impl Store {
         .doing("reading which projections are fed")
     }
 
-    /// Those generations of [`fed`](Store::fed) projections that are neither paused nor stopped: what lanes should work on.
+    /// Those generations of [`fed`](Store::fed) projections that are neither paused nor stopped as a whole: what lanes should work on.
     ///
     /// # Errors
     /// As the server's.
@@ -324,7 +324,7 @@ impl Store {
         sqlx::query_as(AssertSqlSafe(format!(
             "select {COLUMNS} from consolidator.generation g join consolidator.projection p on p.name = g.projection \
              where g.state in ('building', 'caught_up', 'held', 'live', 'grace') and p.paused_at is null \
-               and not exists (select from consolidator.stop s where s.generation = g.id) order by g.id"
+               and not exists (select from consolidator.stop s where s.generation = g.id and not s.alone) order by g.id"
         )))
         .fetch_all(&self.pool)
         .await

@@ -42,7 +42,7 @@ mod views;
 mod waiting;
 
 pub use begin::{Begun, BuildOrder};
-pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
+pub use checkpoint::{Checkpoint, Claim, Known, Partition, TakeOver};
 pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
 pub use evaluate::{Evaluated, Evaluator};

@@ -239,6 +239,7 @@ pub fn partitions(numbers: &[i32]) -> Vec<Partition> {
 /// Moves a checkpoint by some events.
 pub fn claim(checkpoint: &Checkpoint, events: i64) -> Claim {
     Claim {
+        last: None,
         slot: checkpoint.slot,
         expected: checkpoint.next_offset,
         next: checkpoint.next_offset + events,

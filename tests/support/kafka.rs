@@ -179,6 +179,16 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
         self.await_partitions(name, partitions);
     }
 
+    /// The same under a name that was just deleted: the broker needs a moment.
+    pub fn create_topic_when_free(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        wait_for("the topic's name to be free", ADMIN_TIMEOUT, || {
+            let results = block_on(self.admin().create_topics([&topic], &admin_options())).unwrap();
+            results[0].is_ok().then_some(())
+        });
+        self.await_partitions(name, partitions as usize);
+    }
+
     pub fn delete_topic(&self, name: &str) {
         let results = block_on(self.admin().delete_topics(&[name], &admin_options())).unwrap();
         results[0].as_ref().expect("the topic is deleted");

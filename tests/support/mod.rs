@@ -7,12 +7,14 @@
 pub mod database;
 pub mod download;
 pub mod kafka;
+pub mod node;
 pub mod oracle;
 pub mod proxy;
 pub mod space;
 pub mod steady;
 pub mod topic;
 pub mod wait;
+pub mod wire;
 pub mod worker;
 
 use std::future::Future;

@@ -9,6 +9,7 @@ mod chunk;
 mod duplicates;
 mod headers;
 mod holes;
+mod identity;
 mod letters;
 mod load;
 mod noted;
@@ -26,6 +27,7 @@ use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartiti
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
+use identity::Identity;
 use letters::Letters;
 use load::Load;
 use noted::Noted;
@@ -47,7 +49,8 @@ const CHUNK_RECORDS: usize = 10_000;
 /// Why a turn of the loop did not go through.
 enum Trouble {
     Store(StoreError),
-    /// An event that cannot be applied, or a log that cannot be read on: the projection stops here and says why.
+    /// An event that cannot be applied, or a log that cannot be read on: the projection, or the partition alone, stops here and
+    /// says why.
     Stop(Box<Stop>),
     /// The same, where what was folded since the last commit is not to be kept.
     Full(Box<Stop>),
@@ -90,6 +93,10 @@ pub(super) struct Lane {
     /// What the source has told and the lane has not yet acted on, oldest first.
     noted: Noted,
     begins: Begins,
+    identity: Identity,
+    /// Partitions that have stopped by themselves, and are taken up again when that is over.
+    apart: Vec<TopicPartition>,
+    looked_at_apart: Instant,
     folder: Folder,
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
@@ -169,6 +176,9 @@ impl Lane {
             consumer,
             noted: Noted::default(),
             begins: Begins::default(),
+            identity: Identity::default(),
+            apart: Vec::new(),
+            looked_at_apart: now,
             folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
@@ -222,11 +232,15 @@ impl Lane {
         self.tell_going_on();
         self.act_on_noted()?;
         self.take_up_new()?;
+        self.take_up_apart_if_due()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
             self.control.join();
         }
         self.adopt_stops()?;
         if !self.keep_pace()? {
+            return Ok(());
+        }
+        if !self.knows_topics()? {
             return Ok(());
         }
         self.carry_out_if_due()?;

@@ -23,6 +23,7 @@ impl Lane {
                 Trouble::Asked => return Err(LaneExit::Asked),
                 Trouble::Broken(message) => return Err(LaneExit::Failed(message)),
                 Trouble::Stop(stop) => match self.record_stop(&stop) {
+                    Ok(true) if stop.alone => self.set_apart(&stop),
                     Ok(true) => return Err(LaneExit::Stopped),
                     Ok(false) => self.start_again(),
                     Err(trouble) => Err(trouble),
@@ -216,9 +217,9 @@ impl Lane {
         // To start a partition that is to be given back would answer the group, and have two readers for a while.
         self.noted.add(self.consumer.serve());
         self.give_back_revoked()?;
-        for (at, next_offset) in offsets {
-            if self.partitions.holds(at) {
-                self.consumer.seek(at, next_offset)?;
+        for start in offsets {
+            if self.partitions.holds(start.at) {
+                self.consumer.seek(start.at, start.next_offset)?;
             }
         }
         Ok(())
@@ -326,12 +327,7 @@ impl Lane {
     /// longer for this lane to say.
     fn record_stop(&mut self, stop: &Stop) -> Result<bool, Trouble> {
         self.flush()?;
-        let topics = &self.work.projection.topics;
-        let is_there = |at: TopicPartition| {
-            stop.partition == Some(at.partition)
-                && stop.topic.as_ref() == Some(&topics[at.topic].name)
-        };
-        if !self.partitions.iter().any(|owned| is_there(owned.at)) {
+        if self.owned_place(stop).is_none() {
             return Ok(false);
         }
         // After the flush every partition is idle, so this claims them all.
@@ -343,8 +339,9 @@ impl Lane {
             transaction.commit().await
         })
         .map_err(blames_no_event)?;
+        let what = if stop.alone { "a partition of " } else { "" };
         error!(lane = %self.name, topic = stop.topic, partition = stop.partition, offset = stop.offset, key = stop.key,
-            rule = stop.rule, "projection {} stops: {}", self.work.projection.name, stop.reason);
+            rule = stop.rule, "{what}projection {} stops: {}", self.work.projection.name, stop.reason);
         Ok(true)
     }
 }
