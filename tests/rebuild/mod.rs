@@ -4,6 +4,7 @@
 mod changes;
 mod compare;
 mod duplicates;
+mod equality;
 mod explain;
 mod guards;
 mod history;
