@@ -10,6 +10,7 @@ mod guards;
 mod history;
 mod kills;
 mod random;
+mod repair;
 mod switching;
 mod time;
 

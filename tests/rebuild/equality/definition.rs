@@ -483,7 +483,7 @@ fn condition(random: &mut impl Rng) -> Both {
 fn row_condition(random: &mut impl Rng) -> Both {
     let choices = [
         (
-            "c0 is distinct from old.c1 or data.ok",
+            "c0::text is distinct from old.c1::text or data.ok",
             "r.c0::text is distinct from o.c1::text or (e.data->>'ok')::boolean",
         ),
         (

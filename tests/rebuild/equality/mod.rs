@@ -76,6 +76,9 @@ fn round(seed: u64, count: u64) {
         );
         check(&space, definition, topics, "as of now", &schema);
         run_fine(&space, &["verify", name]);
+        damage(&space, definition);
+        run_fine(&space, &["verify", name, "--repair"]);
+        check(&space, definition, topics, "put right", "read_model");
     }
     for worker in others.iter().chain([&worker]) {
         assert!(worker.terminate(IN_TIME).success());
@@ -178,6 +181,35 @@ fn applied(space: &Space, definitions: &[Definition], topics: [&str; 2]) {
             false => &topics[..1],
         };
         space.wait_applied(&definition.name, read, IN_TIME);
+    }
+}
+
+/// By hand, in every table that readers see: rows gone, values of other rows, states gone.
+fn damage(space: &Space, definition: &Definition) {
+    let live = format!(
+        "select generation from consolidator.pointer where projection = '{}'",
+        definition.name
+    );
+    let live = space.database.number(&live);
+    for table in &definition.tables {
+        let place = format!("consolidator_g{live}.{}", table.name);
+        let there = if table.version {
+            "not \"$deleted\""
+        } else {
+            "true"
+        };
+        space.database.execute(&format!(
+            "delete from {place} where ctid in (select ctid from {place} where {there} order by k1 limit 2);
+             update {place} t set c0 = o.c0, c1 = o.c1 from (select c0, c1 from {place} where {there} order by k1 desc limit 1) o
+             where t.k1 in ('k3', 'k17', 'g3', 's2')"
+        ));
+        if table.history {
+            let states = format!(
+                "delete from consolidator_g{live}.\"{}$history\" where \"$seq\" % 5 = 0",
+                table.name
+            );
+            space.database.execute(&states);
+        }
     }
 }
 
