@@ -47,7 +47,7 @@ impl Cluster {
     /// # Errors
     /// Settings that librdkafka refuses.
     pub fn connect(kafka: &KafkaSettings) -> Result<Cluster, SourceError> {
-        let client = Client::new(&kafka.client_config()?)?;
+        let client = Client::new(&kafka.client_config()?, kafka.token_file.clone())?;
         let events = Queue::of_main(&client)
             .ok_or_else(|| SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue"))?;
         Ok(Cluster {
@@ -230,6 +230,7 @@ impl Cluster {
         while let Some(event) = events.event(Duration::ZERO) {
             match event {
                 Event::Error { code, text, .. } => reason = Some((kind_of(code, false), text)),
+                Event::TokenWanted => self.client.set_token(),
                 Event::Log(_, facility, text) => debug!(target: "kafka", facility, "{text}"),
                 _ => {}
             }

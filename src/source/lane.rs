@@ -26,6 +26,8 @@ const SERVE_MAX: usize = 1000;
 const LAST_MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `close` waits for the group to let the member go. After that the session times out.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files with credentials are looked at, while a broker is in trouble.
+const LOOK_AT_LOGIN_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -49,7 +51,37 @@ pub struct LaneConsumer {
     pub(super) mirrored: BTreeMap<TopicPartition, i64>,
     /// A mirror was asked for and not answered.
     mirroring: bool,
+    login: Login,
     left: bool,
+}
+
+/// Whether what this client logs in with has changed since it was made.
+struct Login {
+    kafka: KafkaSettings,
+    mark: u64,
+    /// Since a broker was in trouble: when it was looked at last.
+    looked_at: Option<Instant>,
+}
+
+impl Login {
+    fn new(kafka: &KafkaSettings) -> Login {
+        Login {
+            kafka: kafka.clone(),
+            mark: kafka.login_mark(),
+            looked_at: None,
+        }
+    }
+
+    /// Looks now and then, once there was trouble.
+    fn has_changed(&mut self) -> bool {
+        match self.looked_at {
+            Some(looked_at) if looked_at.elapsed() >= LOOK_AT_LOGIN_EVERY => {
+                self.looked_at = Some(Instant::now());
+                self.kafka.login_mark() != self.mark
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Ends a lane's wait in [`LaneConsumer::poll`] from another thread.
@@ -80,7 +112,9 @@ impl LaneConsumer {
         let names: Result<Vec<CString>, _> = topics.iter().map(|t| CString::new(&**t)).collect();
         let names = names
             .map_err(|_| SourceError::new(ErrorKind::Configuration, "a topic's name has a NUL"))?;
-        let client = Client::new(&kafka.lane_config(group, limits)?)?;
+        // Before the client reads them.
+        let login = Login::new(kafka);
+        let client = Client::new(&kafka.lane_config(group, limits)?, kafka.token_file.clone())?;
         let unable = || SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue");
         let lane = Arc::new(Queue::new(&client).ok_or_else(unable)?);
         let events = Queue::of_consumer(&client).ok_or_else(unable)?;
@@ -102,6 +136,7 @@ impl LaneConsumer {
             cooperative: true,
             mirrored: BTreeMap::new(),
             mirroring: false,
+            login,
             left: false,
         })
     }
@@ -344,6 +379,17 @@ impl LaneConsumer {
     }
 
     fn serve_into(&mut self, events: &mut Vec<SourceEvent>) {
+        self.serve_queue(events);
+        if self.login.has_changed() {
+            events.push(SourceEvent::Error {
+                kind: ErrorKind::Authentication,
+                message: "the files with its credentials have changed: it logs in anew".to_owned(),
+                fatal: true,
+            });
+        }
+    }
+
+    fn serve_queue(&mut self, events: &mut Vec<SourceEvent>) {
         for _ in 0..SERVE_MAX {
             let Some(event) = self.events.queue().event(Duration::ZERO) else {
                 return;
@@ -357,6 +403,7 @@ impl LaneConsumer {
                     fatal,
                     partition,
                 } => events.extend(self.on_error(code, text, fatal, partition)),
+                Event::TokenWanted => self.client.set_token(),
                 Event::Log(level, facility, text) => log(level, &facility, &text),
                 Event::Committed(answer) => {
                     self.mirroring = false;
@@ -375,13 +422,16 @@ impl LaneConsumer {
     }
 
     fn on_error(
-        &self,
+        &mut self,
         code: Code,
         text: String,
         fatal: bool,
         partition: Option<Named>,
     ) -> Option<SourceEvent> {
         let kind = kind_of(code, fatal);
+        if partition.is_none() {
+            self.login.looked_at.get_or_insert_with(Instant::now);
+        }
         let at = partition.and_then(|(topic, partition)| {
             let topic = self.topics.find(&topic)?;
             (partition >= 0).then_some(TopicPartition { topic, partition })

@@ -27,6 +27,7 @@ mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use batch::RecordBatch;
 pub use cluster::{Cluster, Ends, Topic};

@@ -42,8 +42,12 @@ pub struct Space {
 pub struct WorkerSettings {
     pub brokers: String,
     pub postgres_url: String,
+    /// Written instead of the url, if there is one.
+    pub postgres_url_file: Option<String>,
     pub readers: Vec<String>,
     pub kafka_properties: Vec<(String, String)>,
+    /// More lines of the `kafka:` section.
+    pub kafka_lines: Vec<String>,
     /// Lines of the `worker:` section, like `lanes: 2`.
     pub worker: Vec<String>,
     /// Whole top-level lines, appended as they are.
@@ -86,12 +90,14 @@ impl Space {
         let settings = WorkerSettings {
             brokers: kafka.brokers.clone(),
             postgres_url: url(&id),
+            postgres_url_file: None,
             readers: Vec::new(),
             // The shortest session that is not a risk on a busy machine of two cores.
             kafka_properties: vec![
                 ("session.timeout.ms".to_owned(), "6000".to_owned()),
                 ("heartbeat.interval.ms".to_owned(), "1000".to_owned()),
             ],
+            kafka_lines: Vec::new(),
             worker: Vec::new(),
             more: Vec::new(),
         };
@@ -228,9 +234,15 @@ impl Space {
             "  properties:".to_owned(),
         ];
         let property = |(name, value): &(String, String)| format!("    {name}: \"{value}\"");
-        lines.extend(settings.kafka_properties.iter().map(property));
+        // Of equal names the last one counts.
+        let all: std::collections::BTreeMap<_, _> = settings.kafka_properties.iter().cloned().collect();
+        lines.extend(all.iter().map(|(name, value)| property(&(name.clone(), value.clone()))));
+        lines.extend(settings.kafka_lines.iter().cloned());
         lines.push("postgres:".to_owned());
-        lines.push(format!("  url: \"{}\"", settings.postgres_url));
+        lines.push(match &settings.postgres_url_file {
+            Some(file) => format!("  url_file: \"{file}\""),
+            None => format!("  url: \"{}\"", settings.postgres_url),
+        });
         lines.push(format!("  readers: [{}]", settings.readers.join(", ")));
         let projections = self.dir().join("projections");
         lines.push(format!("projections: \"{}\"", projections.display()));

@@ -39,7 +39,7 @@ impl Lane {
                 message,
             } => return Err(stop(self.report.damaged(*at, *offset, message))),
             SourceEvent::PartitionError { at, kind, message } => {
-                self.report.kafka_trouble(Some(*at), *kind, message);
+                self.kafka_trouble(Some(*at), *kind, message);
             }
             SourceEvent::Error {
                 message,
@@ -50,7 +50,7 @@ impl Lane {
                 kind,
                 message,
                 fatal: false,
-            } => self.report.kafka_trouble(None, *kind, message),
+            } => self.kafka_trouble(None, *kind, message),
         }
         Ok(())
     }
@@ -264,6 +264,7 @@ impl Lane {
         if let Some(position) = self.consumer.position(at) {
             self.partitions.passed(at, next_offset.min(position));
             self.load.at_the_end(at);
+            self.refused = None;
         }
     }
 }
