@@ -16,6 +16,7 @@ mod exactness;
 mod expressions;
 mod faults;
 mod first_steps;
+mod fuzz;
 mod inventory;
 mod reach;
 mod readers;

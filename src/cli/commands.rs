@@ -111,7 +111,11 @@ pub fn run(settings: Settings) -> Result<Outcome, Failure> {
                 .map_err(|error| Failure::new(format!("http.listen {address}: {error}")))?;
             let ended = shutdown.clone();
             let token_file = settings.http.token_file.clone();
-            tokio::spawn(http.serve(health.clone(), token_file, async move { ended.asked().await }));
+            tokio::spawn(http.serve(
+                health.clone(),
+                token_file,
+                async move { ended.asked().await },
+            ));
         }
         worker::run(&settings, &health, shutdown).await?;
         Ok(Outcome::Fine)

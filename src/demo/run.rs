@@ -193,7 +193,11 @@ async fn listen(
     let address = http.address().ok();
     let shutdown = shutdown.clone();
     let token_file = settings.http.token_file.clone();
-    tokio::spawn(http.serve(health.clone(), token_file, async move { shutdown.asked().await }));
+    tokio::spawn(http.serve(
+        health.clone(),
+        token_file,
+        async move { shutdown.asked().await },
+    ));
     Ok(address)
 }
 

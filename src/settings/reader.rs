@@ -119,7 +119,10 @@ impl Reader {
                 Some(_) => self.secret_file(&key),
                 None => self.one(&key),
             };
-            if let Some(file) = self.secret_files.get(&format!("{}{property}", keys::PROPERTIES)) {
+            if let Some(file) = self
+                .secret_files
+                .get(&format!("{}{property}", keys::PROPERTIES))
+            {
                 files.insert(property.clone(), file.clone());
             }
             if let Some(value) = value {

@@ -51,7 +51,10 @@ impl Footprint {
                 format_bytes(settings.worker.memory_limit)
             ));
         }
-        let open = settings.http.listen.filter(|listen| !listen.ip().is_loopback());
+        let open = settings
+            .http
+            .listen
+            .filter(|listen| !listen.ip().is_loopback());
         if let Some(listen) = open
             && settings.http.token_file.is_none()
         {

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
@@ -229,7 +230,12 @@ impl Cluster {
         let mut reason = None;
         while let Some(event) = events.event(Duration::ZERO) {
             match event {
-                Event::Error { code, text, .. } => reason = Some((kind_of(code, false), text)),
+                // That all are down only follows from why each of them is.
+                Event::Error { code, text, .. }
+                    if reason.is_none() || code != Code::AllBrokersDown =>
+                {
+                    reason = Some((kind_of(code, false), text));
+                }
                 Event::TokenWanted => self.client.set_token(),
                 Event::Log(_, facility, text) => debug!(target: "kafka", facility, "{text}"),
                 _ => {}

@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::batch::TopicIndex;
+use super::credentials::Credentials;
 use super::error::kind_of;
 use super::progress::Progress;
 use super::raw::{Client, Event, Events, Named, Queue};
@@ -26,8 +27,6 @@ const SERVE_MAX: usize = 1000;
 const LAST_MIRROR_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long `close` waits for the group to let the member go. After that the session times out.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the files with credentials are looked at, while a broker is in trouble.
-const LOOK_AT_LOGIN_EVERY: Duration = Duration::from_secs(1);
 /// How often it is looked whether it is done.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -51,37 +50,8 @@ pub struct LaneConsumer {
     pub(super) mirrored: BTreeMap<TopicPartition, i64>,
     /// A mirror was asked for and not answered.
     mirroring: bool,
-    login: Login,
+    credentials: Credentials,
     left: bool,
-}
-
-/// Whether what this client logs in with has changed since it was made.
-struct Login {
-    kafka: KafkaSettings,
-    mark: u64,
-    /// Since a broker was in trouble: when it was looked at last.
-    looked_at: Option<Instant>,
-}
-
-impl Login {
-    fn new(kafka: &KafkaSettings) -> Login {
-        Login {
-            kafka: kafka.clone(),
-            mark: kafka.login_mark(),
-            looked_at: None,
-        }
-    }
-
-    /// Looks now and then, once there was trouble.
-    fn has_changed(&mut self) -> bool {
-        match self.looked_at {
-            Some(looked_at) if looked_at.elapsed() >= LOOK_AT_LOGIN_EVERY => {
-                self.looked_at = Some(Instant::now());
-                self.kafka.login_mark() != self.mark
-            }
-            _ => false,
-        }
-    }
 }
 
 /// Ends a lane's wait in [`LaneConsumer::poll`] from another thread.
@@ -113,7 +83,7 @@ impl LaneConsumer {
         let names = names
             .map_err(|_| SourceError::new(ErrorKind::Configuration, "a topic's name has a NUL"))?;
         // Before the client reads them.
-        let login = Login::new(kafka);
+        let credentials = Credentials::of(kafka);
         let client = Client::new(&kafka.lane_config(group, limits)?, kafka.token_file.clone())?;
         let unable = || SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue");
         let lane = Arc::new(Queue::new(&client).ok_or_else(unable)?);
@@ -136,7 +106,7 @@ impl LaneConsumer {
             cooperative: true,
             mirrored: BTreeMap::new(),
             mirroring: false,
-            login,
+            credentials,
             left: false,
         })
     }
@@ -380,7 +350,7 @@ impl LaneConsumer {
 
     fn serve_into(&mut self, events: &mut Vec<SourceEvent>) {
         self.serve_queue(events);
-        if self.login.has_changed() {
+        if self.credentials.have_changed() {
             events.push(SourceEvent::Error {
                 kind: ErrorKind::Authentication,
                 message: "the files with its credentials have changed: it logs in anew".to_owned(),
@@ -430,7 +400,7 @@ impl LaneConsumer {
     ) -> Option<SourceEvent> {
         let kind = kind_of(code, fatal);
         if partition.is_none() {
-            self.login.looked_at.get_or_insert_with(Instant::now);
+            self.credentials.doubt();
         }
         let at = partition.and_then(|(topic, partition)| {
             let topic = self.topics.find(&topic)?;

@@ -93,9 +93,8 @@ fn assigned(
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("log.queue", "false");
-    let consumer: BaseConsumer<Login> = config
-        .create_with_context(kafka.login())
-        .map_err(failed)?;
+    let consumer: BaseConsumer<Login> =
+        config.create_with_context(kafka.login()).map_err(failed)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset))
         .map_err(failed)?;

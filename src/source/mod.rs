@@ -17,6 +17,7 @@
 
 mod batch;
 mod cluster;
+mod credentials;
 mod error;
 mod lane;
 mod log;

@@ -260,8 +260,16 @@ impl KafkaSettings {
         };
         let mut config = self.lane_config(&self.group, limits)?;
         config.remove("bootstrap.servers");
-        let oauth = |name| config.get(name).is_some_and(|text| text.eq_ignore_ascii_case("OAUTHBEARER"));
-        let by_hand = self.token_file.is_none() && !self.sets("enable.sasl.oauthbearer.unsecure.jwt");
+        let oauth = |name| {
+            config
+                .get(name)
+                .is_some_and(|text| text.eq_ignore_ascii_case("OAUTHBEARER"))
+        };
+        let others = [
+            "enable.sasl.oauthbearer.unsecure.jwt",
+            "sasl.oauthbearer.method",
+        ];
+        let by_hand = self.token_file.is_none() && !others.iter().any(|name| self.sets(name));
         if by_hand && (oauth("sasl.mechanism") || oauth("sasl.mechanisms")) {
             return Err(SourceError::new(
                 ErrorKind::Configuration,
@@ -279,8 +287,15 @@ impl KafkaSettings {
             "ssl.keystore.location",
             "ssl.ca.location",
         ];
-        let places = PLACES.iter().filter_map(|name| self.properties.get(*name)).map(Path::new);
-        let files = self.files.values().chain(&self.token_file).map(PathBuf::as_path);
+        let places = PLACES
+            .iter()
+            .filter_map(|name| self.properties.get(*name))
+            .map(Path::new);
+        let files = self
+            .files
+            .values()
+            .chain(&self.token_file)
+            .map(PathBuf::as_path);
         let mut mark = DefaultHasher::new();
         for file in places.chain(files).filter(|file| file.is_file()) {
             std::fs::read(file).unwrap_or_default().hash(&mut mark);

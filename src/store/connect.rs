@@ -59,7 +59,10 @@ struct Address {
 impl Address {
     /// As the file says now; while it cannot be read, or holds no url, as it said before.
     fn options(&self) -> Result<PgConnectOptions> {
-        let read = self.file.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+        let read = self
+            .file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
         match read.and_then(|text| options(text.trim()).ok()) {
             Some(options) => Ok(options),
             None => options(self.url.expose()),
@@ -220,19 +223,43 @@ const PARAMETERS: [&str; 12] = [
     "options",
 ];
 
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
+
+fn refuse_missing(files: &[(&str, &str)]) -> Result<()> {
+    for (name, file) in files {
+        if let Err(error) = std::fs::File::open(file) {
+            let told = format!("cannot read the {name} {file}: {error}");
+            return Err(StoreError::refused("reading postgres.url", told));
+        }
+    }
+    Ok(())
+}
+
+/// Files that cannot be read are named here, as sqlx does not.
 fn refuse_unknown_parameters(url: &str) -> Result<()> {
+    let mut files = Vec::new();
     let query = url.split('#').next().and_then(|url| url.split_once('?'));
-    let mut names = query
-        .map_or("", |(_, query)| query)
-        .split('&')
-        .filter_map(|parameter| parameter.split('=').next())
-        .filter(|name| !name.is_empty());
-    match names.all(|name| PARAMETERS.contains(&name)) {
-        true => Ok(()),
+    let parameters = query.map_or("", |(_, query)| query).split('&');
+    let mut parameters = parameters.filter_map(|one| match one.split_once('=') {
+        None if one.is_empty() => None,
+        None => Some((one, "")),
+        Some(both) => Some(both),
+    });
+    let known = parameters.all(|(name, value)| {
+        if FILES.contains(&name) && value.starts_with('/') && !value.contains('%') {
+            files.push((name, value));
+        }
+        PARAMETERS.contains(&name)
+    });
+    match known {
+        true => refuse_missing(&files),
         // Not named: it may be part of a password with a `?` that was not written as %3F.
         false => Err(StoreError::refused(
             "reading postgres.url",
-            format!("after its `?` stands what is none of: {}", PARAMETERS.join(", ")),
+            format!(
+                "after its `?` stands what is none of: {}",
+                PARAMETERS.join(", ")
+            ),
         )),
     }
 }

@@ -177,7 +177,9 @@ impl StoreError {
         };
         let told = StoreError::new(kind, context, message);
         match error {
-            sqlx::Error::Tls(_) if told.message.contains("does not support TLS") => told.hint(NO_TLS),
+            sqlx::Error::Tls(_) if told.message.contains("does not support TLS") => {
+                told.hint(NO_TLS)
+            }
             _ => told,
         }
     }

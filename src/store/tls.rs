@@ -24,12 +24,10 @@ pub(super) fn left_open(options: &PgConnectOptions) -> Option<&'static str> {
     }
     match options.get_ssl_mode() {
         PgSslMode::VerifyFull | PgSslMode::Prefer | PgSslMode::Allow => None,
-        PgSslMode::VerifyCa => {
-            Some("sslmode=verify-ca takes a certificate of any name from an authority that it trusts")
-        }
-        PgSslMode::Require => {
-            Some("sslmode=require encrypts, and takes any server's certificate")
-        }
+        PgSslMode::VerifyCa => Some(
+            "sslmode=verify-ca takes a certificate of any name from an authority that it trusts",
+        ),
+        PgSslMode::Require => Some("sslmode=require encrypts, and takes any server's certificate"),
         PgSslMode::Disable => Some("sslmode=disable sends everything as plain text"),
     }
 }

@@ -10,8 +10,7 @@ use crate::metrics::GenerationProgress;
 use crate::rebuild::Leader;
 use crate::settings::Settings;
 use crate::store::{
-    ErrorKind,
-    CONTROL_CONNECTIONS, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
+    CONTROL_CONNECTIONS, ErrorKind, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;

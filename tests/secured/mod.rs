@@ -37,7 +37,9 @@ fn trusting(authority: &Path) -> Vec<(String, String)> {
         // The servers of tests listen on 127.0.0.1.
         ("broker.address.family", "v4".to_owned()),
     ];
-    properties.map(|(name, value)| (name.to_owned(), value)).to_vec()
+    properties
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
 }
 
 /// A projection that counts the records of a topic by key, and its topic; `user` may read both, and nothing else.

@@ -33,7 +33,8 @@ impl Secured {
         };
         let rules = secured.database.value("show hba_file").unwrap();
         let more = fs::read_to_string(&rules).unwrap();
-        let rule = format!("hostssl all {CERTIFIED} all cert\nhostnossl all {CERTIFIED} all reject\n");
+        let rule =
+            format!("hostssl all {CERTIFIED} all cert\nhostnossl all {CERTIFIED} all reject\n");
         fs::write(&rules, rule + &more).unwrap();
         let authority = secured.authority();
         secured.set("ssl_ca_file", &authority);
@@ -54,11 +55,16 @@ impl Secured {
         use std::os::unix::fs::MetadataExt;
         std::os::unix::fs::chown(&key, Some(owner.uid()), Some(owner.gid())).unwrap();
         crate::support::certificates::open_to_all(&key, 0o600);
-        self.set("ssl_cert_file", &certified.certificate.display().to_string());
+        self.set(
+            "ssl_cert_file",
+            &certified.certificate.display().to_string(),
+        );
         self.set("ssl_key_file", &key.display().to_string());
         self.set("ssl", "on");
         self.database.execute("select pg_reload_conf()");
-        wait_until("the server to show its certificate", IN_TIME, || to_be_seen(self));
+        wait_until("the server to show its certificate", IN_TIME, || {
+            to_be_seen(self)
+        });
     }
 
     fn authority(&self) -> String {
@@ -72,7 +78,10 @@ impl Secured {
     }
 
     fn verified(&self) -> String {
-        self.url(HOST, &format!("sslmode=verify-full&sslrootcert={}", self.authority()))
+        self.url(
+            HOST,
+            &format!("sslmode=verify-full&sslrootcert={}", self.authority()),
+        )
     }
 }
 
@@ -86,27 +95,44 @@ fn told(space: &mut Space, url: String) -> (Option<i32>, String) {
 #[test]
 fn a_postgres_is_believed_by_its_certificate_and_no_other() {
     let mut secured = Secured::start();
-    let mut space = Space::new("pg_tls");
+    let mut space = Space::new("tls");
     let mut refused = |url: String, reason: &str, hint: &str| {
         let (status, text) = told(&mut space, url);
         assert_eq!(status, Some(2), "{reason}: {text}");
         assert!(text.contains(reason) && text.contains(hint), "{text}");
     };
-    refused(secured.verified(), "does not support TLS", "sslmode=disable");
+    refused(
+        secured.verified(),
+        "does not support TLS",
+        "sslmode=disable",
+    );
 
     let answers = |url: &str| Database::at(url).try_query("select 1").is_ok();
     let right = secured.certificates.server();
     secured.show(&right, |secured| answers(&secured.verified()));
     let mode = "sslmode=verify-full";
     refused(secured.url(HOST, mode), "UnknownIssuer", "sslrootcert=");
-    let others = Certificates::new().authority();
-    let others = format!("{mode}&sslrootcert={}", others.display());
-    refused(secured.url(HOST, &others), "UnknownIssuer", "sslrootcert=");
+    let others = Certificates::new();
+    let theirs = format!("{mode}&sslrootcert={}", others.authority().display());
+    refused(secured.url(HOST, &theirs), "UnknownIssuer", "sslrootcert=");
+    let nowhere = format!("{mode}&sslrootcert=/nowhere/ca.pem");
+    refused(
+        secured.url(HOST, &nowhere),
+        "sslrootcert",
+        "/nowhere/ca.pem",
+    );
     let trusted = format!("{mode}&sslrootcert={}", secured.authority());
-    refused(secured.url("127.0.0.1", &trusted), "not valid for name", "by the name");
+    refused(
+        secured.url("127.0.0.1", &trusted),
+        "not valid for name",
+        "by the name",
+    );
     let unknown = secured.url(HOST, "sslmode=verify-full&sslpassword=canary");
     let (_, text) = told(&mut space, unknown);
-    assert!(text.contains("is none of") && !text.contains("canary"), "{text}");
+    assert!(
+        text.contains("is none of") && !text.contains("canary"),
+        "{text}"
+    );
 
     a_worker_goes_on_through_it(&secured);
 
@@ -115,22 +141,31 @@ fn a_postgres_is_believed_by_its_certificate_and_no_other() {
     secured.show(&expired, seen);
     let (status, text) = told(&mut space, secured.verified());
     assert_eq!(status, Some(2), "{text}");
-    assert!(text.contains("expired") && text.contains("new certificate"), "{text}");
+    assert!(
+        text.contains("expired") && text.contains("new certificate"),
+        "{text}"
+    );
     secured.server.stop_fast();
 }
 
 /// By a certificate of its own, where the server asks for one.
 fn a_worker_goes_on_through_it(secured: &Secured) {
     let plain = |database: &str| secured.server.url(database) + "?sslmode=disable";
-    let mut space = Space::on_postgres("pg_mutual", &plain);
-    secured.database.execute(&format!("create role {CERTIFIED} login"));
+    let mut space = Space::on_postgres("mutual_tls", &plain);
+    secured
+        .database
+        .execute(&format!("create role {CERTIFIED} login"));
     let grant = format!("grant create on database {} to {CERTIFIED}", space.id);
     secured.database.execute(&grant);
     let topic = space.topic("events", 1);
     space.definition("small", &definition(&topic));
     Producer::new(space.kafka).write(&topic, &[Record::new("a", r#"{"type":"Added"}"#)]);
 
-    let place = format!("postgres://{CERTIFIED}@{HOST}:{}/{}", secured.server.port(), space.id);
+    let place = format!(
+        "postgres://{CERTIFIED}@{HOST}:{}/{}",
+        secured.server.port(),
+        space.id
+    );
     let trusted = format!("sslmode=verify-full&sslrootcert={}", secured.authority());
     let (status, text) = told(&mut space, format!("{place}?{trusted}"));
     assert_eq!(status, Some(2), "{text}");
@@ -138,7 +173,11 @@ fn a_worker_goes_on_through_it(secured: &Secured) {
 
     let own = secured.certificates.client(CERTIFIED);
     let file = |path: &Path| path.display().to_string();
-    let shown = format!("sslcert={}&sslkey={}", file(&own.certificate), file(&own.key));
+    let shown = format!(
+        "sslcert={}&sslkey={}",
+        file(&own.certificate),
+        file(&own.key)
+    );
     space.settings.postgres_url = format!("{place}?{trusted}&{shown}");
     let _worker = space.start_worker("worker");
     space.wait_offset("small", &topic, 0, 0, IN_TIME);
@@ -148,7 +187,7 @@ fn a_worker_goes_on_through_it(secured: &Secured) {
 
 #[test]
 fn a_password_that_was_changed_is_read_again_from_the_file_of_the_url() {
-    let mut space = Space::new("pg_rotated");
+    let mut space = Space::new("rotated_url");
     let (role, url) = space.role("worker");
     let database = &space.database;
     database.execute(&format!("grant create on database {} to {role}", space.id));

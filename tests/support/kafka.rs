@@ -22,8 +22,7 @@ use super::{block_on, download, lock, run_dir};
 
 const JARS: &str = include_str!("kafka-4.1.0.jars");
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
-const OAUTH_MODULE: &str =
-    "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
+const OAUTH_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 const JAVA_OPTIONS: [&str; 5] = [
@@ -77,13 +76,16 @@ impl KafkaServer {
         let (port, controller_port) = (server.port, server.controller_port);
         let all = |host: &str| {
             let named = names.iter().zip(ports);
-            let named: Vec<_> = named.map(|(name, port)| format!("{name}://{host}:{port}")).collect();
+            let named: Vec<_> = named
+                .map(|(name, port)| format!("{name}://{host}:{port}"))
+                .collect();
             format!("PLAINTEXT://127.0.0.1:{port},{}", named.join(","))
         };
         let (listeners, advertised) = (all("127.0.0.1"), all(HOST));
         let pem = |file: &Path| file.display().to_string();
         let (right, expired) = (certificates.server().both, certificates.expired().both);
-        let (right, expired, authority) = (pem(&right), pem(&expired), pem(&certificates.authority()));
+        let (right, expired, authority) =
+            (pem(&right), pem(&expired), pem(&certificates.authority()));
         // Of equal keys the last one counts.
         let properties = format!(
             "listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}

@@ -66,7 +66,10 @@ impl ClientContext for Login {
     const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
 
     fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let file = self.token_file.as_ref().ok_or("kafka.token_file is not set")?;
+        let file = self
+            .token_file
+            .as_ref()
+            .ok_or("kafka.token_file is not set")?;
         let token = read(file)?;
         Ok(OAuthToken {
             token: token.text,

@@ -46,7 +46,10 @@ impl Lane {
         if refused.since.elapsed() > OVER_AFTER {
             return;
         }
-        if refused.told_at.is_none_or(|told_at| told_at.elapsed() > TELL_EVERY) {
+        if refused
+            .told_at
+            .is_none_or(|told_at| told_at.elapsed() > TELL_EVERY)
+        {
             self.tell_waiting(&refused.reason, refused.hint);
             refused.told_at = Some(Instant::now());
         }
