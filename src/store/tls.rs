@@ -48,7 +48,7 @@ pub(super) fn refusal(error: &std::io::Error) -> Option<(String, &'static str)> 
     let error = error.get_ref()?.downcast_ref::<TlsError>()?;
     let hint = match error {
         TlsError::InvalidCertificate(reason) => match reason {
-            CertificateError::UnknownIssuer => {
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "It is of no authority that this machine trusts: name its authority's certificate in the url, \
                  sslrootcert=/path/to/ca.pem"
             }

@@ -24,7 +24,7 @@ tables:
 fn with_roles(space: &Space) -> [String; 2] {
     let file = root().join("deploy/postgres/roles.sql");
     let script = std::fs::read_to_string(file).unwrap();
-    let prefix = format!("{}_", space.id);
+    let prefix = format!("{}_the_", space.id);
     space
         .database
         .execute(&script.replace("consolidator_", &prefix));
@@ -121,7 +121,10 @@ fn the_worker_runs_as_nobody_on_a_root_that_it_cannot_write_to() {
     }
     if can_mount() {
         let mounts = std::fs::read_to_string(format!("/proc/{}/mounts", worker.pid())).unwrap();
-        let root = mounts.lines().rev().find(|line| line.split(' ').nth(1) == Some("/"));
+        let root = mounts
+            .lines()
+            .rev()
+            .find(|line| line.split(' ').nth(1) == Some("/"));
         let options = root.unwrap().split(' ').nth(3).unwrap();
         assert!(options.split(',').any(|option| option == "ro"), "{options}");
     }

@@ -35,9 +35,10 @@ impl Certificates {
         open_to_all(dir.path(), 0o755);
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "authority of the tests");
+        params.distinguished_name.push(
+            DnType::CommonName,
+            format!("authority {:08x}", rand::random::<u32>()),
+        );
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         fs::write(dir.path().join("ca.pem"), certificate.pem()).unwrap();

@@ -11,10 +11,10 @@ use consolidator::demo::postgres::free_port;
 use rand::RngExt;
 use tempfile::TempDir;
 
+use super::certificates::open_to_all;
 use super::database::Database;
 use super::kafka::KafkaServer;
 use super::wait::wait_until;
-use super::certificates::open_to_all;
 use super::worker::{BINARY, Worker, run_command, tail};
 use super::{kafka, postgres_url, run_dir};
 
@@ -60,7 +60,7 @@ pub struct WorkerSettings {
     pub more: Vec<String>,
 }
 
-const READ_ONLY: &str = "mount --make-rprivate / && mount --bind / / && mount -o remount,ro,bind /";
+const READ_ONLY: &str = "mount --make-rprivate / && mount -o remount,ro,bind /";
 const AS_NOBODY: &str = "exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \"$0\" \"$@\"";
 
 /// Whether this machine lets us have a root of our own that cannot be written to.
@@ -195,7 +195,9 @@ impl Space {
         let file = self.write_settings(name);
         let mut command = Command::new("sh");
         let script = match (is_root(), can_mount()) {
-            (true, true) => format!("exec unshare --mount sh -c '{READ_ONLY} && {AS_NOBODY}' \"$0\" \"$@\""),
+            (true, true) => {
+                format!("exec unshare --mount sh -c '{READ_ONLY} && {AS_NOBODY}' \"$0\" \"$@\"")
+            }
             (true, false) => AS_NOBODY.to_owned(),
             (false, _) => "exec setpriv --no-new-privs \"$0\" \"$@\"".to_owned(),
         };
@@ -204,7 +206,11 @@ impl Space {
         fs::copy(BINARY, &binary).unwrap();
         open_to_all(self.dir(), 0o755);
         open_to_all(&self.dir().join("projections"), 0o755);
-        command.arg("-c").arg(script).arg(&binary).args(["run", "--config", &file]);
+        command
+            .arg("-c")
+            .arg(script)
+            .arg(&binary)
+            .args(["run", "--config", &file]);
         Worker::start_command(name, self.dir(), command, &[])
     }
 
