@@ -19,6 +19,7 @@ mod expressions;
 mod faults;
 mod first_steps;
 mod harness;
+mod fuzz;
 mod inventory;
 mod reach;
 mod readers;

@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
@@ -47,7 +48,7 @@ impl Cluster {
     /// # Errors
     /// Settings that librdkafka refuses.
     pub fn connect(kafka: &KafkaSettings) -> Result<Cluster, SourceError> {
-        let client = Client::new(&kafka.client_config()?)?;
+        let client = Client::new(&kafka.client_config()?, kafka.token_file.clone())?;
         let events = Queue::of_main(&client)
             .ok_or_else(|| SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue"))?;
         Ok(Cluster {
@@ -241,7 +242,13 @@ impl Cluster {
         let mut reason = None;
         while let Some(event) = events.event(Duration::ZERO) {
             match event {
-                Event::Error { code, text, .. } => reason = Some((kind_of(code, false), text)),
+                // That all are down only follows from why each of them is.
+                Event::Error { code, text, .. }
+                    if reason.is_none() || code != Code::AllBrokersDown =>
+                {
+                    reason = Some((kind_of(code, false), text));
+                }
+                Event::TokenWanted => self.client.set_token(),
                 Event::Log(_, facility, text) => debug!(target: "kafka", facility, "{text}"),
                 _ => {}
             }

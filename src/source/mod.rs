@@ -19,6 +19,7 @@ use crate::event::Mark;
 
 mod batch;
 mod cluster;
+mod credentials;
 mod error;
 mod lane;
 mod log;
@@ -29,6 +30,7 @@ mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use batch::RecordBatch;
 pub use cluster::{Cluster, Ends, Topic};

@@ -38,6 +38,7 @@ mod socket;
 mod status;
 mod stop;
 mod switch;
+mod tls;
 mod verify;
 mod views;
 mod waiting;

@@ -4,9 +4,11 @@
 // Every test uses a part of what is here.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod database;
 pub mod download;
 pub mod kafka;
+pub mod kafka_rights;
 pub mod node;
 pub mod oracle;
 pub mod proxy;

@@ -54,7 +54,7 @@ impl Lane {
                 message,
             } => return Err(stop(self.report.damaged(*at, *offset, message))),
             SourceEvent::PartitionError { at, kind, message } => {
-                self.report.kafka_trouble(Some(*at), *kind, message);
+                self.kafka_trouble(Some(*at), *kind, message);
             }
             SourceEvent::Error {
                 message,
@@ -65,7 +65,7 @@ impl Lane {
                 kind,
                 message,
                 fatal: false,
-            } => self.report.kafka_trouble(None, *kind, message),
+            } => self.kafka_trouble(None, *kind, message),
         }
         Ok(())
     }
@@ -296,6 +296,7 @@ impl Lane {
         if let Some(position) = self.consumer.position(at) {
             self.partitions.passed(at, next_offset.min(position));
             self.load.at_the_end(at);
+            self.refused = None;
         }
     }
 }

@@ -14,6 +14,7 @@ mod letters;
 mod load;
 mod noted;
 mod recovery;
+mod refused;
 mod report;
 mod requests;
 
@@ -31,6 +32,7 @@ use identity::Identity;
 use letters::Letters;
 use load::Load;
 use noted::Noted;
+use refused::Refused;
 use report::Report;
 use std::any::Any;
 use std::future::Future;
@@ -123,6 +125,8 @@ pub(super) struct Lane {
     measure_next: bool,
     /// Since when no connection to Postgres is to be had.
     cut_off_since: Option<Instant>,
+    /// Kafka does not let the lane read.
+    refused: Option<Refused>,
     /// It is stored that the lane waits, and for what.
     told_waiting: bool,
     /// Tries in a row that did not go through.
@@ -196,6 +200,7 @@ impl Lane {
             measured_at: now,
             measure_next: false,
             cut_off_since: None,
+            refused: None,
             told_waiting: false,
             attempt: 0,
             seen: Seen::new(&work.projection, false),
@@ -230,6 +235,7 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.tell_going_on();
+        self.tell_refused();
         self.act_on_noted()?;
         self.take_up_new()?;
         self.take_up_apart_if_due()?;
@@ -269,6 +275,7 @@ impl Lane {
         };
         if !records.is_empty() {
             self.work.counters.phase(Phase::Receive, started.elapsed());
+            self.refused = None;
         }
         let outcome = self.fold_records(&records, &arena);
         records.clear();

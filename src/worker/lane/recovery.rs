@@ -87,7 +87,7 @@ impl Lane {
     }
 
     /// Leaves word where `status` and readers look, if the server takes it.
-    fn tell_waiting(&mut self, reason: &str, hint: &str) {
+    pub(super) fn tell_waiting(&mut self, reason: &str, hint: &str) {
         let (store, name) = (self.work.store.clone(), self.name.clone());
         let generation = self.work.generation;
         let told = self.wait(async { store.note_waiting(generation, &name, reason, hint).await });
@@ -99,7 +99,7 @@ impl Lane {
 
     /// After a batch went through, takes it back.
     pub(super) fn tell_going_on(&mut self) {
-        if !self.told_waiting || self.attempt > 0 {
+        if !self.told_waiting || self.attempt > 0 || self.refused.is_some() {
             return;
         }
         self.told_waiting = false;

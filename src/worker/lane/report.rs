@@ -268,7 +268,7 @@ impl Report {
             ),
             hint: Some(format!(
                 "Nothing from here on is applied. If another replica is whole, make it the leader, then `consolidator resume {}`. \
-                 If none is, delete the records up to behind the damage, and rebuild the projection from what is left.",
+                 If it is only too large unpacked, raise `receive.message.max.bytes` in kafka.properties and restart. If no replica is whole, delete the records up to behind the damage, and rebuild the projection from what is left.",
                 self.work.projection.name
             )),
             alone: true,
