@@ -22,7 +22,7 @@ use definition::{Definition, TYPES, Table};
 const DEFINITIONS: u64 = 2;
 /// Of one round: they read the same topics.
 const AT_ONCE: u64 = 4;
-const EVENTS: usize = 3_000;
+const EVENTS: usize = 2_400;
 /// So that logs are long enough to be loaded in bulk, without work for the oracle.
 const PADS: usize = 20_000;
 const CHUNKS: usize = 12;
