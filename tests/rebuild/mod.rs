@@ -3,6 +3,7 @@
 
 mod changes;
 mod compare;
+mod crash;
 mod duplicates;
 mod equality;
 mod explain;

@@ -9,19 +9,20 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{IN_TIME, run_fine};
+use super::IN_TIME;
 use crate::support::oracle::assert_same;
 use crate::support::setting;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::let_pass;
+use crate::support::worker::run_command;
 use definition::{Definition, TYPES, Table};
 
 /// Unless `CONSOLIDATOR_TEST_DEFINITIONS` says otherwise.
 const DEFINITIONS: u64 = 2;
 /// Of one round: they read the same topics.
 const AT_ONCE: u64 = 4;
-const EVENTS: usize = 3_000;
+const EVENTS: usize = 2_400;
 /// So that logs are long enough to be loaded in bulk, without work for the oracle.
 const PADS: usize = 20_000;
 const CHUNKS: usize = 12;
@@ -62,27 +63,40 @@ fn round(seed: u64, count: u64) {
         check(&space, definition, topics, "live", "read_model");
     }
     let others = [space.start_worker("second"), space.start_worker("third")];
-    for definition in &definitions {
-        let name = &definition.name;
-        run_fine(&space, &["rebuild", name, "--hold"]);
-        run_fine(&space, &["switch", name]);
-        check(&space, definition, topics, "rebuilt, held", "read_model");
-        run_fine(&space, &["rebuild", name]);
-        check(&space, definition, topics, "rebuilt by three", "read_model");
-        let schema = format!("{name}_as_of");
-        run_fine(
-            &space,
-            &["rebuild", name, "--as-of", AS_OF, "--into", &schema],
-        );
-        check(&space, definition, topics, "as of now", &schema);
-        run_fine(&space, &["verify", name]);
-        damage(&space, definition);
-        run_fine(&space, &["verify", name, "--repair"]);
-        check(&space, definition, topics, "put right", "read_model");
-    }
+    std::thread::scope(|scope| {
+        for definition in &definitions {
+            scope.spawn(|| rebuilt(&space, definition, topics));
+        }
+    });
     for worker in others.iter().chain([&worker]) {
         assert!(worker.terminate(IN_TIME).success());
     }
+}
+
+/// Every way to fold the same events again, while three workers run.
+fn rebuilt(space: &Space, definition: &Definition, topics: [&str; 2]) {
+    let name = &definition.name;
+    let run = |arguments: &[&str]| {
+        // Settings of its own: others run commands at the same time.
+        let settings = space.write_settings(name);
+        let all = [arguments, &["--config", &settings]].concat();
+        let output = run_command(space.dir(), &all);
+        let told = [output.stdout, output.stderr].concat();
+        let told = String::from_utf8_lossy(&told);
+        assert!(output.status.success(), "{arguments:?}: {told}");
+    };
+    run(&["rebuild", name, "--hold"]);
+    run(&["switch", name]);
+    check(space, definition, topics, "rebuilt, held", "read_model");
+    run(&["rebuild", name]);
+    check(space, definition, topics, "rebuilt by three", "read_model");
+    let schema = format!("{name}_as_of");
+    run(&["rebuild", name, "--as-of", AS_OF, "--into", &schema]);
+    check(space, definition, topics, "as of now", &schema);
+    run(&["verify", name]);
+    damage(space, definition);
+    run(&["verify", name, "--repair"]);
+    check(space, definition, topics, "put right", "read_model");
 }
 
 /// Writes all events while a worker is killed and started again.
