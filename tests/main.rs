@@ -31,4 +31,5 @@ mod speed;
 mod status;
 mod store;
 mod streams;
+mod surroundings;
 mod tidy;
