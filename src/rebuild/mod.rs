@@ -4,6 +4,7 @@
 pub mod compare;
 mod leader;
 mod logs;
+pub mod repair;
 
 pub use leader::{Leader, switch_to};
 pub use logs::{LogEnds, Logs};

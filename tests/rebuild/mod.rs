@@ -4,11 +4,13 @@
 mod changes;
 mod compare;
 mod duplicates;
+mod equality;
 mod explain;
 mod guards;
 mod history;
 mod kills;
 mod random;
+mod repair;
 mod switching;
 mod time;
 
