@@ -43,6 +43,9 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
         .settings
         .postgres_url
         .replace(&primary.address(), &through);
+    let notices = ("topic.metadata.refresh.interval.ms", "1000");
+    let notices = (notices.0.to_owned(), notices.1.to_owned());
+    space.settings.kafka_properties.push(notices);
     let topic = chains(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..2_000));
@@ -56,8 +59,13 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
 
     link.cut();
     producer.write(&topic, &added(2_000..5_000));
+    // A partition of which the standby has not even heard.
+    space.kafka.add_partitions(&topic, PARTITIONS as usize + 1);
+    let late = |number| Record::new("late", value(number)).in_partition(PARTITIONS);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &(0..100).map(late).collect::<Vec<_>>());
     space.wait_applied("chains", &[&topic], IN_TIME);
-    assert_eq!(space.database.number(APPLIED), 5_000);
+    assert_eq!(space.database.number(APPLIED), 5_100);
     primary.stop_immediate();
     standby.promote();
     space.database = Database::at(&standby.url(&name));
@@ -134,12 +142,17 @@ fn chains(space: &Space) -> String {
     topic
 }
 
+/// Every key belongs to one partition, whatever partitions are added.
 fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
     let event = |number| {
-        let value = format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#);
-        Record::new(&format!("k{}", number % 113), value)
+        let key = number % 113;
+        Record::new(&format!("k{key}"), value(number)).in_partition(key as i32 % PARTITIONS)
     };
     numbers.map(event).collect()
+}
+
+fn value(number: usize) -> String {
+    format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#)
 }
 
 fn assert_exact(space: &Space, topic: &str) {

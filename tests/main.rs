@@ -32,4 +32,5 @@ mod speed;
 mod status;
 mod store;
 mod streams;
+mod surroundings;
 mod tidy;

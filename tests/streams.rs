@@ -1,13 +1,14 @@
-//! Streams that are not what they were: a topic made anew, a log cut off, offsets that are gone in one partition of several. Each
-//! stops that partition and says why; the others go on.
+//! Streams that are not what they were: a topic made anew, a log cut off, offsets that are gone in one partition of several: each stops
+//! that partition and says why; the others go on. And a log that its broker compacts.
 
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::support::kafka::KafkaServer;
+use crate::support::oracle::assert_same;
 use crate::support::space::Space;
-use crate::support::topic::{Producer, Record};
+use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::wait_until;
 use crate::support::worker::Worker;
 
@@ -25,6 +26,22 @@ tables:
     rules:
       Added:
         set: n = n + 1
+";
+
+const STATES: &str = "
+projection: states
+from: [TOPIC]
+tables:
+  states:
+    key:
+      name: text = event.key
+    columns:
+      v: bigint
+    rules:
+      Set:
+        set: v = data.v
+      tombstone:
+        delete: true
 ";
 
 #[test]
@@ -164,6 +181,56 @@ fn a_hole_in_one_partition_stops_that_one_and_the_others_go_on() {
     space.wait_applied("counter", &[&topic], IN_TIME);
     assert_eq!(events(&space), 10 + 40 + 100);
     ended(third);
+}
+
+#[test]
+fn a_compacted_topic_gives_the_fold_of_what_survives() {
+    let space = Space::new("compacted");
+    let topic = format!("{}.states", space.id);
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+        ("delete.retention.ms", "100"),
+    ];
+    space.kafka.create_topic(&topic, 2, &configs);
+    space.definition("states", &STATES.replace("TOPIC", &topic));
+    let producer = Producer::new(space.kafka);
+    let mut written = 0;
+    let mut write = || {
+        producer.write(&topic, &states(written..written + 300));
+        written += 300;
+        written as u64
+    };
+    // What is written meanwhile makes new segments: only those before the last one are compacted.
+    wait_until("the broker to compact the log", IN_TIME, || {
+        let written = write();
+        dump(space.kafka, &[&topic], &space.database) < written / 2
+    });
+    let worker = space.start_worker("worker");
+    space.wait_applied("states", &[&topic], IN_TIME);
+    write();
+    space.wait_applied("states", &[&topic], IN_TIME);
+    ended(worker);
+    dump(space.kafka, &[&topic], &space.database);
+    let oracle = "select key, (value::jsonb->'data'->>'v')::bigint from \
+        (select distinct on (key) key, value from raw order by key, \"offset\" desc) r where value is not null";
+    let product = "select * from read_model.states";
+    assert_same(&space.database, "states", product, oracle);
+}
+
+/// Every third key is deleted now and then.
+fn states(numbers: std::ops::Range<usize>) -> Vec<Record> {
+    let event = |number: usize| {
+        let key = format!("k{}", number % 61);
+        let value = format!(r#"{{"type":"Set","data":{{"v":{number}}}}}"#);
+        let gone = number % 61 % 3 == 0 && number % 2 == 0;
+        Record {
+            value: (!gone).then(|| value.into_bytes()),
+            ..Record::new(&key, "")
+        }
+    };
+    numbers.map(event).collect()
 }
 
 /// A topic of two partitions, and the definition that counts its events.

@@ -359,6 +359,7 @@ group.min.session.timeout.ms=1000
 # Sample events have timestamps of their own, some of them years old.
 log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=8388608
+log.cleaner.backoff.ms=500
 num.network.threads=2
 num.io.threads=4
 ",

@@ -203,14 +203,10 @@ impl Lane {
 
     /// Takes the partitions that the lane holds over again, and reads on from their checkpoints.
     pub(super) fn start_again(&mut self) -> Result<(), Trouble> {
-        let held: Vec<(TopicPartition, i64)> = self
-            .partitions
-            .iter()
-            .map(|owned| (owned.at, owned.committed_offset))
-            .collect();
-        if held.is_empty() {
+        if self.partitions.is_empty() {
             return Ok(());
         }
+        let held = self.held_with_checkpoint()?;
         let offsets = self.take_over(&held)?;
         // What was noted of places in the logs belongs to what is forgotten.
         self.noted.drop_places();
@@ -223,6 +219,21 @@ impl Lane {
             }
         }
         Ok(())
+    }
+
+    /// A checkpoint that the lane has met may be gone: with a server that was lost, and its place taken by one that had not heard of it
+    /// yet. Such a partition begins anew, where its log does.
+    fn held_with_checkpoint(&mut self) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
+        let known = self.known_partitions()?;
+        let held = self.partitions.iter().map(|owned| owned.at);
+        let (there, gone): (Vec<_>, Vec<_>) = held.partition(|at| known.contains_key(at));
+        for at in gone {
+            warn!(lane = %self.name, partition = %self.report.place(at), "its checkpoint is gone: it begins anew");
+            self.forget(&[at]);
+            self.consumer.set_apart(at)?;
+            self.begins.wanted.push(at);
+        }
+        Ok(there.into_iter().map(|at| (at, 0)).collect())
     }
 
     /// Halves what is taken in at once until a batch of one event is refused: that is the event. True if that got the search on.

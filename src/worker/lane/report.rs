@@ -154,6 +154,12 @@ impl Report {
         }
     }
 
+    /// `topic/partition`, for logs.
+    pub(super) fn place(&self, at: TopicPartition) -> String {
+        let topic = &self.work.projection.topics[at.topic].name;
+        format!("{topic}/{}", at.partition)
+    }
+
     /// `topic/partition@offset`, for logs.
     pub(super) fn offsets(&self, starts: &[Start]) -> String {
         let one = |Start {
