@@ -4,6 +4,7 @@ use super::{Applier, Undo};
 use crate::event::Event;
 use crate::expression::value::Value;
 use crate::fold::table::TableState;
+use std::collections::BTreeSet;
 
 impl Applier<'_> {
     /// Every row that the event changed has a new state now, or none any more.
@@ -34,6 +35,9 @@ impl Applier<'_> {
         changed.dedup();
         for (table, row) in changed {
             let was_there = self.was_there(table, row);
+            if was_there && self.is_as_before(table, row) {
+                continue;
+            }
             let state = &mut self.tables[usize::from(table)];
             let is_there = state.is_there(row);
             let TableState {
@@ -49,6 +53,26 @@ impl Applier<'_> {
             let of_row = (cache.head(row).slot(), cache.cells(row));
             history.push(definition, *named_columns, of_row, event, !is_there);
         }
+    }
+
+    /// What the event changed it has changed back; of a row that was there before.
+    fn is_as_before(&self, table: u16, row: u32) -> bool {
+        let state = &self.tables[usize::from(table)];
+        let mut seen = BTreeSet::new();
+        let same = |undo: &Undo| match *undo {
+            // The first one tells what stood there before the event.
+            Undo::Cell {
+                table: of,
+                row: at,
+                column,
+                cell,
+            } if (of, at) == (table, row) && usize::from(column) < state.named_columns => {
+                let now = &state.cache.cells(row)[usize::from(column)];
+                !seen.insert(column) || self.log.cells[cell as usize].same(now)
+            }
+            Undo::Cell { .. } | Undo::Presence { .. } => true,
+        };
+        state.is_there(row) && self.log.undo.iter().all(same)
     }
 
     /// Before the event, of a row that it has changed.

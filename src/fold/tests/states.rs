@@ -18,6 +18,9 @@ tables:
       Twice:
         - set: n = n + 1
         - set: n = n * 10
+      Undone:
+        - set: n = n + 1
+        - set: n = n - 1
       Gone:
         - set: n = 7
         - delete: true
@@ -63,13 +66,14 @@ fn an_event_leaves_one_state_of_a_row_that_it_changes_and_none_of_others() {
         ADD,
         r#"{"type":"Same"}"#,
         r#"{"type":"Fail"}"#,
+        r#"{"type":"Undone"}"#,
         r#"{"type":"Twice"}"#,
         r#"{"type":"Drop"}"#,
         r#"{"type":"Drop"}"#,
         r#"{"type":"Gone"}"#,
         ADD,
     ];
-    let expected = ["2 false @0", "30 false @3", "- true @4", "2 false @7"];
+    let expected = ["2 false @0", "30 false @4", "- true @5", "2 false @8"];
     assert_eq!(states(KEPT, &events), expected);
 }
 
