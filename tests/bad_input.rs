@@ -135,7 +135,10 @@ fn a_database_that_cannot_hold_every_text_is_refused() {
     let latin = format!("{}_latin", space.id);
     let create = format!("create database {latin} encoding 'LATIN1' locale 'C' template template0");
     space.database.execute(&create);
-    space.settings.postgres_url = space.settings.postgres_url.replace(&space.id, &latin);
+    space.settings.postgres_url = space
+        .settings
+        .postgres_url
+        .replace(&format!("/{}", space.id), &format!("/{latin}"));
     assert_refused(&space.start_worker("worker"), &["LATIN1", "UTF8"]);
 }
 

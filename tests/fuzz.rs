@@ -351,7 +351,7 @@ fn values_that_were_copied_are_what_postgres_itself_makes_of_the_records() {
             "i": random.random::<i64>(),
             "f": f64::from_bits(random.random::<u64>()),
             "b": random.random::<bool>(),
-            "at": format!("{}-01-{:02}T{:02}:00:00.{:06}Z", random.random_range(1..9999), random.random_range(1..29), random.random_range(0..24), random.random_range(0..1_000_000)),
+            "at": format!("{:04}-01-{:02}T{:02}:00:00.{:06}Z", random.random_range(1..9999), random.random_range(1..29), random.random_range(0..24), random.random_range(0..1_000_000)),
             "day": format!("{:04}-02-{:02}", random.random_range(1..9999), random.random_range(1..29)),
         });
         let value = serde_json::json!({ "type": "A", "data": data }).to_string();
