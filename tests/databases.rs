@@ -103,6 +103,30 @@ fn a_database_restored_from_an_older_backup_goes_on_from_its_own_checkpoints() {
     assert_exact(&space, &topic);
 }
 
+#[test]
+fn a_server_that_goes_away_while_a_worker_starts_is_waited_for() {
+    let space = Space::new("starting");
+    let topic = chains(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..1_000));
+    let first = space.start_worker("first");
+    space.wait_applied("chains", &[&topic], IN_TIME);
+    assert!(first.terminate(IN_TIME).success());
+    let holder = Database::at(space.database.url());
+    holder.execute("begin; lock table consolidator.projection in access exclusive mode");
+    let second = space.start_worker("second");
+    let end = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
+        where datname = current_database() and wait_event_type = 'Lock'";
+    wait_until("a session of the worker to end", IN_TIME, || {
+        space.database.number(end) > 0
+    });
+    holder.execute("commit");
+    producer.write(&topic, &added(1_000..2_000));
+    space.wait_applied("chains", &[&topic], IN_TIME);
+    assert!(second.terminate(IN_TIME).success());
+    assert_exact(&space, &topic);
+}
+
 /// The server's own error, without a disk that is full: how it comes about makes no difference to a client.
 #[test]
 fn a_full_disk_pauses_the_projection_blames_no_event_and_is_over_by_itself() {

@@ -17,7 +17,7 @@ use super::error::kind_of;
 use super::progress::Progress;
 use super::raw::{Client, Event, Events, Named, Queue};
 use super::{
-    ErrorKind, KafkaSettings, Limits, RecordBatch, SourceError, SourceEvent, TopicPartition,
+    ErrorKind, KafkaSettings, Limits, RecordBatch, SourceError, SourceEvent, Start, TopicPartition,
 };
 
 /// Records taken from the queue at once, between looks at the batch's size.
@@ -198,8 +198,20 @@ impl LaneConsumer {
     /// # Errors
     /// As for [`assign`](LaneConsumer::assign).
     pub fn seek(&mut self, at: TopicPartition, next_offset: i64) -> Result<(), SourceError> {
-        if self.held.holds(at) {
-            self.assign(&[(at, next_offset)])?;
+        self.restart(Start {
+            at,
+            next_offset,
+            last: None,
+        })
+    }
+
+    /// The same, looking whether the log is still the one that was applied.
+    ///
+    /// # Errors
+    /// As for [`assign`](LaneConsumer::assign).
+    pub fn restart(&mut self, start: Start) -> Result<(), SourceError> {
+        if self.held.holds(start.at) {
+            self.start(&[start])?;
         }
         Ok(())
     }

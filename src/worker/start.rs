@@ -74,16 +74,24 @@ pub(super) async fn connect(
             return Err(Failure::new(error.to_string()));
         }
         warn!("{error}; waiting for Postgres");
-        let pause = backoff(attempt, 0.0).max(Duration::from_millis(500));
-        attempt += 1;
-        tokio::select! {
-            () = shutdown.asked() => return Ok(None),
-            () = tokio::time::sleep(pause) => {}
+        if !pause(attempt, shutdown).await {
+            return Ok(None);
         }
+        attempt += 1;
     }
 }
 
-/// Every projection of the files gets its generation, tables and views, if it has none yet.
+/// Longer with every try; false if asked to end meanwhile.
+async fn pause(attempt: u32, shutdown: &Shutdown) -> bool {
+    let pause = backoff(attempt, 0.0).max(Duration::from_millis(500));
+    tokio::select! {
+        () = shutdown.asked() => false,
+        () = tokio::time::sleep(pause) => true,
+    }
+}
+
+/// Every projection of the files gets its generation, tables and views, if it has none yet; false if asked to end meanwhile. A server
+/// that goes away is waited for, as at any other time: what is done already is not done again.
 ///
 /// # Errors
 /// A name that is taken, a type that PostgreSQL refuses, a missing role, another deployment on the same schema.
@@ -91,24 +99,40 @@ pub(super) async fn prepare(
     settings: &Settings,
     store: &Store,
     projections: &[Projection],
-) -> Result<(), Failure> {
-    let failed = |error: StoreError| Failure::new(error.to_string());
-    store
-        .claim_deployment(&settings.kafka.group)
-        .await
-        .map_err(failed)?;
+    shutdown: &Shutdown,
+) -> Result<bool, Failure> {
+    let mut attempt = 0;
+    loop {
+        let error = match try_prepare(settings, store, projections).await {
+            Ok(()) => return Ok(true),
+            Err(error) => error,
+        };
+        if !mends_itself(&error) {
+            return Err(Failure::new(error.to_string()));
+        }
+        warn!("{error}; waiting for Postgres");
+        if !pause(attempt, shutdown).await {
+            return Ok(false);
+        }
+        attempt += 1;
+    }
+}
+
+async fn try_prepare(
+    settings: &Settings,
+    store: &Store,
+    projections: &[Projection],
+) -> Result<(), StoreError> {
+    store.claim_deployment(&settings.kafka.group).await?;
     let read = read_settings(settings);
     for projection in projections {
         let fingerprint = &projection.fold_fingerprint;
         let generation = store
             .ensure_generation(projection, fingerprint, &settings.kafka.group, &read)
-            .await
-            .map_err(failed)?;
+            .await?;
         info!(projection = %projection.name, generation = generation.id, state = %generation.state, "ready");
         if generation.definition != projection.text {
-            changed(settings, store, projection, &generation, &read)
-                .await
-                .map_err(failed)?;
+            changed(settings, store, projection, &generation, &read).await?;
         }
     }
     Ok(())

@@ -39,7 +39,9 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     let Some(store) = start::connect(settings, &shutdown).await? else {
         return Ok(());
     };
-    start::prepare(settings, &store, &projections).await?;
+    if !start::prepare(settings, &store, &projections, &shutdown).await? {
+        return Ok(());
+    }
     health.readiness.database_reached(true);
     let checking = settings.clone();
     tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));

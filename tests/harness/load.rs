@@ -1,5 +1,6 @@
 //! The events: a steady stream with poison among it, transactions that are committed, aborted, or left open for a while.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::JoinHandle;
@@ -65,7 +66,11 @@ impl Load {
                     // What becomes of it, if the broker is killed meanwhile, is what a reader of committed records sees.
                     let _ = transact(kafka.client_config(), &topic, &events, commits, open);
                 } else {
-                    producer.write(&topic, &events);
+                    // A busy machine may keep the broker away for longer than a producer waits. What it wrote, the log tells.
+                    let write = AssertUnwindSafe(|| producer.write(&topic, &events));
+                    if catch_unwind(write).is_err() {
+                        producer = Producer::new(kafka);
+                    }
                 }
                 let_pass(PAUSE);
             }

@@ -271,6 +271,9 @@ impl World {
         if self.ends_sessions {
             self.end_a_session();
         }
+        for worker in self.workers.iter().flatten() {
+            assert!(worker.is_running(), "{} ended by itself", worker.name);
+        }
     }
 
     /// Takes everything back.

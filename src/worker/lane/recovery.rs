@@ -215,7 +215,8 @@ impl Lane {
         self.give_back_revoked()?;
         for start in offsets {
             if self.partitions.holds(start.at) {
-                self.consumer.seek(start.at, start.next_offset)?;
+                // What told that a log is another one may have been forgotten with the rest.
+                self.consumer.restart(start)?;
             }
         }
         Ok(())
