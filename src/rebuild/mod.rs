@@ -4,6 +4,8 @@
 pub mod compare;
 mod leader;
 mod logs;
+mod switch;
 
-pub use leader::{Leader, switch_to};
+pub use leader::Leader;
 pub use logs::{LogEnds, Logs};
+pub use switch::switch_to;
