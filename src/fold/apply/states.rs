@@ -14,17 +14,17 @@ impl Applier<'_> {
         let mut changed: Vec<(u16, u32)> = Vec::new();
         for undo in &self.log.undo {
             let (table, row) = match undo {
-                &Undo::Cell {
+                Undo::Cell {
                     table, row, column, ..
                 } => {
-                    let state = &self.tables[usize::from(table)];
+                    let (state, column) = (&self.tables[usize::from(*table)], *column);
                     let hidden = usize::from(column) >= state.named_columns;
                     if hidden && state.ghost != Some(usize::from(column)) {
                         continue;
                     }
-                    (table, row)
+                    (*table, *row)
                 }
-                &Undo::Presence { table, row, .. } => (table, row),
+                Undo::Presence { table, row, .. } => (*table, *row),
             };
             if self.tables[usize::from(table)].history.is_some() {
                 changed.push((table, row));
