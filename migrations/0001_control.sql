@@ -9,6 +9,8 @@
 --   stop_at        exclusive: offsets below it are applied, none at or above it.
 --   as_of          event time of the last applied event of the partition; null before the first. Not monotonic: late events exist.
 --   measured_at, …_at   this server's clock. Never used to decide what is applied.
+--   last_offset    the last applied record, or one before it; below next_offset. last_epoch and last_fingerprint are that record's.
+--                  Whoever takes the partition over reads on from it, not from behind it, and sees whether it is still the same.
 --   epoch          raised by whoever takes the partition over, and for all partitions when a table is given over to the locked
 --                  way. A claim names the epoch it was given; a stale one moves nothing.
 
@@ -113,6 +115,10 @@ create table consolidator.checkpoint (
     slot                integer not null check (slot > 0),
     begin_offset        bigint not null,
     next_offset         bigint not null check (next_offset >= begin_offset),
+    topic_id            text,
+    last_offset         bigint check (last_offset < next_offset),
+    last_epoch          integer,
+    last_fingerprint    bigint,
     epoch               bigint not null default 0,
     owner_pid           integer,
     owner_backend_start timestamptz,
@@ -127,6 +133,9 @@ create table consolidator.checkpoint (
     primary key (generation, topic, partition),
     constraint checkpoint_slot unique (generation, slot)
 ) with (fillfactor = 10, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0);
+comment on column consolidator.checkpoint.topic_id is 'Kafka''s id of the topic that was applied (KIP-516): one that is made anew under the old name has another. Null: not known.';
+comment on column consolidator.checkpoint.last_epoch is 'Leader epoch of the record at last_offset (KIP-101); null: Kafka does not tell.';
+comment on column consolidator.checkpoint.last_fingerprint is 'Over timestamp, key and value of the record at last_offset.';
 comment on column consolidator.checkpoint.slot is 'Names the partition in the "$owner" column of the generation''s tables. Never reused.';
 comment on column consolidator.checkpoint.owner_pid is 'Backend of the lane that took the partition over last (with owner_backend_start: pids are reused).';
 comment on column consolidator.checkpoint.parked_at is 'Since when the partition''s owner stands still with everything it folded durable; null while it folds.';
@@ -145,6 +154,8 @@ create table consolidator.stop (
     table_name text,
     rule       text,
     log_begin  bigint,
+    alone      boolean not null default false,
+    other_log  boolean not null default false,
     reason     text not null,
     hint       text,
     stopped_at timestamptz not null default now()
@@ -153,6 +164,8 @@ create unique index stop_place on consolidator.stop (generation, coalesce(topic,
 comment on table consolidator.stop is 'Why a generation (topic null) or one of its partitions stands still. Gone as soon as it goes on.';
 comment on column consolidator.stop."offset" is 'The record that could not be applied; the checkpoint''s next_offset is at or below it.';
 
+comment on column consolidator.stop.alone is 'Only this partition stands still; the others of the generation go on.';
+comment on column consolidator.stop.other_log is 'What Kafka holds is not what was applied: the topic was made anew, or its log was cut off and written on.';
 comment on column consolidator.stop.log_begin is 'Where the log begins (inclusive), if that is behind next_offset: what is between is lost. Else null.';
 
 create table consolidator.hole (

@@ -99,7 +99,7 @@ fn every_guarantee_names_a_test_that_there_is() {
         .iter()
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
-    let is_test = |word: &&str| word.matches('_').count() >= 4;
+    let is_test = |word: &&str| word.matches('_').count() >= 4 && !word.contains(' ');
     let named: Vec<&str> = page.split('`').filter(is_test).collect();
     assert!(named.len() > 40, "only {} tests are named", named.len());
     for name in named {

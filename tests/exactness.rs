@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use consolidator::demo::postgres::PostgresServer;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
 use crate::support::oracle::{assert_same, differences};
@@ -14,7 +15,7 @@ use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::let_pass;
 use crate::support::worker::Worker;
-use crate::support::{lock, start_postgres};
+use crate::support::{lock, setting, start_postgres};
 
 const SEED: u64 = 20_220_401;
 const PARTITIONS: i32 = 6;
@@ -148,8 +149,9 @@ enum Fault {
 fn tables_are_exact_although_workers_are_killed_and_frozen_and_postgres_crashes() {
     let server = std::sync::Mutex::new(start_postgres(&[]));
     let url = |database: &str| lock(&server).url(database);
-    let space = Space::on_postgres("exactness", &url);
-    let schedule = [
+    let mut space = Space::on_postgres("exactness", &url);
+    let mut chunks = 200;
+    let mut schedule = vec![
         (20, Fault::Kill(0)),
         (22, Fault::Start(0)),
         (45, Fault::Freeze(1)),
@@ -161,19 +163,19 @@ fn tables_are_exact_although_workers_are_killed_and_frozen_and_postgres_crashes(
         (170, Fault::Kill(0)),
         (172, Fault::Start(0)),
     ];
+    if let Some(long) = long_schedule() {
+        schedule = long;
+        chunks = schedule.last().map_or(0, |(chunk, _)| chunk + 20);
+        space.settings.kafka_properties = short_session();
+    }
     let topic = space.topic("movements", PARTITIONS);
     space.definition("ledger", &LEDGER.replace("TOPIC", &topic));
-    run(
-        &space,
-        &topic,
-        200,
-        Duration::from_millis(220),
-        &schedule,
-        &server,
-    );
+    let pause = Duration::from_millis(220);
+    run(&space, &topic, chunks, pause, &schedule, &server);
 
     space.wait_applied("ledger", &[&topic], HEALED_WITHIN);
-    assert_eq!(dump(space.kafka, &[&topic], &space.database), 200_000);
+    let written = (chunks * CHUNK_EVENTS) as u64;
+    assert_eq!(dump(space.kafka, &[&topic], &space.database), written);
     space.database.execute(ORACLE_SETUP);
     for (table, oracle) in ORACLE {
         let product = format!("select * from read_model.{table}");
@@ -193,10 +195,7 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
         // A worker is slow to claim, so that it is frozen with a batch in its hands.
         "claim-without-epoch=return;batch-ready=sleep(300)".to_owned(),
     )];
-    space.settings.kafka_properties = vec![
-        ("session.timeout.ms".to_owned(), "2000".to_owned()),
-        ("heartbeat.interval.ms".to_owned(), "500".to_owned()),
-    ];
+    space.settings.kafka_properties = short_session();
     let topic = space.topic("movements", PARTITIONS);
     space.definition("ledger", &BALANCES.replace("TOPIC", &topic));
     // Whether a worker is frozen with a batch in its hands is up to chance: nearly always, but not every time.
@@ -214,6 +213,47 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
         space.database.execute(ORACLE_REMOVED);
     }
     panic!("the oracle found nothing although the guard was off");
+}
+
+/// As many kills (`CONSOLIDATOR_TEST_KILLS`) and zombies (`CONSOLIDATOR_TEST_ZOMBIES`) as asked for, seeded
+/// (`CONSOLIDATOR_TEST_SEED`). A zombie stays frozen for longer than its session lasts, so that others have its partitions when it wakes.
+fn long_schedule() -> Option<Vec<(usize, Fault)>> {
+    let asked = |name: &str| setting(name).unwrap_or(0) as usize;
+    let kills = asked("CONSOLIDATOR_TEST_KILLS");
+    let zombies = asked("CONSOLIDATOR_TEST_ZOMBIES");
+    let mut kinds = [vec![true; kills], vec![false; zombies]].concat();
+    if kinds.is_empty() {
+        return None;
+    }
+    let seed = setting("CONSOLIDATOR_TEST_SEED").unwrap_or(SEED);
+    println!("{kills} kills, {zombies} zombies, seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    kinds.shuffle(&mut random);
+    let mut schedule = Vec::new();
+    let mut chunk = 5;
+    for is_kill in kinds {
+        let number = random.random_range(0..2);
+        let after = random.random_range(1..4);
+        if is_kill {
+            schedule.push((chunk, Fault::Kill(number)));
+            schedule.push((chunk + after, Fault::Start(number)));
+        } else {
+            schedule.push((chunk, Fault::Freeze(number)));
+            schedule.push((chunk + 15 + after, Fault::Thaw(number)));
+            chunk += 15;
+        }
+        chunk += after + random.random_range(1..6);
+    }
+    Some(schedule)
+}
+
+fn short_session() -> Vec<(String, String)> {
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let properties = [
+        ("session.timeout.ms", "2000"),
+        ("heartbeat.interval.ms", "500"),
+    ];
+    properties.map(owned).to_vec()
 }
 
 /// Writes the events chunk by chunk while two workers run and the schedule is carried out. The workers

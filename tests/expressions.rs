@@ -4,6 +4,7 @@
 //! `CONSOLIDATOR_TEST_EXPRESSIONS` says how many, `CONSOLIDATOR_TEST_SEED` repeats a run.
 
 mod cases;
+mod coverage;
 mod generate;
 mod payload;
 mod postgres;
@@ -18,6 +19,7 @@ use consolidator::expression::{Names, Paths, Program, Scope, compile, parse_type
 
 use crate::support::database::Database;
 use crate::support::{postgres_url, setting};
+use coverage::{Coverage, Piece};
 use generate::{Generator, Pair};
 use world::World;
 
@@ -53,16 +55,22 @@ fn generated_expressions_give_what_postgresql_gives() {
     let mut tally = Tally::default();
     let mut done = 0;
     while done < count {
-        let pairs: Vec<(Pair, usize)> = (0..CHUNK)
-            .map(|_| (generator.expression(), generator.random.below(world.rows())))
-            .collect();
+        let (pairs, pieces): (Vec<(Pair, usize)>, Vec<Vec<Piece>>) = (0..CHUNK)
+            .map(|_| {
+                let pair = generator.expression();
+                let row = generator.random.below(world.rows());
+                ((pair, row), generator.take_pieces())
+            })
+            .unzip();
         let theirs = oracle.ask(&pairs);
-        for ((pair, row), theirs) in pairs.iter().zip(theirs) {
-            tally.judge(pair, *row, ours(pair, *row, &world), theirs);
+        for (((pair, row), pieces), theirs) in pairs.iter().zip(pieces).zip(theirs) {
+            tally.judge(pair, *row, pieces, ours(pair, *row, &world), theirs);
         }
         done += CHUNK;
     }
     tally.report(seed);
+    let all = generator.all_pieces();
+    tally.coverage.report(&all, generator.builtins(), count);
 }
 
 fn seed() -> u64 {
@@ -120,10 +128,11 @@ struct Tally {
     other_state: Vec<String>,
     unsupported: std::collections::BTreeMap<String, usize>,
     wrong: Vec<String>,
+    coverage: Coverage,
 }
 
 impl Tally {
-    fn judge(&mut self, pair: &Pair, row: usize, ours: Answer, theirs: Answer) {
+    fn judge(&mut self, pair: &Pair, row: usize, pieces: Vec<Piece>, ours: Answer, theirs: Answer) {
         let line = || {
             format!(
                 "row {row}: {} -> {:?}\n     pg: {}\n   ours: {ours:?}\n theirs: {theirs:?}",
@@ -139,6 +148,7 @@ impl Tally {
                 },
             ) if text == their_text && (ty == their_type || their_type == "unknown") => {
                 self.same_value += 1;
+                self.coverage.had_value(pieces, ty);
             }
             // What the language leaves out: no value is not another value.
             (Answer::Refused { code, message }, Answer::Value { .. })
@@ -160,12 +170,17 @@ impl Tally {
         }
     }
 
-    fn report(self, seed: u64) {
+    fn report(&self, seed: u64) {
         eprintln!(
             "{} equal values, {} errors on both sides",
             self.same_value, self.same_error
         );
         eprintln!("{} errors of another SQLSTATE", self.other_state.len());
+        let left_out: usize = self.unsupported.values().sum();
+        eprintln!(
+            "{left_out} of {} kinds that the language leaves out",
+            self.unsupported.len()
+        );
         let verbose = std::env::var("CONSOLIDATOR_TEST_VERBOSE").is_ok();
         if verbose {
             for (message, count) in &self.unsupported {

@@ -6,6 +6,8 @@
 mod support;
 
 mod bad_input;
+mod commits;
+mod databases;
 mod dead_letters;
 mod definitions;
 mod demo;
@@ -16,6 +18,8 @@ mod exactness;
 mod expressions;
 mod faults;
 mod first_steps;
+mod fuzz;
+mod harness;
 mod inventory;
 mod reach;
 mod readers;
@@ -27,4 +31,6 @@ mod source;
 mod speed;
 mod status;
 mod store;
+mod streams;
+mod surroundings;
 mod tidy;

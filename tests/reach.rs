@@ -131,6 +131,57 @@ fn an_order_s_events_reach_all_its_lines() {
     assert_eq!(shared[0][0].as_deref(), Some("0"), "the table stays owned");
 }
 
+/// Rows that are reached together are in memory together: a batch of few events, each of many rows, is taken in parts.
+#[test]
+fn an_event_that_reaches_too_many_rows_is_set_aside_and_others_are_not() {
+    let space = Space::new("prefix_too_many");
+    let topic = space.topic("orders", 1);
+    space.definition("orders", &LINES.replace("TOPIC", &topic));
+    let producer = Producer::new(space.kafka);
+    let _worker = space.start_worker("worker-0");
+    let orders = [
+        ("small", 90_000),
+        ("large", 100_001),
+        ("medium", 90_000),
+        ("limit", 100_000),
+    ];
+    let event = |order: &str, kind: &str, data: String| {
+        let value = format!(r#"{{"type":"{kind}","id":"","data":{data}}}"#);
+        Record::new(order, value).in_partition(0)
+    };
+    for (order, count) in orders {
+        let numbers: Vec<usize> = (0..count).collect();
+        let placed = numbers.chunks(2_000).map(|numbers| {
+            let line = |number: &usize| format!(r#"{{"line":{number},"n":1}}"#);
+            let lines = numbers.iter().map(line).collect::<Vec<_>>().join(",");
+            event(order, "Placed", format!(r#"{{"lines":[{lines}]}}"#))
+        });
+        producer.write(&topic, &placed.collect::<Vec<_>>());
+    }
+    space.wait_applied("orders", &[&topic], IN_TIME);
+    let raised = orders.map(|(order, _)| event(order, "Raised", r#"{"by":1}"#.to_owned()));
+    producer.write(&topic, &raised);
+    space.wait_applied("orders", &[&topic], IN_TIME);
+    assert_same(
+        &space.database,
+        "lines",
+        "select order_id, n, count(*) from read_model.lines group by 1, 2",
+        "values ('small', 8::bigint, 90000::bigint), ('large', 1, 100001), ('medium', 8, 90000), ('limit', 8, 100000)",
+    );
+    let set_aside = space
+        .database
+        .query("select key, reason from consolidator.dead_letter");
+    let [letter] = set_aside.as_slice() else {
+        panic!("{set_aside:?}");
+    };
+    assert_eq!(letter[0].as_deref(), Some("large"));
+    let reason = letter[1].as_deref().unwrap();
+    assert!(
+        reason.contains("more than 100000 rows begin with this key"),
+        "{reason}"
+    );
+}
+
 /// Without a shared table events are folded ahead of their commits. Within a phase the order of events does not matter, so
 /// that what must come out is known although keys are spread over partitions.
 #[test]

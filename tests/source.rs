@@ -34,6 +34,7 @@ impl Log {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
                 .collect(),
+            ..KafkaSettings::default()
         };
         Log { topic, settings }
     }

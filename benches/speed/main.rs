@@ -26,6 +26,9 @@ pub struct Size {
     pub smoke: bool,
 }
 
+/// A part of the measurement.
+type Part = fn(&Size) -> report::Table;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.first().is_some_and(|first| first == "hand") {
@@ -44,7 +47,7 @@ fn main() {
         rounds: number("--rounds", 3, 1) as usize,
         smoke,
     };
-    let parts: [(&str, fn(&Size) -> report::Table); 4] = [
+    let parts: [(&str, Part); 4] = [
         ("build", contest::build),
         ("live", contest::live),
         ("latency", latency::latency),

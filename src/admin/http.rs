@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use sha2::{Digest, Sha256};
 
 use crate::metrics::Metrics;
 
@@ -41,16 +44,20 @@ impl Http {
         self.listener.local_addr()
     }
 
-    /// Serves until `shutdown` is ready, then finishes the answers under way.
+    /// Serves until `shutdown` is ready, then finishes the answers under way. With a token file, /metrics asks for the token
+    /// that it holds then.
     pub async fn serve(
         self,
         health: Health,
+        token_file: Option<PathBuf>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let routes = Router::new()
+            .route("/metrics", get(metrics))
+            .layer(from_fn_with_state(token_file.map(Arc::from), ask_for_token))
+            // Probes have no secrets to show, and tell none.
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
             .with_state(health);
         axum::serve(self.listener, routes)
             .with_graceful_shutdown(shutdown)
@@ -88,6 +95,31 @@ async fn metrics(State(health): State<Health>) -> impl IntoResponse {
         )],
         health.metrics.gather(),
     )
+}
+
+/// `Authorization: Bearer TOKEN` (RFC 6750), by the file as it is now.
+async fn ask_for_token(
+    State(file): State<Option<Arc<Path>>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let Some(file) = file else {
+        return next.run(request).await;
+    };
+    let wanted = tokio::fs::read_to_string(&file).await;
+    let wanted = wanted.as_deref().map_or("", str::trim);
+    let given = request.headers().get(header::AUTHORIZATION);
+    let given = given.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    // Of digests, how long the comparison takes tells nothing.
+    let same = |given: &str| Sha256::digest(given.trim()) == Sha256::digest(wanted);
+    match !wanted.is_empty() && given.is_some_and(same) {
+        true => next.run(request).await,
+        false => {
+            let asked = [(header::WWW_AUTHENTICATE, "Bearer")];
+            let text = "needs the token of http.token_file: Authorization: Bearer …\n";
+            (StatusCode::UNAUTHORIZED, asked, text).into_response()
+        }
+    }
 }
 
 /// Who promised to tick, and how often. Cheap to clone. Measured on the monotonic clock.
@@ -262,7 +294,7 @@ mod tests {
         let http = Http::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = http.address().unwrap();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = tokio::spawn(http.serve(health.clone(), async { drop(stopped.await) }));
+        let server = tokio::spawn(http.serve(health.clone(), None, async { drop(stopped.await) }));
 
         assert!(get(address, "/readyz").await.contains("503"));
         health.readiness.database_reached(true);

@@ -22,7 +22,8 @@ use crate::store::{ConnectSettings, Store, StoreError};
 /// As the server's.
 pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
     let connect = ConnectSettings {
-        url: settings.postgres.url.expose().to_owned(),
+        url: settings.postgres.url.clone(),
+        url_file: settings.secret_files.get("postgres.url").cloned(),
         max_connections: 2,
     };
     Store::connect(&connect).await.map_err(failed)
@@ -34,7 +35,8 @@ pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
 /// As the server's; another deployment works on this control schema.
 pub async fn connect_as_worker(settings: &Settings) -> Result<Store, Failure> {
     let connect = ConnectSettings {
-        url: settings.postgres.url.expose().to_owned(),
+        url: settings.postgres.url.clone(),
+        url_file: settings.secret_files.get("postgres.url").cloned(),
         max_connections: settings.postgres.max_connections,
     };
     let store = Store::connect(&connect).await.map_err(failed)?;

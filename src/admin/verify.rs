@@ -1,5 +1,5 @@
 //! `verify NAME`: is the table the fold of its events? The events are folded again, beside live, to exactly where a snapshot of
-//! live stands, and both are compared, live going on all the while.
+//! live stands, and both are compared, live going on all the while. What differs can then be put right.
 
 use std::time::Duration;
 
@@ -7,26 +7,38 @@ use serde_json::json;
 
 use super::{connect_as_worker, failed};
 use crate::error::{Failure, Outcome};
-use crate::rebuild::Logs;
 use crate::rebuild::compare::{self, Compared};
+use crate::rebuild::{Logs, repair};
 use crate::settings::Settings;
 use crate::store::{Difference, Generation, Gone, Offsets, Store};
 use crate::worker::{self, News, Shutdown};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// What live made of wrong rows before they were put right is found by comparing again, so often at most.
+const REPAIRS_MAX: usize = 5;
 
-/// Verifies a projection, or just these keys of it; `print` gets a line for every table and differing key.
+/// What `verify` was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct VerifyRequest<'a> {
+    pub name: &'a str,
+    /// Only these; empty: all.
+    pub keys: &'a [String],
+    /// Rows that differ are put right.
+    pub repair: bool,
+    pub json: bool,
+}
+
+/// Verifies a projection, or just some keys of it; `print` gets a line for every table and differing key.
 ///
 /// # Errors
 /// A server is not fine, or the events cannot be folded.
 pub async fn verify(
     settings: &Settings,
-    name: &str,
-    keys: &[String],
-    as_json: bool,
+    request: VerifyRequest<'_>,
     print: &mut dyn FnMut(&str) -> Result<(), Failure>,
     shutdown: Shutdown,
 ) -> Result<Outcome, Failure> {
+    let name = request.name;
     let store = connect_as_worker(settings).await?;
     let Some(visible) = store.visible_generation(name).await.map_err(failed)? else {
         return Err(Failure::new(format!(
@@ -48,7 +60,7 @@ pub async fn verify(
         worker::work_along(&work_settings, &work_store, id, News::default(), asked).await;
     });
     let outcome = tokio::select! {
-        outcome = compare::at_equal_offsets(&store, &live, &folded, &ends, keys) => outcome.map_err(failed),
+        outcome = until_fine(&store, &live, &folded, &ends, request, print) => outcome,
         () = shutdown.asked() => Err(Failure::new("not verified: it was ended")),
     };
     ended.ask();
@@ -58,18 +70,59 @@ pub async fn verify(
         )));
     }
     clear_away(&store, &folded).await?;
-    let compared = outcome?;
-    let fine = compared.iter().all(Compared::is_fine);
-    for table in &compared {
-        for line in lines(table, "its events", as_json) {
-            print(&line)?;
-        }
-    }
-    Ok(if fine {
+    Ok(if outcome? {
         Outcome::Fine
     } else {
         Outcome::NotFine
     })
+}
+
+/// True if nothing differs, or nothing does any more.
+async fn until_fine(
+    store: &Store,
+    live: &Generation,
+    folded: &Generation,
+    ends: &Offsets,
+    request: VerifyRequest<'_>,
+    print: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
+    let repairs = if request.repair { REPAIRS_MAX } else { 0 };
+    for round in 0..=repairs {
+        let compared = compare::at_equal_offsets(store, live, folded, ends, request.keys).await;
+        let compared = compared.map_err(failed)?;
+        for table in &compared {
+            for line in lines(table, "its events", request.json) {
+                print(&line)?;
+            }
+        }
+        if compared.iter().all(Compared::is_fine) {
+            return Ok(true);
+        }
+        if round < repairs {
+            put_right(store, live, folded, &compared, request.json, print).await?;
+        }
+    }
+    Ok(false)
+}
+
+async fn put_right(
+    store: &Store,
+    live: &Generation,
+    folded: &Generation,
+    compared: &[Compared],
+    as_json: bool,
+    print: &mut dyn FnMut(&str) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let repaired = repair::put_right(store, live, folded, compared).await;
+    repaired.map_err(failed)?;
+    for Compared { table, keys, .. } in compared.iter().filter(|table| !table.is_fine()) {
+        let rows = keys.len();
+        print(&match as_json {
+            true => json!({ "table": table, "repaired": rows }).to_string(),
+            false => format!("{table}: {rows} rows were put right"),
+        })?;
+    }
+    Ok(())
 }
 
 /// Where the logs end now.
@@ -99,6 +152,7 @@ pub(super) fn lines(compared: &Compared, other: &str, as_json: bool) -> Vec<Stri
         differing,
         apart,
         shown,
+        keys: _,
         note,
     } = compared;
     let mut lines = Vec::new();

@@ -110,7 +110,12 @@ pub fn run(settings: Settings) -> Result<Outcome, Failure> {
                 .await
                 .map_err(|error| Failure::new(format!("http.listen {address}: {error}")))?;
             let ended = shutdown.clone();
-            tokio::spawn(http.serve(health.clone(), async move { ended.asked().await }));
+            let token_file = settings.http.token_file.clone();
+            tokio::spawn(http.serve(
+                health.clone(),
+                token_file,
+                async move { ended.asked().await },
+            ));
         }
         worker::run(&settings, &health, shutdown).await?;
         Ok(Outcome::Fine)

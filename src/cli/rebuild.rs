@@ -11,7 +11,7 @@ use crate::admin::as_of::{Freeze, parse_time};
 use crate::admin::explain::{self, ExplainRequest};
 use crate::admin::plan;
 use crate::admin::rebuild::{self, Accepted, RebuildRequest};
-use crate::admin::verify;
+use crate::admin::verify::{self, VerifyRequest};
 use crate::error::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::worker::Shutdown;
@@ -77,6 +77,9 @@ pub struct VerifyArguments {
     /// Only rows with this key; may be given again. A key of several columns as a row: (o-7,2)
     #[arg(long = "key", value_name = "K")]
     pub keys: Vec<String>,
+    /// Put right the rows that are missing, extra or differ, live going on
+    #[arg(long)]
+    pub repair: bool,
     #[command(flatten)]
     pub output: JsonArguments,
 }
@@ -139,17 +142,13 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
             GenerationCommand::Verify(arguments) => {
                 let shutdown = Shutdown::default();
                 end_on_signal(&shutdown)?;
-                let (name, json) = (&arguments.projection.name, arguments.output.json);
-                let keys = &arguments.keys;
-                return verify::verify(
-                    settings,
-                    name,
-                    keys,
-                    json,
-                    &mut output::print_line,
-                    shutdown,
-                )
-                .await;
+                let request = VerifyRequest {
+                    name: &arguments.projection.name,
+                    keys: &arguments.keys,
+                    repair: arguments.repair,
+                    json: arguments.output.json,
+                };
+                return verify::verify(settings, request, &mut output::print_line, shutdown).await;
             }
             GenerationCommand::Explain(arguments) => {
                 let shutdown = Shutdown::default();

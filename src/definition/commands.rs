@@ -2,7 +2,7 @@
 //! 1 something is not fine, 2 could not run. Knows nothing of Kafka, Postgres and settings.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Read, Write};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::diagnostic::Severity;
 use super::testing::coverage::{self, Coverage, Reached};
 use super::testing::oracle::{self, Answer, Question};
+use super::yaml::FILE_BYTES_MAX;
 use super::{Diagnostic, File, Loaded, Projection};
 
 /// Where definitions are looked for if no path is given.
@@ -280,8 +281,14 @@ fn load_file(path: PathBuf) -> Result<DefinitionFile, String> {
 
 /// The text, or why it is none; an error if the file cannot be read at all.
 fn read_text(path: &Path) -> Result<Result<String, String>, String> {
-    let bytes = std::fs::read(path)
+    let mut bytes = Vec::new();
+    // What is beyond makes it too large, however large it is.
+    std::fs::File::open(path)
+        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
         .map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Ok(Ok(String::from_utf8_lossy(&bytes).into_owned()));
+    }
     Ok(String::from_utf8(bytes)
         .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
 }

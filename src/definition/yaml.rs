@@ -86,10 +86,7 @@ pub fn parse(report: &mut Report<'_>) -> Option<Node> {
             .error(
                 0..0,
                 "file-too-large",
-                format!(
-                    "the file has {} bytes, more than {FILE_BYTES_MAX}",
-                    text.len()
-                ),
+                format!("the file has more than {FILE_BYTES_MAX} bytes"),
             )
             .hint("a definition is a page or two: is this the right file?");
         return None;

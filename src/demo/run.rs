@@ -192,7 +192,12 @@ async fn listen(
     };
     let address = http.address().ok();
     let shutdown = shutdown.clone();
-    tokio::spawn(http.serve(health.clone(), async move { shutdown.asked().await }));
+    let token_file = settings.http.token_file.clone();
+    tokio::spawn(http.serve(
+        health.clone(),
+        token_file,
+        async move { shutdown.asked().await },
+    ));
     Ok(address)
 }
 

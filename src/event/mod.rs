@@ -4,6 +4,7 @@ mod decode;
 mod error;
 mod field;
 pub mod json;
+mod mark;
 mod time;
 
 pub use time::from_iso;
@@ -13,6 +14,7 @@ mod tests;
 
 pub use decode::{Decoder, NO_TIMESTAMP, RECORD, TOMBSTONE};
 pub use error::{DecodeError, DecodeErrorKind};
+pub use mark::{Mark, fingerprint};
 pub use time::from_kafka as time_from_kafka;
 
 use crate::expression::value::Value;

@@ -8,7 +8,7 @@ use super::value::Type;
 pub const EXPRESSION_DEPTH_MAX: usize = 100;
 
 #[derive(Debug, Clone)]
-pub(super) struct Expr {
+pub struct Expr {
     pub kind: Kind,
     pub span: Range<usize>,
     /// Levels below and including this node.
@@ -17,20 +17,20 @@ pub(super) struct Expr {
 
 /// One step of a dotted name. A subscript is a part too: `items[0]` is `items`, `0`.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub struct Part {
     pub folded: String,
     pub written: String,
     pub span: Range<usize>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Branch {
+pub struct Branch {
     pub when: Expr,
     pub then: Expr,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Special {
+pub enum Special {
     Coalesce,
     Nullif,
     Greatest,
@@ -38,7 +38,7 @@ pub(super) enum Special {
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub enum Kind {
     Null,
     Bool(bool),
     /// With its sign where a minus stands directly before it, as PostgreSQL's grammar does.
@@ -103,7 +103,7 @@ pub(super) enum Kind {
 }
 
 impl Expr {
-    pub(super) fn new(kind: Kind, span: Range<usize>) -> Expr {
+    pub fn new(kind: Kind, span: Range<usize>) -> Expr {
         let mut deepest = 0;
         kind.for_each_child(&mut |child| deepest = deepest.max(child.depth));
         Expr {
@@ -114,7 +114,7 @@ impl Expr {
     }
 
     /// Boxes children briefly: `a op b` over both spans.
-    pub(super) fn binary(op: &str, left: Expr, right: Expr) -> Expr {
+    pub fn binary(op: &str, left: Expr, right: Expr) -> Expr {
         let span = left.span.start..right.span.end;
         Expr::new(
             Kind::Binary(op.to_owned(), Box::new(left), Box::new(right)),
@@ -124,7 +124,7 @@ impl Expr {
 }
 
 impl Kind {
-    fn for_each_child(&self, see: &mut dyn FnMut(&Expr)) {
+    pub fn for_each_child(&self, see: &mut dyn FnMut(&Expr)) {
         match self {
             Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Name(_) => {}
             Kind::Unary(_, of) | Kind::Not(of) | Kind::Cast(of, _) => see(of),

@@ -100,10 +100,11 @@ mod substitute;
 #[cfg(test)]
 mod table_tests;
 
-pub use ast::EXPRESSION_DEPTH_MAX;
+pub use ast::{EXPRESSION_DEPTH_MAX, Expr, Kind, Special};
 pub use keywords::is_reserved_word;
 pub use lex::EXPRESSION_BYTES_MAX;
 pub use load::{compile, compile_traced};
+pub use parse::parse;
 pub use parse_definition::{AssignmentText, ColumnText, parse_assignments, parse_column};
 pub use parse_type::parse_type;
 pub use problem::Problem;

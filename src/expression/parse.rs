@@ -46,7 +46,7 @@ pub(super) struct Parser<'t> {
 }
 
 /// Parses the whole text as one expression.
-pub(super) fn parse(text: &str) -> Parsed<Expr> {
+pub fn parse(text: &str) -> Result<Expr, Problem> {
     let mut parser = Parser::new(text)?;
     let expr = parser.expr()?;
     parser.expect_end()?;

@@ -4,6 +4,7 @@ mod env;
 mod set;
 mod states;
 
+use super::REACHED_ROWS_MAX;
 use super::cache::mark;
 use super::failure::{At, EventFailure, Reason, RulePart};
 use super::plan::{Batch, Element, Touch};
@@ -134,16 +135,19 @@ impl<'f> Applier<'f> {
                 .rows(touch.row)
                 .len()
         };
-        let mut reached = false;
+        let mut reached = 0;
         for at in 0..rows(self) {
             let row = self.table(touch).cache.prefixes[prefix].rows(touch.row)[at];
             if self.table(touch).is_there(row) {
-                reached = true;
+                reached += 1;
+                if reached > REACHED_ROWS_MAX {
+                    return Err(self.failure(step, RulePart::Rule, None, Reason::TooManyRows));
+                }
                 let touch = Touch { row, ..touch };
                 self.rule(Step { touch, ..step })?;
             }
         }
-        if !reached && rule.if_missing == IfMissing::Fail {
+        if reached == 0 && rule.if_missing == IfMissing::Fail {
             return Err(self.failure(step, RulePart::Rule, None, Reason::RowMissing));
         }
         Ok(())

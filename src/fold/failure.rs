@@ -53,6 +53,8 @@ pub enum Reason {
     NotNull,
     /// `if_missing: fail`.
     RowMissing,
+    /// A rule on a prefix reaches more rows than [`super::REACHED_ROWS_MAX`].
+    TooManyRows,
     /// `each` gave something else than an array.
     NotAnArray,
 }
@@ -119,6 +121,11 @@ impl fmt::Display for Reason {
             Reason::VersionNull => f.write_str("a version must not be null"),
             Reason::NotNull => f.write_str("a not-null column is null at the end of the event"),
             Reason::RowMissing => f.write_str("there is no such row (if_missing: fail)"),
+            Reason::TooManyRows => write!(
+                f,
+                "more than {} rows begin with this key",
+                super::REACHED_ROWS_MAX
+            ),
             Reason::NotAnArray => f.write_str("not a JSON array"),
         }
     }

@@ -14,6 +14,8 @@ use crate::store::{
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Differing keys that are kept for each table; all are counted.
 const SHOWN_MAX: usize = 100;
+/// Differing keys that are remembered of each table, to be put right.
+pub const KEYS_MAX: usize = 100_000;
 /// A lane may hear of a stop when it has passed it: then live is waited for again.
 const TRIES: usize = 20;
 
@@ -29,6 +31,9 @@ pub struct Compared {
     /// Rows that differ only in what may come out either way, because the logs have no order between partitions.
     pub apart: u64,
     pub shown: Vec<Difference>,
+    /// Of rows that are missing, extra or differ, as [`Difference::key`]; no more than [`KEYS_MAX`].
+    #[serde(skip)]
+    pub keys: Vec<String>,
     /// Why it was not compared, or not as a whole.
     pub note: Option<String>,
 }
@@ -45,6 +50,9 @@ impl Compared {
             (None, _) => self.missing += 1,
             (_, None) => self.extra += 1,
             (Some(_), Some(_)) => self.differing += 1,
+        }
+        if !found.apart && self.keys.len() < KEYS_MAX {
+            self.keys.push(found.key.clone());
         }
         if self.shown.len() < SHOWN_MAX {
             self.shown.push(found);
@@ -96,7 +104,7 @@ pub async fn at_equal_offsets(
     ))
 }
 
-fn refused(message: impl Into<String>) -> StoreError {
+pub(super) fn refused(message: impl Into<String>) -> StoreError {
     StoreError::refused("comparing generations", message)
 }
 
@@ -157,7 +165,7 @@ async fn compare(
     Ok(all)
 }
 
-fn key_of(table: &Table) -> Vec<&str> {
+pub(super) fn key_of(table: &Table) -> Vec<&str> {
     let key = &table.columns[..table.key_len];
     key.iter().map(|column| column.name.as_str()).collect()
 }
@@ -219,7 +227,7 @@ async fn compare_one(
     Ok(result)
 }
 
-async fn positions(store: &Store, generation: i64) -> Result<Offsets, StoreError> {
+pub(super) async fn positions(store: &Store, generation: i64) -> Result<Offsets, StoreError> {
     let mut offsets = Offsets::new();
     for at in store.positions(generation).await? {
         let topic = offsets.entry(at.topic).or_default();
@@ -228,7 +236,7 @@ async fn positions(store: &Store, generation: i64) -> Result<Offsets, StoreError
     Ok(offsets)
 }
 
-async fn is_exactly_at(
+pub(super) async fn is_exactly_at(
     store: &Store,
     generation: i64,
     offsets: &Offsets,
@@ -244,7 +252,11 @@ async fn is_exactly_at(
 }
 
 /// Waits until a generation is at or past these offsets, and folds as live does.
-async fn until_at(store: &Store, generation: i64, offsets: &Offsets) -> Result<(), StoreError> {
+pub(super) async fn until_at(
+    store: &Store,
+    generation: i64,
+    offsets: &Offsets,
+) -> Result<(), StoreError> {
     loop {
         let stored = store.generation(generation).await?;
         if let State::Failed | State::Retired = stored.state {

@@ -60,7 +60,15 @@ impl Logs {
     /// Kafka did not answer in time, or refused us.
     pub async fn ends(&self, topics: &[String]) -> Result<LogEnds, SourceError> {
         let (logs, topics) = (self.clone(), topics.to_vec());
-        let asked = tokio::task::spawn_blocking(move || logs.ask(&topics)).await;
+        let ask = move || {
+            let answer = logs.ask(&topics);
+            if answer.is_err() {
+                // The next question comes from a new client, which reads its credentials anew.
+                *logs.cluster.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            answer
+        };
+        let asked = tokio::task::spawn_blocking(ask).await;
         asked.unwrap_or_else(|error| {
             Err(SourceError {
                 kind: ErrorKind::Fatal,

@@ -4,6 +4,7 @@
 pub mod compare;
 mod leader;
 mod logs;
+pub mod repair;
 mod switch;
 
 pub use leader::Leader;

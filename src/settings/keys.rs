@@ -39,6 +39,11 @@ pub const KEYS: &[Key] = &[
         "consolidator",
         "Begins the name of every consumer group; one deployment, one group.",
     ),
+    key(
+        "kafka.token_file",
+        "",
+        "File with the token to log in to Kafka with (SASL OAUTHBEARER); read again when it ends.",
+    ),
     Key {
         secret: true,
         ..key(
@@ -74,6 +79,11 @@ pub const KEYS: &[Key] = &[
         "http.listen",
         "127.0.0.1:8080",
         "Address of /livez, /readyz and /metrics; `off` for none.",
+    ),
+    key(
+        "http.token_file",
+        "",
+        "File with the token that /metrics asks for; without it anybody who reaches the address may read them.",
     ),
     key(
         "worker.lanes",

@@ -54,10 +54,12 @@ pub struct PostgresSettings {
     pub max_connections: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// `None`: `off`.
     pub listen: Option<SocketAddr>,
+    /// Holds the token that /metrics asks for.
+    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy)]

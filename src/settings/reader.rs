@@ -66,6 +66,7 @@ impl Reader {
             projections: self.parse("projections", path),
             http: HttpSettings {
                 listen: self.parse("http.listen", listen),
+                token_file: self.token_file("http.token_file"),
             },
             worker: WorkerSettings {
                 lanes: self.parse("worker.lanes", |text| whole(text, 1, LANES_MAX)),
@@ -110,6 +111,7 @@ impl Reader {
             .map(str::to_owned)
             .collect();
         let mut properties = BTreeMap::new();
+        let mut files = BTreeMap::new();
         for name in names {
             let key = format!("{}{name}", keys::PROPERTIES);
             let property = name.strip_suffix("_file").unwrap_or(&name).to_owned();
@@ -117,6 +119,12 @@ impl Reader {
                 Some(_) => self.secret_file(&key),
                 None => self.one(&key),
             };
+            if let Some(file) = self
+                .secret_files
+                .get(&format!("{}{property}", keys::PROPERTIES))
+            {
+                files.insert(property.clone(), file.clone());
+            }
             if let Some(value) = value {
                 properties.insert(property, value);
             }
@@ -125,6 +133,8 @@ impl Reader {
             brokers: self.list("kafka.brokers", broker).join(","),
             group: self.parse("kafka.group", group),
             properties,
+            files,
+            token_file: self.token_file("kafka.token_file"),
         }
     }
 
@@ -162,6 +172,18 @@ impl Reader {
             }
         }
         parse(default_of(key)).expect("every default is valid, a test reads them all")
+    }
+
+    /// A file that holds a secret and is read whenever the secret is needed. It must be there from the start, so that a
+    /// misspelt name does not go unnoticed.
+    fn token_file(&mut self, key: &str) -> Option<PathBuf> {
+        let file = self.one(key).filter(|file| !file.is_empty())?;
+        match read_limited(Path::new(&file)) {
+            Ok(text) if text.trim().is_empty() => self.note(key, &format!("{file} is empty")),
+            Ok(_) => {}
+            Err(error) => self.note(key, &format!("cannot read {file}: {error}")),
+        }
+        Some(PathBuf::from(file))
     }
 
     fn list(&mut self, key: &str, check: impl Fn(&str) -> Result<(), String>) -> Vec<String> {

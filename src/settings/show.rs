@@ -1,6 +1,7 @@
 //! `consolidator config`: the effective settings, secrets hidden, and what they come to.
 
 use std::fmt::Write;
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
@@ -48,6 +49,17 @@ impl Footprint {
                 self.lanes_total,
                 mib(total),
                 format_bytes(settings.worker.memory_limit)
+            ));
+        }
+        let open = settings
+            .http
+            .listen
+            .filter(|listen| !listen.ip().is_loopback());
+        if let Some(listen) = open
+            && settings.http.token_file.is_none()
+        {
+            warnings.push(format!(
+                "anybody who reaches {listen} may read /metrics, which names topics and projections: see http.token_file"
             ));
         }
         warnings
@@ -167,6 +179,8 @@ fn value_of(settings: &Settings, key: &str) -> Value {
     match key {
         "kafka.brokers" => json!(settings.kafka.brokers),
         "kafka.group" => json!(settings.kafka.group),
+        "kafka.token_file" => json!(file(settings.kafka.token_file.as_deref())),
+        "http.token_file" => json!(file(settings.http.token_file.as_deref())),
         "postgres.url" => json!(settings.postgres.url.to_string()),
         "postgres.read_schema" => json!(settings.postgres.read_schema),
         "postgres.readers" => json!(settings.postgres.readers),
@@ -206,6 +220,10 @@ fn value_of(settings: &Settings, key: &str) -> Value {
         }),
         _ => unreachable!("a test shows every key of the list"),
     }
+}
+
+fn file(path: Option<&Path>) -> String {
+    path.map_or(String::new(), |path| path.display().to_string())
 }
 
 /// JSON's form of a value is YAML; a plain word needs no quotes.

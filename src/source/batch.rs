@@ -5,8 +5,9 @@ use std::ffi::CStr;
 
 use bumpalo::Bump;
 
+use super::TopicPartition;
 use super::raw::Messages;
-use crate::event::Record;
+use crate::event::{Mark, Record, fingerprint};
 
 /// Records of one lane, in offset order per partition. Owns the client's buffers that they lie in:
 /// frees them on [`clear`](RecordBatch::clear) and drop, and keeps the client alive until then.
@@ -100,13 +101,34 @@ impl RecordBatch {
         self.headers_of(index)
     }
 
-    /// The leader epoch under which the record was written, if the broker told: with it a truncated
-    /// log can be noticed (KIP-320).
-    ///
-    /// # Panics
-    /// If `index` is not below `len`.
-    pub fn leader_epoch(&self, index: usize) -> Option<i32> {
-        self.messages.leader_epoch(index)
+    /// The last record of every partition, to know it again.
+    pub fn last_marks(&self) -> Vec<(TopicPartition, Mark)> {
+        let mut marks: Vec<(TopicPartition, Mark)> = Vec::new();
+        let mut met = None;
+        for index in (0..self.len()).rev() {
+            let at = TopicPartition {
+                topic: self.topics[index] as usize,
+                partition: self.messages.partition(index),
+            };
+            // Records come in runs of one partition.
+            if met == Some(at) {
+                continue;
+            }
+            met = Some(at);
+            if !marks.iter().any(|(marked, _)| *marked == at) {
+                marks.push((at, self.mark(index)));
+            }
+        }
+        marks
+    }
+
+    fn mark(&self, index: usize) -> Mark {
+        let (key, value) = (self.messages.key(index), self.messages.value(index));
+        Mark {
+            offset: self.messages.offset(index),
+            leader_epoch: self.messages.leader_epoch(index),
+            fingerprint: fingerprint(self.messages.timestamp_ms(index), key, value),
+        }
     }
 
     /// Frees the records; the batch can be filled again, by any lane.
@@ -170,6 +192,10 @@ impl TopicIndex {
             names,
             known: Vec::new(),
         }
+    }
+
+    pub fn names(&self) -> &[std::ffi::CString] {
+        &self.names
     }
 
     pub fn name(&self, topic: usize) -> &CStr {

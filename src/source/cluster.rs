@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rdkafka::types::RDKafkaErrorCode as Code;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
@@ -47,7 +48,7 @@ impl Cluster {
     /// # Errors
     /// Settings that librdkafka refuses.
     pub fn connect(kafka: &KafkaSettings) -> Result<Cluster, SourceError> {
-        let client = Client::new(&kafka.client_config()?)?;
+        let client = Client::new(&kafka.client_config()?, kafka.token_file.clone())?;
         let events = Queue::of_main(&client)
             .ok_or_else(|| SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue"))?;
         Ok(Cluster {
@@ -128,13 +129,25 @@ impl Cluster {
         if partitions == 0 {
             return Ok(Vec::new());
         }
-        let all = all(partitions);
-        let begin = self.offsets(topic, &all, Offset::Beginning, timeout)?;
-        let end = self.offsets(topic, &all, Offset::End, timeout)?;
-        let pairs = begin.into_iter().zip(end).zip(0..);
+        self.ends_of(topic, &all(partitions), timeout)
+    }
+
+    /// The same of some partitions, in the order asked.
+    ///
+    /// # Errors
+    /// As for [`ends`](Cluster::ends).
+    pub fn ends_of(
+        &self,
+        topic: &str,
+        partitions: &[i32],
+        timeout: Duration,
+    ) -> Result<Vec<Ends>, SourceError> {
+        let begin = self.offsets(topic, partitions, Offset::Beginning, timeout)?;
+        let end = self.offsets(topic, partitions, Offset::End, timeout)?;
+        let pairs = begin.into_iter().zip(end).zip(partitions);
         Ok(pairs
             .map(|((begin_offset, end_offset), partition)| Ends {
-                partition,
+                partition: *partition,
                 begin_offset,
                 end_offset,
             })
@@ -229,7 +242,13 @@ impl Cluster {
         let mut reason = None;
         while let Some(event) = events.event(Duration::ZERO) {
             match event {
-                Event::Error { code, text, .. } => reason = Some((kind_of(code, false), text)),
+                // That all are down only follows from why each of them is.
+                Event::Error { code, text, .. }
+                    if reason.is_none() || code != Code::AllBrokersDown =>
+                {
+                    reason = Some((kind_of(code, false), text));
+                }
+                Event::TokenWanted => self.client.set_token(),
                 Event::Log(_, facility, text) => debug!(target: "kafka", facility, "{text}"),
                 _ => {}
             }
@@ -246,7 +265,7 @@ fn all(partitions: usize) -> Vec<i32> {
 }
 
 /// A broker without topic ids answers with zeros.
-fn known_id(id: &str) -> Option<String> {
+pub(super) fn known_id(id: &str) -> Option<String> {
     let given = !id.is_empty() && id.bytes().any(|byte| byte != b'A');
     given.then(|| id.to_owned())
 }

@@ -11,6 +11,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::batch::TopicIndex;
+use super::cluster::known_id;
+use super::credentials::Credentials;
 use super::error::kind_of;
 use super::progress::Progress;
 use super::raw::{Client, Event, Events, Named, Queue};
@@ -49,6 +51,7 @@ pub struct LaneConsumer {
     pub(super) mirrored: BTreeMap<TopicPartition, i64>,
     /// A mirror was asked for and not answered.
     mirroring: bool,
+    credentials: Credentials,
     left: bool,
 }
 
@@ -62,6 +65,30 @@ impl LaneWaker {
         if let Some(queue) = self.0.upgrade() {
             queue.wake();
         }
+    }
+}
+
+/// Asks for the ids of a lane's topics, on any thread.
+#[derive(Clone)]
+pub struct TopicIds {
+    client: Arc<Client>,
+    names: Vec<CString>,
+}
+
+impl TopicIds {
+    /// By topic: Kafka's id of it (KIP-516). `None`: the topic is not there now, or the broker does not tell. Blocking.
+    ///
+    /// # Errors
+    /// Kafka did not answer in time, or refused us.
+    pub fn ask(&self, timeout: Duration) -> Result<Vec<Option<String>>, SourceError> {
+        let described = self.client.describe_topics(&self.names, timeout)?;
+        let id_of = |name: &CString| {
+            let mut found = described.iter();
+            let found = found.find(|found| found.name.as_bytes() == name.to_bytes())?;
+            let (id, _) = found.found.as_ref().ok()?;
+            known_id(id)
+        };
+        Ok(self.names.iter().map(id_of).collect())
     }
 }
 
@@ -80,7 +107,9 @@ impl LaneConsumer {
         let names: Result<Vec<CString>, _> = topics.iter().map(|t| CString::new(&**t)).collect();
         let names = names
             .map_err(|_| SourceError::new(ErrorKind::Configuration, "a topic's name has a NUL"))?;
-        let client = Client::new(&kafka.lane_config(group, limits)?)?;
+        // Before the client reads them.
+        let credentials = Credentials::of(kafka);
+        let client = Client::new(&kafka.lane_config(group, limits)?, kafka.token_file.clone())?;
         let unable = || SourceError::new(ErrorKind::Fatal, "librdkafka gave no queue");
         let lane = Arc::new(Queue::new(&client).ok_or_else(unable)?);
         let events = Queue::of_consumer(&client).ok_or_else(unable)?;
@@ -102,6 +131,7 @@ impl LaneConsumer {
             cooperative: true,
             mirrored: BTreeMap::new(),
             mirroring: false,
+            credentials,
             left: false,
         })
     }
@@ -147,6 +177,14 @@ impl LaneConsumer {
         let mut events = Vec::new();
         self.serve_into(&mut events);
         events
+    }
+
+    /// To ask which topics it is that are being read.
+    pub fn topic_ids(&self) -> TopicIds {
+        TopicIds {
+            client: self.client.clone(),
+            names: self.topics.names().to_vec(),
+        }
     }
 
     /// Ends this lane's wait from other threads.
@@ -344,6 +382,17 @@ impl LaneConsumer {
     }
 
     fn serve_into(&mut self, events: &mut Vec<SourceEvent>) {
+        self.serve_queue(events);
+        if self.credentials.have_changed() {
+            events.push(SourceEvent::Error {
+                kind: ErrorKind::Authentication,
+                message: "the files with its credentials have changed: it logs in anew".to_owned(),
+                fatal: true,
+            });
+        }
+    }
+
+    fn serve_queue(&mut self, events: &mut Vec<SourceEvent>) {
         for _ in 0..SERVE_MAX {
             let Some(event) = self.events.queue().event(Duration::ZERO) else {
                 return;
@@ -357,6 +406,7 @@ impl LaneConsumer {
                     fatal,
                     partition,
                 } => events.extend(self.on_error(code, text, fatal, partition)),
+                Event::TokenWanted => self.client.set_token(),
                 Event::Log(level, facility, text) => log(level, &facility, &text),
                 Event::Committed(answer) => {
                     self.mirroring = false;
@@ -375,13 +425,16 @@ impl LaneConsumer {
     }
 
     fn on_error(
-        &self,
+        &mut self,
         code: Code,
         text: String,
         fatal: bool,
         partition: Option<Named>,
     ) -> Option<SourceEvent> {
         let kind = kind_of(code, fatal);
+        if partition.is_none() {
+            self.credentials.doubt();
+        }
         let at = partition.and_then(|(topic, partition)| {
             let topic = self.topics.find(&topic)?;
             (partition >= 0).then_some(TopicPartition { topic, partition })

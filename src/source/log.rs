@@ -9,6 +9,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::error::kind_of;
+use super::raw::Login;
 use super::{ErrorKind, KafkaSettings, SourceError};
 use crate::event::Record;
 
@@ -83,7 +84,7 @@ fn assigned(
     topic: &str,
     partition: i32,
     offset: i64,
-) -> Result<BaseConsumer, SourceError> {
+) -> Result<BaseConsumer<Login>, SourceError> {
     let failed = |error: KafkaError| failed(topic, partition, error);
     let mut config = kafka.client_config()?;
     config
@@ -92,7 +93,8 @@ fn assigned(
         .set("enable.partition.eof", "true")
         .set("auto.offset.reset", "error")
         .set("log.queue", "false");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let consumer: BaseConsumer<Login> =
+        config.create_with_context(kafka.login()).map_err(failed)?;
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(offset))
         .map_err(failed)?;

@@ -15,8 +15,11 @@
 //! forwarded into the lane's one queue, which is read in batches; the client's other queue then
 //! holds nothing but rebalances, errors and logs.
 
+use crate::event::Mark;
+
 mod batch;
 mod cluster;
+mod credentials;
 mod error;
 mod lane;
 mod log;
@@ -27,11 +30,12 @@ mod sample;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use batch::RecordBatch;
 pub use cluster::{Cluster, Ends, Topic};
 pub use error::{ErrorKind, SourceError};
-pub use lane::{LaneConsumer, LaneWaker};
+pub use lane::{LaneConsumer, LaneWaker, TopicIds};
 pub use log::read_log;
 pub use sample::{SampledRecord, Side, sample};
 pub use settings::{KafkaSettings, Limits, owned_properties, shown_value};
@@ -42,6 +46,17 @@ pub struct TopicPartition {
     /// Index into the list of topics.
     pub topic: usize,
     pub partition: i32,
+}
+
+/// Where a partition is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    pub at: TopicPartition,
+    /// The first offset not yet applied.
+    pub next_offset: i64,
+    /// The last record that was applied, or one before it. Reading begins there, and tells whether it is still the same; it is
+    /// not handed out again.
+    pub last: Option<Mark>,
 }
 
 /// What a lane is told besides records.
@@ -73,6 +88,9 @@ pub enum SourceEvent {
         offset: Option<i64>,
         message: String,
     },
+    /// What Kafka holds is not what was applied: the record that [`Start::last`] names is another one, or the log was cut off
+    /// below what was read and written on. The partition hands out nothing more until it is revoked, or started again.
+    OtherLog { at: TopicPartition, message: String },
     /// The log holds something at `offset` that cannot be read: a damaged batch, or one written in a way that this build does
     /// not know. librdkafka would go on behind it; the partition hands out nothing more until it is revoked, or started again
     /// with [`LaneConsumer::seek`].

@@ -8,7 +8,13 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::batch::TopicIndex;
 use super::error::kind_of;
 use super::raw::MessageError;
-use super::{ErrorKind, RecordBatch, SourceEvent, TopicPartition};
+use super::raw::Messages;
+use super::{ErrorKind, RecordBatch, SourceEvent, Start, TopicPartition};
+use crate::event::{Mark, fingerprint};
+
+/// What librdkafka says where the log no longer holds what was read under an earlier leader (KIP-320): with `auto.offset.reset:
+/// error` the code is the same as for any offset out of range (rdkafka_offset.c, `rd_kafka_offset_reset`).
+const TRUNCATED: &str = "truncation";
 
 /// The partitions that are being read.
 #[derive(Default)]
@@ -20,6 +26,8 @@ struct Held {
     /// Every record below was handed out since the partition was started, or is not there.
     next_offset: i64,
     last: Last,
+    /// What is to come first, if it is still there.
+    expected: Option<Mark>,
 }
 
 /// What came last from a partition since it was started.
@@ -30,14 +38,18 @@ enum Last {
     /// Its end, at `next_offset`.
     End,
     Failure,
-    /// Something unreadable, and nothing counts that comes behind it.
+    /// Something unreadable, or of another log; nothing counts that comes behind it.
     Damage,
 }
 
 impl Progress {
-    pub fn start(&mut self, at: TopicPartition, next_offset: i64) {
-        let last = Last::Nothing;
-        self.held.insert(at, Held { next_offset, last });
+    pub fn start(&mut self, start: Start) {
+        let held = Held {
+            next_offset: start.next_offset,
+            last: Last::Nothing,
+            expected: start.last,
+        };
+        self.held.insert(start.at, held);
     }
 
     pub fn stop(&mut self, at: TopicPartition) {
@@ -58,6 +70,11 @@ impl Progress {
 
     pub fn partitions(&self) -> impl Iterator<Item = TopicPartition> {
         self.held.keys().copied()
+    }
+
+    /// What a partition waits for before anything else, to see that the log is the same.
+    pub fn expected(&self, at: TopicPartition) -> Option<Mark> {
+        self.held.get(&at)?.expected
     }
 
     /// Those of which nothing was heard since they were started.
@@ -117,7 +134,14 @@ impl Progress {
                     events.extend(failed(at, error, held));
                     None
                 }
-                (None, Some(held)) => topic.filter(|_| held.admits(messages.offset(index))),
+                (None, Some(held)) => match (held.differs(messages, index), at) {
+                    (Some(message), Some(at)) => {
+                        held.last = Last::Damage;
+                        events.push(SourceEvent::OtherLog { at, message });
+                        None
+                    }
+                    _ => topic.filter(|_| held.admits(messages.offset(index))),
+                },
                 (None, None) => None,
             });
         }
@@ -126,6 +150,29 @@ impl Progress {
 }
 
 impl Held {
+    /// Says how the log differs from the one that was applied, as far as the first record shows it. One that is no longer there
+    /// (compaction, retention) shows nothing but its leader's epoch, which never falls along a log.
+    fn differs(&mut self, messages: &Messages, index: usize) -> Option<String> {
+        let expected = self.expected.take()?;
+        let offset = messages.offset(index);
+        let epoch = messages.leader_epoch(index);
+        if let (Some(was), Some(is)) = (expected.leader_epoch, epoch)
+            && offset >= expected.offset
+            && is < was
+        {
+            let applied = expected.offset;
+            return Some(format!(
+                "offset {offset} was written under leader epoch {is}, offset {applied}, which was applied, under {was}"
+            ));
+        }
+        let found = || {
+            let (key, value) = (messages.key(index), messages.value(index));
+            fingerprint(messages.timestamp_ms(index), key, value)
+        };
+        (offset == expected.offset && found() != expected.fingerprint)
+            .then(|| format!("the record at offset {offset} is not the one that was applied"))
+    }
+
     fn admits(&mut self, offset: i64) -> bool {
         let new = offset >= self.next_offset;
         if new {
@@ -152,6 +199,13 @@ fn failed(
         });
     };
     let held = held?;
+    if code == Code::PartitionEOF && held.expected.is_some() && offset < held.next_offset {
+        return Some(SourceEvent::OutOfRange {
+            at,
+            offset: Some(offset),
+            message: format!("the log ends at {offset}, below what was applied"),
+        });
+    }
     if code == Code::PartitionEOF {
         held.last = Last::End;
         held.next_offset = held.next_offset.max(offset);
@@ -170,17 +224,22 @@ fn failed(
         });
     }
     held.last = Last::Failure;
-    Some(if kind == ErrorKind::OutOfRange {
-        SourceEvent::OutOfRange {
-            at,
-            offset: (offset >= 0).then_some(offset),
-            message: text,
-        }
-    } else {
-        SourceEvent::PartitionError {
-            at,
-            kind,
-            message: text,
-        }
-    })
+    Some(
+        if kind == ErrorKind::OutOfRange && text.contains(TRUNCATED) {
+            held.last = Last::Damage;
+            SourceEvent::OtherLog { at, message: text }
+        } else if kind == ErrorKind::OutOfRange {
+            SourceEvent::OutOfRange {
+                at,
+                offset: (offset >= 0).then_some(offset),
+                message: text,
+            }
+        } else {
+            SourceEvent::PartitionError {
+                at,
+                kind,
+                message: text,
+            }
+        },
+    )
 }

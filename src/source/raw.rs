@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, c_char, c_int};
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +23,11 @@ use super::settings::is_secret;
 
 mod describe;
 mod events;
+mod login;
 mod messages;
 
 pub(super) use events::{Event, Events};
+pub(super) use login::Login;
 pub(super) use messages::{MessageError, Messages};
 
 /// Topic and partition as librdkafka names them.
@@ -36,6 +39,8 @@ const END_TIMEOUT: Duration = Duration::from_millis(500);
 /// One librdkafka client (`rd_kafka_t`): its threads, connections and group membership.
 pub(super) struct Client {
     rk: NonNull<sys::rd_kafka_t>,
+    /// For OAUTHBEARER.
+    token_file: Option<PathBuf>,
 }
 
 // SAFETY: librdkafka's API is thread-safe on one `rd_kafka_t` (its INTRODUCTION.md, "Threads and callbacks").
@@ -45,7 +50,10 @@ unsafe impl Sync for Client {}
 
 impl Client {
     /// A consumer client. Rebalances, errors and logs come as events on its queue; nothing calls back.
-    pub fn new(config: &ClientConfig) -> Result<Arc<Client>, SourceError> {
+    pub fn new(
+        config: &ClientConfig,
+        token_file: Option<PathBuf>,
+    ) -> Result<Arc<Client>, SourceError> {
         let refused = |why: String| SourceError::new(ErrorKind::Configuration, why);
         let conf = config
             .create_native_config()
@@ -53,7 +61,8 @@ impl Client {
         let events = sys::RD_KAFKA_EVENT_REBALANCE
             | sys::RD_KAFKA_EVENT_OFFSET_COMMIT
             | sys::RD_KAFKA_EVENT_ERROR
-            | sys::RD_KAFKA_EVENT_LOG;
+            | sys::RD_KAFKA_EVENT_LOG
+            | sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH;
         let mut text: [c_char; 512] = [0; 512];
         // SAFETY: `conf` is valid. `rd_kafka_new` takes it over on success only, so it is forgotten
         // then and freed by its own drop otherwise. `text` outlives the call and gets NUL-terminated.
@@ -74,7 +83,10 @@ impl Client {
             sys::rd_kafka_set_log_queue(rk.as_ptr(), ptr::null_mut());
             rk
         };
-        Ok(Arc::new(Client { rk }))
+        let client = Client { rk, token_file };
+        // Not only when it asks: nobody may be there to hear that.
+        client.set_token();
+        Ok(Arc::new(client))
     }
 
     fn rk(&self) -> *mut sys::rd_kafka_t {

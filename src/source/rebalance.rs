@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use super::lane::LaneConsumer;
 use super::raw::Named;
-use super::{ErrorKind, SourceError, SourceEvent, TopicPartition};
+use super::{ErrorKind, SourceError, SourceEvent, Start, TopicPartition};
 
 /// How long a wait lasts at most while a partition has started and not delivered.
 const FORWARD_AGAIN_MIN: Duration = Duration::from_millis(5);
@@ -23,16 +23,29 @@ impl LaneConsumer {
     /// # Errors
     /// librdkafka refused; nothing was started. The group will time out and rebalance.
     pub fn assign(&mut self, new: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
+        let start = |(at, next_offset): &(TopicPartition, i64)| Start {
+            at: *at,
+            next_offset: *next_offset,
+            last: None,
+        };
+        self.start(&new.iter().map(start).collect::<Vec<_>>())
+    }
+
+    /// The same, each looking whether the log is still the one that was applied.
+    ///
+    /// # Errors
+    /// As for [`assign`](LaneConsumer::assign).
+    pub fn start(&mut self, new: &[Start]) -> Result<(), SourceError> {
         self.topics.forget();
         let again: Vec<TopicPartition> = new
             .iter()
-            .map(|(at, _)| *at)
+            .map(|start| start.at)
             .filter(|at| self.held.holds(*at))
             .collect();
-        let starting: Vec<(TopicPartition, i64)> = new
+        let starting: Vec<Start> = new
             .iter()
             .copied()
-            .filter(|(at, _)| self.noted.contains(at) || self.held.holds(*at))
+            .filter(|start| self.noted.contains(&start.at) || self.held.holds(start.at))
             .collect();
         if starting.is_empty() {
             if !new.is_empty() {
@@ -41,29 +54,30 @@ impl LaneConsumer {
             return Ok(());
         }
         // Before the call that starts it, or its first records would come on the other queue.
-        for (at, _) in &starting {
-            self.forward(*at)?;
+        for start in &starting {
+            self.forward(start.at)?;
         }
         if self.is_cooperative() {
             if !again.is_empty() {
                 self.client.incremental_unassign(&self.list(&again))?;
             }
             self.client
-                .incremental_assign(&self.list_with_offsets(&starting))?;
+                .incremental_assign(&self.list_with_offsets(&offsets(&starting)))?;
             self.settle(&starting)?;
         } else {
             // The eager protocol knows whole assignments only: the others go on where they are.
-            let mut whole: BTreeMap<TopicPartition, i64> = self.positions().collect();
-            whole.extend(starting.iter().copied());
-            let whole: Vec<_> = whole.into_iter().collect();
-            self.client.assign(Some(&self.list_with_offsets(&whole)))?;
-            for (at, offset) in whole {
-                self.held.start(at, offset);
+            let whole = self.going_on().chain(starting.iter().copied());
+            let whole: BTreeMap<_, _> = whole.map(|start| (start.at, start)).collect();
+            let whole: Vec<Start> = whole.into_values().collect();
+            self.client
+                .assign(Some(&self.list_with_offsets(&offsets(&whole))))?;
+            for start in whole {
+                self.held.start(start);
             }
         }
-        for (at, offset) in starting {
-            self.noted.remove(&at);
-            self.held.start(at, offset);
+        for start in starting {
+            self.noted.remove(&start.at);
+            self.held.start(start);
         }
         self.starting = Some(Instant::now());
         Ok(())
@@ -79,9 +93,23 @@ impl LaneConsumer {
             self.client.incremental_assign(&TopicPartitionList::new())?;
             self.settle(&[])
         } else {
-            let held: Vec<_> = self.positions().collect();
-            self.client.assign(Some(&self.list_with_offsets(&held)))
+            let held: Vec<Start> = self.going_on().collect();
+            self.client
+                .assign(Some(&self.list_with_offsets(&offsets(&held))))
         }
+    }
+
+    /// Stops reading a partition that stays the lane's, and could not be read on; [`start`](LaneConsumer::start) may follow at any
+    /// time.
+    ///
+    /// # Errors
+    /// As for [`assign`](LaneConsumer::assign).
+    pub fn set_apart(&mut self, at: TopicPartition) -> Result<(), SourceError> {
+        if self.held.holds(at) {
+            self.revoke(&[at])?;
+            self.noted.insert(at);
+        }
+        Ok(())
     }
 
     /// Completes a [`SourceEvent::Revoked`] or [`SourceEvent::Lost`]: the partitions stop, and what
@@ -106,8 +134,9 @@ impl LaneConsumer {
         } else if self.held.is_empty() {
             self.client.assign(None)?;
         } else {
-            let rest: Vec<_> = self.positions().collect();
-            self.client.assign(Some(&self.list_with_offsets(&rest)))?;
+            let rest: Vec<Start> = self.going_on().collect();
+            self.client
+                .assign(Some(&self.list_with_offsets(&offsets(&rest))))?;
         }
         // Stopping takes the partitions' forwarding off too.
         Ok(())
@@ -177,14 +206,23 @@ impl LaneConsumer {
     /// Makes the partitions that stay go on exactly where they are. librdkafka pauses them all for
     /// every rebalance, and lets them go on at its own position once it is answered; that may be
     /// one too far ([`Progress::next_offset`]), or behind what it was just handing over.
-    fn settle(&self, just_started: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        let started = |at| just_started.iter().any(|(started, _)| *started == at);
-        let staying: Vec<(TopicPartition, i64)> =
-            self.positions().filter(|(at, _)| !started(*at)).collect();
+    fn settle(&self, just_started: &[Start]) -> Result<(), SourceError> {
+        let started = |at| just_started.iter().any(|start| start.at == at);
+        let staying: Vec<Start> = self.going_on().filter(|start| !started(start.at)).collect();
         if staying.is_empty() {
             return Ok(());
         }
-        self.client.seek(&self.list_with_offsets(&staying))
+        self.client
+            .seek(&self.list_with_offsets(&offsets(&staying)))
+    }
+
+    /// Where every partition that is being read goes on.
+    fn going_on(&self) -> impl Iterator<Item = Start> {
+        self.positions().map(|(at, next_offset)| Start {
+            at,
+            next_offset,
+            last: self.held.expected(at),
+        })
     }
 
     fn is_cooperative(&mut self) -> bool {
@@ -197,6 +235,12 @@ impl LaneConsumer {
             self.cooperative = cooperative;
         }
     }
+}
+
+/// Where reading begins.
+fn offsets(starts: &[Start]) -> Vec<(TopicPartition, i64)> {
+    let from = |start: &Start| start.last.map_or(start.next_offset, |last| last.offset);
+    starts.iter().map(|start| (start.at, from(start))).collect()
 }
 
 fn warn_if(answered: Result<(), SourceError>) {

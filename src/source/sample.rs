@@ -9,6 +9,7 @@ use rdkafka::message::{BorrowedMessage, Headers};
 use rdkafka::{Message, Offset, TopicPartitionList};
 
 use super::error::kind_of;
+use super::raw::Login;
 use super::{Cluster, Ends, ErrorKind, KafkaSettings, Limits, SourceError};
 
 /// Which end of the log to look at.
@@ -61,9 +62,9 @@ pub fn sample(
     ends.retain(|ends| ends.begin_offset < ends.end_offset);
     let passes = shares(&ends, wanted, side);
     let group = format!("{}.sample", kafka.group);
-    let consumer: BaseConsumer = kafka
+    let consumer: BaseConsumer<Login> = kafka
         .lane_config(&group, LIMITS)?
-        .create()
+        .create_with_context(kafka.login())
         .map_err(failed)?;
     let until = Instant::now() + READ_TIMEOUT;
     let mut records = Vec::new();
@@ -109,7 +110,7 @@ fn shares(ends: &[Ends], wanted: usize, side: Side) -> Vec<Vec<Stretch>> {
 }
 
 fn read(
-    consumer: &BaseConsumer,
+    consumer: &BaseConsumer<Login>,
     topic: &str,
     stretches: &[Stretch],
     until: Instant,

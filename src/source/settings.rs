@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
 
 use rdkafka::config::ClientConfig;
 use serde::Deserialize;
 
 use super::error::{ErrorKind, SourceError};
-use super::raw::Client;
+use super::raw::{Client, Login};
 
 /// Where Kafka is and how to speak to it; the `kafka:` section of the settings.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
@@ -21,6 +23,12 @@ pub struct KafkaSettings {
     /// Any librdkafka property, except those that [`owned_properties`] lists.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+    /// Properties that stand in files: read again for every new client, so that they may change under a running worker.
+    #[serde(default)]
+    pub files: BTreeMap<String, PathBuf>,
+    /// Holds the token for OAUTHBEARER.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Never shows a property's value that could be a secret.
@@ -35,6 +43,8 @@ impl fmt::Debug for KafkaSettings {
             .field("brokers", &self.brokers)
             .field("group", &self.group)
             .field("properties", &shown)
+            .field("files", &self.files)
+            .field("token_file", &self.token_file)
             .finish()
     }
 }
@@ -158,7 +168,23 @@ impl KafkaSettings {
         for (name, value) in &self.properties {
             config.set(name, value);
         }
+        for (name, file) in &self.files {
+            // While a file cannot be read, what it held before has to do.
+            if let Ok(text) = std::fs::read_to_string(file) {
+                config.set(name, text.trim_end_matches(['\n', '\r']));
+            }
+        }
+        if self.token_file.is_some() && !self.sets("sasl.mechanisms") {
+            config.set("sasl.mechanisms", "OAUTHBEARER");
+        }
         Ok(config)
+    }
+
+    /// For a client of rdkafka's own.
+    pub(super) fn login(&self) -> Login {
+        Login {
+            token_file: self.token_file.clone(),
+        }
     }
 
     /// A lane's client: a member of `group`.
@@ -234,7 +260,47 @@ impl KafkaSettings {
         };
         let mut config = self.lane_config(&self.group, limits)?;
         config.remove("bootstrap.servers");
-        Client::new(&config).map(drop)
+        let oauth = |name| {
+            config
+                .get(name)
+                .is_some_and(|text| text.eq_ignore_ascii_case("OAUTHBEARER"))
+        };
+        let others = [
+            "enable.sasl.oauthbearer.unsecure.jwt",
+            "sasl.oauthbearer.method",
+        ];
+        let by_hand = self.token_file.is_none() && !others.iter().any(|name| self.sets(name));
+        if by_hand && (oauth("sasl.mechanism") || oauth("sasl.mechanisms")) {
+            return Err(SourceError::new(
+                ErrorKind::Configuration,
+                "for OAUTHBEARER set `kafka.token_file`, the file that holds the token",
+            ));
+        }
+        Client::new(&config, None).map(drop)
+    }
+
+    /// Tells whether anything that a client logs in with has changed: two marks differ if a file of theirs does.
+    pub(super) fn login_mark(&self) -> u64 {
+        const PLACES: [&str; 4] = [
+            "ssl.certificate.location",
+            "ssl.key.location",
+            "ssl.keystore.location",
+            "ssl.ca.location",
+        ];
+        let places = PLACES
+            .iter()
+            .filter_map(|name| self.properties.get(*name))
+            .map(Path::new);
+        let files = self
+            .files
+            .values()
+            .chain(&self.token_file)
+            .map(PathBuf::as_path);
+        let mut mark = DefaultHasher::new();
+        for file in places.chain(files).filter(|file| file.is_file()) {
+            std::fs::read(file).unwrap_or_default().hash(&mut mark);
+        }
+        mark.finish()
     }
 
     /// A third of the session at most.
@@ -253,6 +319,7 @@ impl KafkaSettings {
     fn sets(&self, name: &str) -> bool {
         let alias = match name {
             "fetch.message.max.bytes" => "max.partition.fetch.bytes",
+            "sasl.mechanisms" => "sasl.mechanism",
             _ => name,
         };
         self.properties.contains_key(name) || self.properties.contains_key(alias)
@@ -301,6 +368,7 @@ mod tests {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            ..KafkaSettings::default()
         }
     }
 

@@ -40,6 +40,7 @@ impl Mock {
             brokers: self.cluster.bootstrap_servers(),
             group: "test".to_owned(),
             properties: all,
+            ..KafkaSettings::default()
         }
     }
 

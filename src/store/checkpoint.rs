@@ -9,6 +9,7 @@ use super::encode::RawArray;
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::letters::{self, SetAside};
 use super::rows::Bound;
+use crate::event::Mark;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 
 /// How often a rival that holds a partition is terminated before we give up and say so.
@@ -35,6 +36,35 @@ pub struct Checkpoint {
     /// The first offset not yet applied.
     pub next_offset: i64,
     pub epoch: i64,
+    pub topic_id: Option<String>,
+    /// See [`last`](Checkpoint::last).
+    pub last_offset: Option<i64>,
+    pub last_epoch: Option<i32>,
+    pub last_fingerprint: Option<i64>,
+}
+
+impl Checkpoint {
+    /// The last applied record, or one before it; `None` before the first.
+    pub fn last(&self) -> Option<Mark> {
+        Some(Mark {
+            offset: self.last_offset?,
+            leader_epoch: self.last_epoch,
+            fingerprint: self.last_fingerprint?,
+        })
+    }
+}
+
+/// What is read of a [`Checkpoint`].
+const COLUMNS: &str = "c.topic, c.partition, c.slot, c.begin_offset, c.next_offset, c.epoch, c.topic_id, c.last_offset, \
+     c.last_epoch, c.last_fingerprint";
+
+/// A partition that has a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, FromRow)]
+pub struct Known {
+    pub topic: String,
+    pub partition: i32,
+    /// It alone has stopped; the others of the generation go on.
+    pub stands: bool,
 }
 
 /// What a lane starts from.
@@ -63,6 +93,8 @@ pub struct Claim {
     pub as_of: Option<i64>,
     /// Events that the batch applies.
     pub events: i64,
+    /// The last record below `next`, or one before it; `None`: as before.
+    pub last: Option<Mark>,
 }
 
 /// Makes sure of a checkpoint row for every partition; new ones get slots that nobody had.
@@ -76,9 +108,9 @@ pub(super) async fn ensure(
     let missing: Vec<&Partition> = parts
         .iter()
         .filter(|part| {
-            !known
-                .iter()
-                .any(|(topic, partition)| *topic == part.topic && *partition == part.partition)
+            let is_part =
+                |known: &Known| known.topic == part.topic && known.partition == part.partition;
+            !known.iter().any(is_part)
         })
         .collect();
     if missing.is_empty() {
@@ -109,16 +141,36 @@ pub(super) async fn ensure(
     tx.commit().await.doing(context)
 }
 
-/// Topic and partition of every checkpoint.
-pub(super) async fn known(
+/// Every partition that has a checkpoint.
+pub(super) async fn known(connection: &mut PgConnection, generation: i64) -> Result<Vec<Known>> {
+    sqlx::query_as(
+        "select c.topic, c.partition, exists (select from consolidator.stop s where s.generation = c.generation \
+           and s.topic = c.topic and s.partition = c.partition and s.alone) as stands \
+         from consolidator.checkpoint c where c.generation = $1",
+    )
+    .bind(generation)
+    .fetch_all(connection)
+    .await
+    .doing("reading which partitions are known")
+}
+
+/// The id that Kafka gives a topic is noted once; after that it is only compared.
+pub(super) async fn note_topic_id(
     connection: &mut PgConnection,
     generation: i64,
-) -> Result<Vec<(String, i32)>> {
-    sqlx::query_as("select topic, partition from consolidator.checkpoint where generation = $1")
-        .bind(generation)
-        .fetch_all(connection)
-        .await
-        .doing("reading which partitions are known")
+    topic: &str,
+    id: &str,
+) -> Result<()> {
+    sqlx::query(
+        "update consolidator.checkpoint set topic_id = $3 where generation = $1 and topic = $2 and topic_id is null",
+    )
+    .bind(generation)
+    .bind(topic)
+    .bind(id)
+    .execute(connection)
+    .await
+    .doing("noting the id of a topic")?;
+    Ok(())
 }
 
 /// Raises the epochs, waiting for a rival's open transaction at most `rival_wait`; then its backend is terminated.
@@ -166,13 +218,12 @@ async fn raise_epochs(
     .fetch_all(&mut *tx)
     .await
     .doing(context)?;
-    let mut checkpoints: Vec<Checkpoint> = sqlx::query_as(
+    let mut checkpoints: Vec<Checkpoint> = sqlx::query_as(AssertSqlSafe(format!(
         "update consolidator.checkpoint c set epoch = c.epoch + 1, owner_name = $3, owner_pid = pg_backend_pid(), \
            parked_at = null, reading_offset = null, \
            owner_backend_start = (select a.backend_start from pg_stat_activity a where a.pid = pg_backend_pid()) \
-         where c.generation = $1 and c.slot = any($2) \
-         returning c.topic, c.partition, c.slot, c.begin_offset, c.next_offset, c.epoch",
-    )
+         where c.generation = $1 and c.slot = any($2) returning {COLUMNS}"
+    )))
     .bind(generation)
     .bind(&slots)
     .bind(owner_name)
@@ -253,9 +304,12 @@ pub(super) async fn claim(
     };
     let sql = format!(
         "update consolidator.checkpoint c set next_offset = u.next, end_offset = coalesce(u.end_offset, c.end_offset), \
-           as_of = coalesce(u.as_of, c.as_of), events = c.events + u.events, measured_at = clock_timestamp() \
-         from unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::bigint[]) \
-           as u (slot, expected, next, epoch, end_offset, as_of, events) \
+           as_of = coalesce(u.as_of, c.as_of), events = c.events + u.events, measured_at = clock_timestamp(), \
+           last_offset = coalesce(u.last_offset, c.last_offset), last_fingerprint = coalesce(u.fingerprint, c.last_fingerprint), \
+           last_epoch = case when u.last_offset is null then c.last_epoch else u.last_epoch end \
+         from unnest($2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::timestamptz[], $8::bigint[], \
+                     $9::bigint[], $10::integer[], $11::bigint[]) \
+           as u (slot, expected, next, epoch, end_offset, as_of, events, last_offset, last_epoch, fingerprint) \
          where c.generation = $1 and c.slot = u.slot {guard}"
     );
     let moved = sqlx::query(AssertSqlSafe(sql))
@@ -277,6 +331,9 @@ pub(super) async fn claim(
         )
         .bind(Bound(&as_of))
         .bind(claims.iter().map(|claim| claim.events).collect::<Vec<_>>())
+        .bind(last(&claims, |mark| Some(mark.offset)))
+        .bind(last(&claims, |mark| mark.leader_epoch))
+        .bind(last(&claims, |mark| Some(mark.fingerprint)))
         .execute(connection)
         .await
         .doing("claiming partitions")?
@@ -289,6 +346,13 @@ pub(super) async fn claim(
         "claiming partitions",
         format!("{moved} of {} checkpoints were still ours", claims.len()),
     ))
+}
+
+fn last<T>(claims: &[&Claim], of: impl Fn(Mark) -> Option<T>) -> Vec<Option<T>> {
+    claims
+        .iter()
+        .map(|claim| claim.last.and_then(&of))
+        .collect()
 }
 
 /// False only where a test takes this defence away to see that it is found out.
@@ -306,10 +370,10 @@ pub(super) async fn reread(
 ) -> Result<Vec<Checkpoint>> {
     let context = "reading checkpoints again";
     let mut tx = connection.begin().await.doing(context)?;
-    let checkpoints = sqlx::query_as(
-        "select topic, partition, slot, begin_offset, next_offset, epoch from consolidator.checkpoint \
-         where generation = $1 and slot = any($2) order by slot for no key update",
-    )
+    let checkpoints = sqlx::query_as(AssertSqlSafe(format!(
+        "select {COLUMNS} from consolidator.checkpoint c \
+         where generation = $1 and slot = any($2) order by slot for no key update"
+    )))
     .bind(generation)
     .bind(slots)
     .fetch_all(&mut *tx)

@@ -1,5 +1,6 @@
 //! Connections: how every session of ours is set up, the small pool for control, and the hard limit on those of lanes.
 
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,9 +8,11 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::warn;
 
 use super::error::{Context, ErrorKind, Result, StoreError};
-use super::{migrate, socket};
+use super::{migrate, socket, tls};
+use crate::settings::Secret;
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -31,7 +34,10 @@ const SESSION: &str = "set client_min_messages = warning; \
 #[derive(Clone, Debug)]
 pub struct ConnectSettings {
     /// `postgres://user:password@host:port/database?sslmode=…`
-    pub url: String,
+    pub url: Secret,
+    /// Where the url came from, if from a file: read again for every connection, so that a password may change under a
+    /// running worker.
+    pub url_file: Option<PathBuf>,
     /// Of this process, lanes included; [`CONTROL_CONNECTIONS`] of them are not for lanes.
     pub max_connections: u32,
 }
@@ -43,18 +49,39 @@ pub struct Store {
     pub(super) lanes: LaneConnections,
 }
 
+/// Where the server is, and as whom we log in.
+#[derive(Clone, Debug)]
+struct Address {
+    url: Secret,
+    file: Option<Arc<Path>>,
+}
+
+impl Address {
+    /// As the file says now; while it cannot be read, or holds no url, as it said before.
+    fn options(&self) -> Result<PgConnectOptions> {
+        let read = self
+            .file
+            .as_ref()
+            .and_then(|file| std::fs::read_to_string(file).ok());
+        match read.and_then(|text| options(text.trim()).ok()) {
+            Some(options) => Ok(options),
+            None => options(self.url.expose()),
+        }
+    }
+}
+
 /// The connections that lanes may open.
 #[derive(Clone, Debug)]
 pub(super) struct LaneConnections {
-    options: PgConnectOptions,
+    address: Address,
     permits: Arc<Semaphore>,
     max: u32,
 }
 
 impl LaneConnections {
-    fn new(options: PgConnectOptions, max: u32) -> LaneConnections {
+    fn new(address: Address, max: u32) -> LaneConnections {
         LaneConnections {
-            options,
+            address,
             permits: Arc::new(Semaphore::new(max as usize)),
             max,
         }
@@ -77,8 +104,9 @@ impl LaneConnections {
 
     pub(super) async fn open(&self) -> Result<PgConnection> {
         let context = "connecting a lane to Postgres";
-        let mut connection = self.options.connect().await.doing(context)?;
-        socket::set(self.options.get_port());
+        let options = self.address.options()?;
+        let mut connection = options.connect().await.doing(context)?;
+        socket::set(options.get_port());
         set_up(&mut connection).await.doing(context)?;
         Ok(connection)
     }
@@ -91,8 +119,15 @@ impl Store {
     /// `Refused` (the URL), `Disconnected` (nobody answers), `Authentication`, `NoDatabase`, `Permission` (no schema yet and
     /// no right to create it), each with the server's own words.
     pub async fn connect(settings: &ConnectSettings) -> Result<Store> {
-        let options = options(&settings.url)?;
+        let address = Address {
+            url: settings.url.clone(),
+            file: settings.url_file.clone().map(Arc::from),
+        };
+        let options = address.options()?;
         let place = place(&options);
+        if let Some(open) = tls::left_open(&options) {
+            warn!("Postgres at {place}: {open}; sslmode=verify-full verifies the server");
+        }
         let mut first = options
             .connect()
             .await
@@ -111,15 +146,22 @@ impl Store {
                 socket::set(port);
                 Box::pin(set_up(connection))
             })
-            .connect_lazy_with(options.clone());
+            .connect_lazy_with(options);
         let lanes_max = settings
             .max_connections
             .saturating_sub(CONTROL_CONNECTIONS)
             .max(1);
         Ok(Store {
             pool,
-            lanes: LaneConnections::new(options, lanes_max),
+            lanes: LaneConnections::new(address, lanes_max),
         })
+    }
+
+    /// Reads the url's file again for the connections of the pool, after the server has refused one.
+    pub fn read_address_again(&self) {
+        if let Ok(options) = self.lanes.address.options() {
+            self.pool.set_connect_options(options);
+        }
     }
 
     /// Closes the pool; connections that lanes still hold end with them.
@@ -151,7 +193,9 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
             "it does not begin with postgres://",
         ));
     }
+    refuse_unknown_parameters(url)?;
     let options = PgConnectOptions::from_str(url)
+        .map(tls::without_fallback)
         .map_err(|error| StoreError::from_sqlx(&error, "reading postgres.url"))?;
     let application = match options.get_application_name() {
         Some(name) => name.to_owned(),
@@ -161,6 +205,63 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
         .application_name(&application)
         .statement_cache_capacity(STATEMENTS_KEPT)
         .disable_statement_logging())
+}
+
+/// What sqlx reads; it would log any other parameter with its value, which may be a secret.
+const PARAMETERS: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+const FILES: [&str; 3] = ["sslrootcert", "sslcert", "sslkey"];
+
+fn refuse_missing(files: &[(&str, &str)]) -> Result<()> {
+    for (name, file) in files {
+        if let Err(error) = std::fs::File::open(file) {
+            let told = format!("cannot read the {name} {file}: {error}");
+            return Err(StoreError::refused("reading postgres.url", told));
+        }
+    }
+    Ok(())
+}
+
+/// Files that cannot be read are named here, as sqlx does not.
+fn refuse_unknown_parameters(url: &str) -> Result<()> {
+    let mut files = Vec::new();
+    let query = url.split('#').next().and_then(|url| url.split_once('?'));
+    let parameters = query.map_or("", |(_, query)| query).split('&');
+    let mut parameters = parameters.filter_map(|one| match one.split_once('=') {
+        None if one.is_empty() => None,
+        None => Some((one, "")),
+        Some(both) => Some(both),
+    });
+    let known = parameters.all(|(name, value)| {
+        if FILES.contains(&name) && value.starts_with('/') && !value.contains('%') {
+            files.push((name, value));
+        }
+        PARAMETERS.contains(&name)
+    });
+    match known {
+        true => refuse_missing(&files),
+        // Not named: it may be part of a password with a `?` that was not written as %3F.
+        false => Err(StoreError::refused(
+            "reading postgres.url",
+            format!(
+                "after its `?` stands what is none of: {}",
+                PARAMETERS.join(", ")
+            ),
+        )),
+    }
 }
 
 /// Host, port and database, never a secret.

@@ -5,6 +5,10 @@ use std::fmt;
 use sqlx::postgres::PgDatabaseError;
 
 use super::layout::Layout;
+use super::tls;
+
+const NO_TLS: &str = "Nothing is sent to it: turn `ssl` on at the server; where the network is your own, \
+                      sslmode=disable in the url asks for plain text";
 
 /// Classes of errors, by SQLSTATE where PostgreSQL gave one
 /// (<https://www.postgresql.org/docs/15/errcodes-appendix.html>). Every answer to them matches exhaustively.
@@ -138,6 +142,11 @@ impl StoreError {
     /// From sqlx, outside of COMMIT.
     pub(crate) fn from_sqlx(error: &sqlx::Error, context: impl Into<String>) -> StoreError {
         let context = context.into();
+        if let sqlx::Error::Io(source) = error
+            && let Some((message, hint)) = tls::refusal(source)
+        {
+            return StoreError::refused(context, message).hint(hint);
+        }
         let kind = match error {
             sqlx::Error::Database(database) => {
                 return match database.try_downcast_ref::<PgDatabaseError>() {
@@ -166,7 +175,13 @@ impl StoreError {
             }
             other => other.to_string(),
         };
-        StoreError::new(kind, context, message)
+        let told = StoreError::new(kind, context, message);
+        match error {
+            sqlx::Error::Tls(_) if told.message.contains("does not support TLS") => {
+                told.hint(NO_TLS)
+            }
+            _ => told,
+        }
     }
 
     fn from_server(error: &PgDatabaseError, context: String) -> StoreError {

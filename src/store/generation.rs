@@ -7,7 +7,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, FromRow};
 
 use super::connect::Store;
-use super::error::{Context, ErrorKind, Result, StoreError};
+use super::error::{Context, Result, StoreError};
 use super::readers::ReadSettings;
 use super::verify::Offsets;
 use super::{pointer, projection, readers, schema};
@@ -247,14 +247,6 @@ impl TryFrom<String> for State {
     }
 }
 
-/// What a worker looks at every second or so: has someone changed what a generation should do?
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Orders {
-    pub state: State,
-    pub paused: bool,
-    pub shared_tables: Vec<String>,
-}
-
 /// A projection whose events are to be folded.
 #[derive(Clone, Debug, FromRow)]
 pub struct Fed {
@@ -308,20 +300,6 @@ impl Store {
         load(&mut connection, id).await
     }
 
-    /// All generations that lanes feed, in the order of their ids.
-    ///
-    /// # Errors
-    /// As the server's.
-    pub async fn fed_generations(&self) -> Result<Vec<Generation>> {
-        sqlx::query_as(AssertSqlSafe(format!(
-            "select {COLUMNS} from consolidator.generation g \
-             where g.state in ('building', 'caught_up', 'held', 'live', 'grace') order by g.id"
-        )))
-        .fetch_all(&self.pool)
-        .await
-        .doing("reading the generations")
-    }
-
     /// Projections with generations that are fed, those that are paused or have stopped included.
     ///
     /// # Errors
@@ -338,7 +316,7 @@ impl Store {
         .doing("reading which projections are fed")
     }
 
-    /// Those generations of [`fed`](Store::fed) projections that are neither paused nor stopped: what lanes should work on.
+    /// Those generations of [`fed`](Store::fed) projections that are neither paused nor stopped as a whole: what lanes should work on.
     ///
     /// # Errors
     /// As the server's.
@@ -346,32 +324,11 @@ impl Store {
         sqlx::query_as(AssertSqlSafe(format!(
             "select {COLUMNS} from consolidator.generation g join consolidator.projection p on p.name = g.projection \
              where g.state in ('building', 'caught_up', 'held', 'live', 'grace') and p.paused_at is null \
-               and not exists (select from consolidator.stop s where s.generation = g.id) order by g.id"
+               and not exists (select from consolidator.stop s where s.generation = g.id and not s.alone) order by g.id"
         )))
         .fetch_all(&self.pool)
         .await
         .doing("reading the generations to fold")
-    }
-
-    /// State, pause and shared tables of a generation, as of now.
-    ///
-    /// # Errors
-    /// `Refused` if there is no such generation.
-    pub async fn orders(&self, generation: i64) -> Result<Orders> {
-        let row: Option<(String, bool, Vec<String>)> = sqlx::query_as(
-            "select g.state, p.paused_at is not null, g.shared_tables \
-             from consolidator.generation g join consolidator.projection p on p.name = g.projection where g.id = $1",
-        )
-        .bind(generation)
-        .fetch_optional(&self.pool)
-        .await
-        .doing("reading what a generation should do")?;
-        let (state, paused, shared_tables) = row.ok_or_else(|| missing(generation))?;
-        Ok(Orders {
-            state: parse_state(&state)?,
-            paused,
-            shared_tables,
-        })
     }
 
     /// Moves a generation from `from` to `to`; false if it was in another state.
@@ -447,10 +404,4 @@ fn missing(generation: i64) -> StoreError {
         "reading a generation",
         format!("there is no generation {generation}"),
     )
-}
-
-pub(super) fn parse_state(text: &str) -> Result<State> {
-    text.parse().map_err(|message: String| {
-        StoreError::new(ErrorKind::Unexpected, "reading a generation", message)
-    })
 }

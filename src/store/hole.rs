@@ -39,7 +39,8 @@ impl Store {
         .doing("reading what the logs no longer hold")
     }
 
-    /// Lets the generations of a projection go on behind what they stand still at. Their lanes do it.
+    /// Lets the generations of a projection go on behind what they stand still at, or in another log than the one they applied.
+    /// Their lanes do it.
     ///
     /// # Errors
     /// As the server's.
@@ -54,7 +55,33 @@ impl Store {
         .execute(&self.pool)
         .await
         .doing("accepting what the logs no longer hold")?;
+        // What is there now is taken for what was applied.
+        sqlx::query(
+            "update consolidator.checkpoint c set topic_id = null, last_offset = null, last_epoch = null, last_fingerprint = null \
+             from consolidator.stop s join consolidator.generation g on g.id = s.generation \
+             where g.projection = $1 and s.other_log \
+               and c.generation = g.id and c.topic = s.topic and c.partition = s.partition",
+        )
+        .bind(projection)
+        .execute(&self.pool)
+        .await
+        .doing("accepting another log")?;
         Ok(())
+    }
+
+    /// Where the generations of a projection stand still because Kafka holds something else than what was applied.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn other_logs(&self, projection: &str) -> Result<Vec<String>> {
+        sqlx::query_scalar(
+            "select distinct s.topic || ' [' || s.partition || ']: ' || s.reason from consolidator.stop s \
+             join consolidator.generation g on g.id = s.generation where g.projection = $1 and s.other_log order by 1",
+        )
+        .bind(projection)
+        .fetch_all(&self.pool)
+        .await
+        .doing("reading which logs are others")
     }
 
     /// What the generation that readers see lacks.

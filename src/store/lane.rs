@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::checkpoint::{self, Checkpoint, Claim, Partition, TakeOver};
+use super::checkpoint::{self, Checkpoint, Claim, Known, Partition, TakeOver};
 use super::connect::{LaneConnections, Store};
 use super::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use super::error::{Context, ErrorKind, Result, StoreError};
@@ -86,12 +86,20 @@ impl LaneStore {
         checkpoint::take_over(self.session(), generation, parts, &name, rival_wait).await
     }
 
-    /// Topic and partition of every checkpoint that a generation has.
+    /// The partitions of which a generation has a checkpoint.
     ///
     /// # Errors
     /// As the server's.
-    pub async fn known_partitions(&mut self, generation: i64) -> Result<Vec<(String, i32)>> {
+    pub async fn known_partitions(&mut self, generation: i64) -> Result<Vec<Known>> {
         checkpoint::known(self.session(), generation).await
+    }
+
+    /// Keeps the id of a topic with the checkpoints that have none yet.
+    ///
+    /// # Errors
+    /// As the server's.
+    pub async fn note_topic_id(&mut self, generation: i64, topic: &str, id: &str) -> Result<()> {
+        checkpoint::note_topic_id(self.session(), generation, topic, id).await
     }
 
     /// Checkpoints as they are once nobody has an open transaction on them. Only reads; epochs stay.

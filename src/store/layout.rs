@@ -1,6 +1,7 @@
 //! A generation's tables as its lanes use them: types in order, and every statement's text, made once.
 
 use super::error::{Result, StoreError};
+use super::load::ROWS_BY_PREFIX_MAX;
 use super::quote::{generation_schema, identifier, identifiers, qualified};
 use super::schema::{OWNER, SHARED, guard_table};
 use crate::definition::projection::{Projection, Table};
@@ -292,7 +293,8 @@ fn by_prefix(
         let (from, columns, same) = by_first_columns(key, types, *len);
         let sql = format!(
             "select u.\"$n\"::integer, t.{owner}, {loaded} from {from} with ordinality as u ({columns}, \"$n\") \
-             join {place} t on {same}"
+             join {place} t on {same} limit {}",
+            ROWS_BY_PREFIX_MAX + 1
         );
         (*len, sql)
     });

@@ -296,19 +296,23 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn find_hole(&self, generation: i64) -> Result<Option<String>> {
-        let rows: Vec<(String, i32, i64, Option<i64>)> = sqlx::query_as(
-            "select o.topic, o.partition, o.begin_offset, i.begin_offset from consolidator.generation g \
+        type Row = (String, i32, i64, Option<i64>, bool);
+        let rows: Vec<Row> = sqlx::query_as(
+            "select o.topic, o.partition, o.begin_offset, i.begin_offset, coalesce(i.topic_id <> o.topic_id, false) from consolidator.generation g \
              join consolidator.pointer p on p.projection = g.projection and p.generation <> g.id \
              join consolidator.checkpoint o on o.generation = p.generation and o.topic = any (g.topics) \
              left join consolidator.checkpoint i on i.generation = g.id and i.topic = o.topic and i.partition = o.partition \
-             where g.id = $1 and (i.begin_offset > o.begin_offset or i.begin_offset is null) and o.next_offset > o.begin_offset \
+             where g.id = $1 and (i.begin_offset > o.begin_offset or i.begin_offset is null or i.topic_id <> o.topic_id) and o.next_offset > o.begin_offset \
              order by 1, 2",
         )
         .bind(generation)
         .fetch_all(&self.pool)
         .await
         .doing("comparing where generations began")?;
-        let one = |(topic, partition, from, to): &(String, i32, i64, Option<i64>)| match to {
+        let one = |(topic, partition, from, to, is_other): &Row| match to {
+            Some(_) if *is_other => {
+                format!("{topic} [{partition}]: the topic was made anew since the live one read it")
+            }
             Some(to) => format!(
                 "{topic} [{partition}]: the live one began at offset {from}, the log now begins at {to}"
             ),

@@ -3,9 +3,14 @@
 use sqlx::postgres::PgConnection;
 
 use super::encode::EncodedKeys;
-use super::error::{Context, Result};
+use super::error::{Context, ErrorKind, Result, StoreError};
 use super::layout::{PLACEHOLDER, TableLayout};
 use super::rows::{self, Rows};
+use crate::fold::REACHED_ROWS_MAX;
+
+/// Most rows that a batch may reach by prefix: all are in memory at once. More than one event may reach, so that whatever that one
+/// may not reach is still its own fault, and not the size of its batch.
+pub(super) const ROWS_BY_PREFIX_MAX: usize = 2 * REACHED_ROWS_MAX;
 
 /// What a batch needs of one table. Keys and prefixes are sorted: the order in which everybody locks.
 #[derive(Debug, Default)]
@@ -57,9 +62,21 @@ pub(super) async fn by_prefix(
     for (columns, keys) in prefixes {
         let statement = layout.sql.load_by_prefix(*columns);
         let rows = fetch(connection, layout, statement, keys, Some(PLACEHOLDER)).await?;
+        if rows.len() > ROWS_BY_PREFIX_MAX {
+            return Err(too_many(layout));
+        }
         loaded.push((*columns, rows));
     }
     Ok(loaded)
+}
+
+/// Fewer events at once reach fewer rows; of one alone it is the fault.
+fn too_many(layout: &TableLayout) -> StoreError {
+    StoreError::new(
+        ErrorKind::EventFault,
+        format!("loading rows of table {}", layout.name),
+        format!("rules reach more than {ROWS_BY_PREFIX_MAX} rows at once"),
+    )
 }
 
 /// Whoever holds a guard is alone with all rows under its prefix, also with those that are not there, until the end of the

@@ -2,7 +2,7 @@
 //! rows and checkpoints together. Knows nothing of Kafka or of what rules mean.
 //!
 //! One file per control table (`projection`, `generation`, `pointer`, `checkpoint`, `stop`, `waiting`, `letters`), `schema` for a generation's
-//! tables, `begin`, `freeze`, `life`, `switch` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
+//! tables, `begin`, `freeze`, `life`, `switch`, `repair` and `retire` for the moves in a generation's life, `readers` and `views` for what analysts see,
 //! `lane` for the transaction of a batch, `load` for what it reads, `encode`/`layout`/`rows` for the bytes it moves.
 
 mod adopt;
@@ -28,6 +28,7 @@ mod progress;
 mod projection;
 mod quote;
 mod readers;
+mod repair;
 mod requests;
 mod retire;
 mod rows;
@@ -37,17 +38,18 @@ mod socket;
 mod status;
 mod stop;
 mod switch;
+mod tls;
 mod verify;
 mod views;
 mod waiting;
 
 pub use begin::{Begun, BuildOrder};
-pub use checkpoint::{Checkpoint, Claim, Partition, TakeOver};
+pub use checkpoint::{Checkpoint, Claim, Known, Partition, TakeOver};
 pub use connect::{CONTROL_CONNECTIONS, ConnectSettings, Store};
 pub use error::{ErrorKind, Result, StoreError};
 pub use evaluate::{Evaluated, Evaluator};
 pub use freeze::FreezeOrder;
-pub use generation::{Fed, Generation, Goal, Orders, Phase, State};
+pub use generation::{Fed, Generation, Goal, Phase, State};
 pub use hole::Hole;
 pub use lane::{LaneStore, Transaction};
 pub use layout::{Layout, TableLayout};
@@ -56,6 +58,7 @@ pub use life::{LEASE, Led, LoadState, Position};
 pub use load::{Loaded, Wanted};
 pub use progress::{BuildStatus, TopicProgress};
 pub use readers::ReadSettings;
+pub use repair::{Damage, Repaired};
 pub use requests::{Idle, Letter, LetterFilter, Payload, Request, Requested as RequestedLetters};
 pub use retire::Gone;
 pub use rows::{LoadedRow, Rows};

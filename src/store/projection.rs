@@ -59,7 +59,11 @@ impl Store {
                 "`consolidator resume {projection} --accept-hole` goes on without these events, for good, and records it."
             )));
         }
-        self.accept_holes(projection).await?;
+        if accept_hole {
+            self.accept_holes(projection).await?;
+        } else {
+            self.refuse_other_logs(projection).await?;
+        }
         let resumed = self.set_paused(projection, false).await?;
         let cleared = sqlx::query(
             "delete from consolidator.stop s using consolidator.generation g \
@@ -70,6 +74,21 @@ impl Store {
         .await
         .doing("clearing what a projection stopped at")?;
         Ok(resumed || cleared.rows_affected() > 0)
+    }
+
+    async fn refuse_other_logs(&self, projection: &str) -> Result<()> {
+        let others = self.other_logs(projection).await?;
+        if others.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::refused(
+            format!("projection {projection}"),
+            others.join("; "),
+        )
+        .hint(format!(
+            "`consolidator rebuild {projection}` makes the tables from what Kafka holds now. Only if the topic was moved with its \
+             records and offsets, `consolidator resume {projection} --accept-hole` goes on where it stood."
+        )))
     }
 
     /// The definition that should become live, as the files last said; `None`: there is no such projection.

@@ -249,6 +249,7 @@ pub(super) async fn create_view(
             "`*` beside a grouping by primary key would show hidden columns: name the columns",
         ));
     }
+    refuse_reach(connection, schema, &place).await?;
     if let Some(comment) = &view.comment {
         execute(
             connection,
@@ -257,6 +258,38 @@ pub(super) async fn create_view(
         .await?;
     }
     Ok(())
+}
+
+/// Readers run a view's functions with their own rights, and see its tables with ours. So it calls nothing that could change
+/// something, read files or wait, and reads this projection's relations only. PostgreSQL's own parse of the view tells both;
+/// nothing of it has run by then.
+async fn refuse_reach(connection: &mut PgConnection, schema: &str, place: &str) -> Result<()> {
+    let found: Option<String> = sqlx::query_scalar(
+        r"with tree as (
+              select ev_action::text as text from pg_catalog.pg_rewrite where ev_class = to_regclass($1)
+          )
+          select 'calls ' || oid::regprocedure || ', which is volatile' as reason
+          from pg_catalog.pg_proc
+          where provolatile = 'v' and oid in (
+              select called[1]::oid from tree, regexp_matches(text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') as called
+          )
+          union all
+          select 'reads ' || oid::regclass || ', which is not of this projection'
+          from pg_catalog.pg_class
+          where relnamespace not in (to_regnamespace($2), 'pg_catalog'::regnamespace, 'information_schema'::regnamespace)
+          and oid in (select named[1]::oid from tree, regexp_matches(text, ':relid (\d+)', 'g') as named)
+          order by reason limit 1",
+    )
+    .bind(place)
+    .bind(identifier(schema))
+    .fetch_optional(connection)
+    .await
+    .doing("reading what a view calls")?;
+    match found {
+        None => Ok(()),
+        Some(reason) => Err(StoreError::refused(String::new(), format!("it {reason}"))
+            .hint("A view is a query over its projection's tables that changes nothing")),
+    }
 }
 
 fn view_sql(schema: &str, projection: &Projection, view: &View, shadow: bool) -> String {

@@ -22,6 +22,10 @@ pub struct Stop {
     pub rule: Option<String>,
     pub reason: String,
     pub hint: Option<String>,
+    /// Only this partition stands still.
+    pub alone: bool,
+    /// What Kafka holds is not what was applied.
+    pub other_log: bool,
     /// Where the log begins, if offsets that were not applied are gone.
     pub log_begin: Option<i64>,
     /// RFC 3339 in UTC; given by the server when it is recorded.
@@ -88,12 +92,12 @@ impl Transaction<'_> {
 async fn record(connection: &mut PgConnection, stop: &Stop) -> Result<()> {
     sqlx::query(
         "insert into consolidator.stop \
-           (generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint, log_begin) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+           (generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint, log_begin, alone, other_log) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) \
          on conflict (generation, coalesce(topic, ''), coalesce(partition, -1)) do update set \
            \"offset\" = excluded.\"offset\", key = excluded.key, event_type = excluded.event_type, \
            table_name = excluded.table_name, rule = excluded.rule, reason = excluded.reason, hint = excluded.hint, \
-           log_begin = excluded.log_begin, \
+           log_begin = excluded.log_begin, alone = excluded.alone, other_log = excluded.other_log, \
            stopped_at = now()",
     )
     .bind(stop.generation)
@@ -107,6 +111,8 @@ async fn record(connection: &mut PgConnection, stop: &Stop) -> Result<()> {
     .bind(without_nul(&stop.reason))
     .bind(stop.hint.as_deref().map(without_nul))
     .bind(stop.log_begin)
+    .bind(stop.alone)
+    .bind(stop.other_log)
     .execute(connection)
     .await
     .doing("recording why a projection stands still")?;
@@ -115,7 +121,7 @@ async fn record(connection: &mut PgConnection, stop: &Stop) -> Result<()> {
 
 pub(super) async fn load(connection: &mut PgConnection, generation: i64) -> Result<Vec<Stop>> {
     sqlx::query_as(
-        "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint, log_begin, \
+        "select generation, topic, partition, \"offset\", key, event_type, table_name, rule, reason, hint, log_begin, alone, other_log, \
            to_char(stopped_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') as stopped_at \
          from consolidator.stop where generation = $1 order by id",
     )

@@ -323,7 +323,8 @@ async fn come_level(
     }
 }
 
-/// The partition in which the incoming generation is furthest behind, by more than `tolerated` offsets.
+/// The partition in which the incoming generation is furthest behind, by more than `tolerated` offsets. Of a topic that was made anew
+/// in between, the two have read different logs: there is no behind.
 async fn gap(
     connection: &mut PgConnection,
     outgoing: i64,
@@ -335,6 +336,8 @@ async fn gap(
          from consolidator.checkpoint o join consolidator.generation g on g.id = $2 and o.topic = any (g.topics) \
          left join consolidator.checkpoint i on i.generation = g.id and i.topic = o.topic and i.partition = o.partition \
          where o.generation = $1 and o.next_offset - coalesce(i.next_offset, o.begin_offset) > $3 \
+           and not exists (select from consolidator.checkpoint a where a.generation = g.id and a.topic = o.topic \
+                             and a.topic_id <> o.topic_id) \
          order by 3 desc limit 1",
     )
     .bind(outgoing)

@@ -1,6 +1,7 @@
 //! The partitions that a lane owns, and how far each has got: accepted, folded, sealed into a batch, committed.
 //! Offsets only move forward here; a step back is a [`Partitions::restart`]. Knows nothing of Kafka clients or SQL.
 
+use crate::event::Mark;
 use crate::source::TopicPartition;
 use crate::store::{Checkpoint, Claim};
 use std::collections::BTreeMap;
@@ -25,6 +26,10 @@ pub struct Partition {
     pub as_of: Option<i64>,
     /// Events folded and not yet sealed.
     pub events: i64,
+    /// The last record that came; it may not be folded yet.
+    pub last: Option<Mark>,
+    /// Kafka's id of the topic that was applied, once it is known.
+    pub topic_id: Option<String>,
 }
 
 /// All partitions of one lane.
@@ -52,6 +57,8 @@ impl Partitions {
             accepted_offset: checkpoint.next_offset,
             as_of: None,
             events: 0,
+            last: None,
+            topic_id: checkpoint.topic_id.clone(),
         };
         match self.index(at) {
             Some(index) => self.owned[index] = fresh,
@@ -112,6 +119,27 @@ impl Partitions {
             }
             Some(_) | None => false,
         }
+    }
+
+    /// The last records of what has come.
+    pub fn came(&mut self, marks: Vec<(TopicPartition, Mark)>) {
+        for (at, mark) in marks {
+            if let Some(owned) = self.get_mut(at) {
+                owned.last = Some(mark);
+            }
+        }
+    }
+
+    /// The topic's id, for those of its partitions that know none; true if there are any.
+    pub fn note_topic_id(&mut self, topic: usize, id: &str) -> bool {
+        let mut noted = false;
+        for owned in &mut self.owned {
+            if owned.at.topic == topic && owned.topic_id.is_none() {
+                owned.topic_id = Some(id.to_owned());
+                noted = true;
+            }
+        }
+        noted
     }
 
     /// The event at `offset`, and everything before it, has been folded.
@@ -219,6 +247,7 @@ impl Partitions {
             next: owned.committed_offset,
             as_of: None,
             events: 0,
+            last: None,
             ..owned.claim(end_offset_of(owned.at))
         };
         self.owned
@@ -256,6 +285,7 @@ impl Partition {
             end_offset: end_offset.map(|end| end.max(self.sealed_offset)),
             as_of: self.as_of,
             events: self.events,
+            last: self.last.filter(|last| last.offset < self.sealed_offset),
         }
     }
 }
@@ -278,6 +308,10 @@ mod tests {
             begin_offset: 0,
             next_offset,
             epoch: 2,
+            topic_id: None,
+            last_offset: None,
+            last_epoch: None,
+            last_fingerprint: None,
         };
         partitions.restart(AT, &checkpoint);
         partitions
@@ -313,6 +347,7 @@ mod tests {
             end_offset: Some(20),
             as_of: Some(99),
             events: 1,
+            last: None,
         };
         assert_eq!(claims, [expected]);
         partitions.committed();

@@ -108,7 +108,8 @@ pub fn source_answer(kind: SourceErrorKind) -> SourceAnswer {
         ),
         SourceErrorKind::Authentication => (
             true,
-            "put the user's credentials in kafka.properties right; it logs in again by itself",
+            "put right what it logs in with (user, password, token, certificate) and what it trusts: ssl.ca.location, a host name as in \
+             the broker's certificate, one that has not expired. With credentials in files it logs in again by itself, else restart it",
         ),
         SourceErrorKind::Authorization => (
             true,

@@ -60,7 +60,8 @@ pub(super) async fn connect(
     shutdown: &Shutdown,
 ) -> Result<Option<Store>, Failure> {
     let connect = ConnectSettings {
-        url: settings.postgres.url.expose().to_owned(),
+        url: settings.postgres.url.clone(),
+        url_file: settings.secret_files.get("postgres.url").cloned(),
         max_connections: settings.postgres.max_connections,
     };
     let mut attempt = 0;

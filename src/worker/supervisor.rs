@@ -10,7 +10,7 @@ use crate::metrics::GenerationProgress;
 use crate::rebuild::Leader;
 use crate::settings::Settings;
 use crate::store::{
-    CONTROL_CONNECTIONS, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
+    CONTROL_CONNECTIONS, ErrorKind, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -156,6 +156,9 @@ impl Supervisor<'_> {
             Err(error) => {
                 // The lanes have connections of their own, and their own answers to this.
                 warn!("cannot read the stored generations: {error}");
+                if error.kind == ErrorKind::Authentication {
+                    self.store.read_address_again();
+                }
                 return;
             }
         };

@@ -4,12 +4,13 @@
 //! Shapes come from three places: a list by hand (what has a grammar of its own), every operator and function that the
 //! language has, and every cast.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use consolidator::expression::cast::context;
 use consolidator::expression::parse_type;
 use consolidator::expression::reference::{Builtin, builtins};
 
+use super::coverage::Piece;
 use super::random::Random;
 use super::samples::{SIZES, WORDS};
 use super::values::{SCALARS, TYPES, element_of, stem_of, type_of, value_text};
@@ -71,11 +72,23 @@ enum Shape {
     Cast(&'static str, &'static str),
 }
 
+impl Shape {
+    fn piece(&self) -> Option<Piece> {
+        match self {
+            Shape::Template(..) => None,
+            Shape::Call(at) => Some(Piece::Builtin(*at)),
+            Shape::Cast(from, to) => Some(Piece::Cast(from, to)),
+        }
+    }
+}
+
 pub struct Generator {
     pub random: Random,
     builtins: Vec<Builtin>,
     /// By the stem that they give.
     shapes: HashMap<&'static str, Vec<Shape>>,
+    /// What went into expressions since they were taken.
+    pieces: Vec<Piece>,
 }
 
 impl Generator {
@@ -84,6 +97,7 @@ impl Generator {
             random: Random::new(seed),
             builtins: builtins(),
             shapes: HashMap::new(),
+            pieces: Vec::new(),
         };
         generator.add_templates();
         generator.add_calls();
@@ -151,6 +165,22 @@ impl Generator {
         }
     }
 
+    pub fn builtins(&self) -> &[Builtin] {
+        &self.builtins
+    }
+
+    /// What expressions are made of, besides forms with a grammar of their own.
+    pub fn all_pieces(&self) -> Vec<Piece> {
+        let shapes = self.shapes.values().flatten();
+        let pieces: BTreeSet<Piece> = shapes.filter_map(Shape::piece).collect();
+        pieces.into_iter().collect()
+    }
+
+    /// What the expressions since the last call are made of.
+    pub fn take_pieces(&mut self) -> Vec<Piece> {
+        std::mem::take(&mut self.pieces)
+    }
+
     pub fn expression(&mut self) -> Pair {
         let stem = self.any_stem();
         let depth = 1 + self.random.below(3);
@@ -190,6 +220,7 @@ impl Generator {
         }
         let fitting = &self.shapes[stem];
         let shape = fitting[self.random.below(fitting.len())].clone();
+        self.pieces.extend(shape.piece());
         match shape {
             Shape::Template(template, operands) => {
                 let template = self.with_alternatives(template);

@@ -7,7 +7,7 @@ use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 
 /// Runs the command while events arrive.
-fn while_events_arrive(space: &Space, topic: &str, first: usize, run: impl FnOnce()) {
+pub fn while_events_arrive(space: &Space, topic: &str, first: usize, run: impl FnOnce()) {
     let writing = AtomicBool::new(true);
     std::thread::scope(|scope| {
         scope.spawn(|| {

@@ -3,12 +3,15 @@
 
 mod changes;
 mod compare;
+mod crash;
 mod duplicates;
+mod equality;
 mod explain;
 mod guards;
 mod history;
 mod kills;
 mod random;
+mod repair;
 mod switching;
 mod time;
 

@@ -55,9 +55,13 @@ fn marked(topic: &str, tag: &str) -> String {
 }
 
 fn write(space: &Space, topic: &str, rounds: usize) {
+    write_by(&Producer::new(space.kafka), topic, rounds);
+}
+
+fn write_by(producer: &Producer, topic: &str, rounds: usize) {
     let event = |number: usize| Record::new(&format!("k{}", number % KEYS), r#"{"type":"Paid"}"#);
     let records: Vec<Record> = (0..KEYS * rounds).map(event).collect();
-    Producer::new(space.kafka).write(topic, &records);
+    producer.write(topic, &records);
 }
 
 /// Two generations, the older one live, the newer one held.
@@ -223,11 +227,16 @@ fn readers_of_every_kind_see_one_whole_generation_through_many_switches() {
         })
         .collect();
     let switches = setting("CONSOLIDATOR_TEST_SWITCHES").unwrap_or(SWITCHES);
+    let producer = Producer::new(space.kafka);
+    let mut took: Vec<Duration> = Vec::new();
     for round in 0..switches {
-        write(&space, &topic, 1);
+        write_by(&producer, &topic, 1);
+        let began = Instant::now();
         run_fine(&space, &["rollback", "marked"]);
+        took.push(began.elapsed());
         assert_eq!(states(&space).len(), 2, "round {round}");
     }
+    took.sort();
     watch.over.store(true, Ordering::Relaxed);
     for reader in readers {
         reader.join().expect("no reader saw anything wrong");
@@ -237,6 +246,10 @@ fn readers_of_every_kind_see_one_whole_generation_through_many_switches() {
         watch.slowest_ms.load(Ordering::Relaxed),
     );
     println!("{looks} looks through {switches} switches, the slowest {slowest_ms} ms");
+    let (middle, last) = (took[took.len() / 2], took[took.len() - 1]);
+    println!(
+        "  a switch took {middle:.1?} in the middle, {last:.1?} at most, from the start of its process"
+    );
     assert!(looks as u64 > switches * 10);
 
     let row = &early.query(LOOK)[0];

@@ -18,6 +18,7 @@ use consolidator::definition::projection::{Column, OnError, Projection, Table, T
 use consolidator::definition::projection::{Envelope, Format};
 use consolidator::expression::cell::Cell;
 use consolidator::expression::value::{Modifier, Scalar, Type, Value};
+use consolidator::settings::Secret;
 use consolidator::store::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use consolidator::store::encode::{KeysEncoder, Purpose, RowsEncoder};
 use consolidator::store::{
@@ -67,7 +68,8 @@ pub fn as_role(url: &str, role: &str) -> String {
 
 pub fn settings(url: &str) -> ConnectSettings {
     ConnectSettings {
-        url: url.to_owned(),
+        url: Secret::new(url),
+        url_file: None,
         max_connections: 20,
     }
 }
@@ -239,6 +241,7 @@ pub fn partitions(numbers: &[i32]) -> Vec<Partition> {
 /// Moves a checkpoint by some events.
 pub fn claim(checkpoint: &Checkpoint, events: i64) -> Claim {
     Claim {
+        last: None,
         slot: checkpoint.slot,
         expected: checkpoint.next_offset,
         next: checkpoint.next_offset + events,

@@ -248,7 +248,6 @@ fn freshness_tells_gap_lag_and_why_a_projection_stands_still() {
             rows(&mut sql, "select state from consolidator.freshness").await,
             ["paused"]
         );
-        assert!(base.store.orders(generation.id).await.unwrap().paused);
         let stop = consolidator::store::Stop {
             generation: generation.id,
             topic: Some("events".to_owned()),

@@ -16,13 +16,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tempfile::TempDir;
 
+use super::certificates::{Certificates, HOST};
 use super::wait::wait_for;
 use super::{block_on, download, lock, run_dir};
 
 const JARS: &str = include_str!("kafka-4.1.0.jars");
-const KEYSTORE: &str = "broker.p12";
-const KEYSTORE_PASSWORD: &str = "keystore-secret";
 const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginModule";
+const OAUTH_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
 const JAVA_OPTIONS: [&str; 5] = [
@@ -45,12 +45,17 @@ pub struct KafkaServer {
     process: Mutex<Option<ServerProcess>>,
 }
 
-/// A listener of a broker that is behind TLS and asks for a password (SCRAM).
-pub struct SecuredListener {
-    /// For `kafka.brokers`.
-    pub brokers: String,
-    /// For `kafka.properties`.
-    pub properties: Vec<(String, String)>,
+/// A broker that asks who is there, and the ports of its listeners.
+pub struct SecuredKafka {
+    pub server: KafkaServer,
+    /// TLS, and a password.
+    pub scram: u16,
+    /// TLS, and a certificate of the client's own, of the authority.
+    pub mutual: u16,
+    /// TLS, by a certificate of yesterday.
+    pub expired: u16,
+    /// TLS, and a token that is not signed.
+    pub token: u16,
 }
 
 impl KafkaServer {
@@ -62,48 +67,64 @@ impl KafkaServer {
         server
     }
 
-    /// The same with a second listener, for a user with a password, behind a certificate that nobody else trusts.
-    pub fn start_secured(user: &str, password: &str) -> (KafkaServer, SecuredListener) {
+    /// The same with listeners that ask who is there, and one whose certificate has expired. Only users with rights may do
+    /// anything; the listener without TLS is for the administrator.
+    pub fn start_secured(certificates: &Certificates, user: &str, password: &str) -> SecuredKafka {
         let server = KafkaServer::new();
-        let authority = server.make_certificate();
-        let brokers = format!("127.0.0.1:{}", free_port().unwrap());
-        let KafkaServer {
-            port,
-            controller_port,
-            ..
-        } = &server;
-        let plain = format!("PLAINTEXT://127.0.0.1:{port},SASL_SSL://{brokers}");
+        let names = ["SCRAM", "MUTUAL", "EXPIRED", "TOKEN"];
+        let ports = names.map(|_| free_port().unwrap());
+        let (port, controller_port) = (server.port, server.controller_port);
+        let all = |host: &str| {
+            let named = names.iter().zip(ports);
+            let named: Vec<_> = named
+                .map(|(name, port)| format!("{name}://{host}:{port}"))
+                .collect();
+            format!("PLAINTEXT://127.0.0.1:{port},{}", named.join(","))
+        };
+        let (listeners, advertised) = (all("127.0.0.1"), all(HOST));
+        let pem = |file: &Path| file.display().to_string();
+        let (right, expired) = (certificates.server().both, certificates.expired().both);
+        let (right, expired, authority) =
+            (pem(&right), pem(&expired), pem(&certificates.authority()));
         // Of equal keys the last one counts.
         let properties = format!(
-            "listeners={plain},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners={plain}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL
-ssl.keystore.location={KEYSTORE}
-ssl.keystore.type=PKCS12
-ssl.keystore.password={KEYSTORE_PASSWORD}
+            "listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners={advertised}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SCRAM:SASL_SSL,MUTUAL:SSL,EXPIRED:SSL,TOKEN:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={right}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+listener.name.expired.ssl.keystore.type=PEM
+listener.name.expired.ssl.keystore.location={expired}
+listener.name.mutual.ssl.client.auth=required
 sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
+listener.name.token.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.scram.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
+listener.name.token.oauthbearer.sasl.jaas.config={OAUTH_MODULE} required unsecuredLoginStringClaim_sub=\"broker\";
+listener.name.scram.scram-sha-512.connections.max.reauth.ms=2000
+listener.name.token.oauthbearer.connections.max.reauth.ms=5000
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
 "
         );
         let user_added = format!("SCRAM-SHA-512=[name={user},password={password}]");
         server.format(&properties, &["--add-scram", &user_added]);
         server.start_again();
-        let properties = [
-            ("security.protocol", "SASL_SSL"),
-            ("sasl.mechanism", "SCRAM-SHA-512"),
-            ("sasl.username", user),
-            ("sasl.password", password),
-            ("ssl.ca.location", &authority.display().to_string()),
-        ];
-        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let properties = properties.map(owned).to_vec();
-        (
+        let [scram, mutual, expired, token] = ports;
+        SecuredKafka {
             server,
-            SecuredListener {
-                brokers,
-                properties,
-            },
-        )
+            scram,
+            mutual,
+            expired,
+            token,
+        }
+    }
+
+    /// Runs a program of Kafka's own.
+    pub fn run_tool(&self, main_class: &str, arguments: &[&str]) {
+        let output = self.java(main_class).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
     }
 
     fn new() -> KafkaServer {
@@ -177,6 +198,16 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
         let results = block_on(self.admin().create_partitions([&more], &admin_options())).unwrap();
         results[0].as_ref().expect("partitions are added");
         self.await_partitions(name, partitions);
+    }
+
+    /// The same under a name that was just deleted: the broker needs a moment.
+    pub fn create_topic_when_free(&self, name: &str, partitions: i32) {
+        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        wait_for("the topic's name to be free", ADMIN_TIMEOUT, || {
+            let results = block_on(self.admin().create_topics([&topic], &admin_options())).unwrap();
+            results[0].is_ok().then_some(())
+        });
+        self.await_partitions(name, partitions as usize);
     }
 
     pub fn delete_topic(&self, name: &str) {
@@ -276,25 +307,6 @@ listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={SCRAM_MODULE} required;
         );
     }
 
-    /// Makes the broker's key and a certificate for it, signed by itself; gives the certificate's file.
-    fn make_certificate(&self) -> PathBuf {
-        let keytool = |arguments: &[&str]| {
-            let mut command = Command::new("keytool");
-            command.args(arguments).args(["-alias", "broker"]);
-            command.args(["-keystore", KEYSTORE, "-storepass", KEYSTORE_PASSWORD]);
-            let output = command.current_dir(self.dir.path()).output();
-            let output = output.expect("keytool of the Java runtime");
-            assert!(output.status.success(), "{output:?}");
-            output.stdout
-        };
-        let key = ["-genkeypair", "-keyalg", "RSA", "-storetype", "PKCS12"];
-        let name = ["-dname", "CN=broker", "-ext", "san=ip:127.0.0.1"];
-        keytool(&[&key[..], &name].concat());
-        let certificate = self.dir.path().join("broker.pem");
-        fs::write(&certificate, keytool(&["-exportcert", "-rfc"])).unwrap();
-        certificate
-    }
-
     fn java(&self, main_class: &str) -> Command {
         let mut command = Command::new("java");
         command.args(JAVA_OPTIONS).arg("-cp").arg(&self.class_path);
@@ -347,6 +359,7 @@ group.min.session.timeout.ms=1000
 # Sample events have timestamps of their own, some of them years old.
 log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=8388608
+log.cleaner.backoff.ms=500
 num.network.threads=2
 num.io.threads=4
 ",

@@ -4,15 +4,19 @@
 // Every test uses a part of what is here.
 #![allow(dead_code)]
 
+pub mod certificates;
 pub mod database;
 pub mod download;
 pub mod kafka;
+pub mod kafka_rights;
+pub mod node;
 pub mod oracle;
 pub mod proxy;
 pub mod space;
 pub mod steady;
 pub mod topic;
 pub mod wait;
+pub mod wire;
 pub mod worker;
 
 use std::future::Future;

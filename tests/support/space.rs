@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
@@ -10,15 +11,18 @@ use consolidator::demo::postgres::free_port;
 use rand::RngExt;
 use tempfile::TempDir;
 
+use super::certificates::open_to_all;
 use super::database::Database;
 use super::kafka::KafkaServer;
 use super::wait::wait_until;
-use super::worker::{Worker, run_command, tail};
+use super::worker::{BINARY, Worker, run_command, tail};
 use super::{kafka, postgres_url, run_dir};
 
 /// Held shared by tests that only want to be right, alone by those that measure time.
 static MACHINE: RwLock<()> = RwLock::new(());
 
+/// Of the worker's role.
+const PASSWORD: &str = "worker-secret";
 /// How many lines of each worker's log a failed test shows.
 const LINES_SHOWN: usize = 60;
 
@@ -42,12 +46,35 @@ pub struct Space {
 pub struct WorkerSettings {
     pub brokers: String,
     pub postgres_url: String,
+    /// Written instead of the url, if there is one.
+    pub postgres_url_file: Option<String>,
     pub readers: Vec<String>,
     pub kafka_properties: Vec<(String, String)>,
+    /// More lines of the `kafka:` section.
+    pub kafka_lines: Vec<String>,
+    /// More lines of the `http:` section.
+    pub http_lines: Vec<String>,
     /// Lines of the `worker:` section, like `lanes: 2`.
     pub worker: Vec<String>,
     /// Whole top-level lines, appended as they are.
     pub more: Vec<String>,
+}
+
+const READ_ONLY: &str = "mount --make-rprivate / && mount -o remount,ro,bind /";
+const AS_NOBODY: &str = "exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \"$0\" \"$@\"";
+
+/// Whether this machine lets us have a root of our own that cannot be written to.
+pub fn can_mount() -> bool {
+    let script = format!("{READ_ONLY} && ! touch /consolidator-was-here 2>/dev/null");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", &script]);
+    command.stderr(Stdio::null());
+    is_root() && command.status().is_ok_and(|status| status.success())
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
 
 enum Machine {
@@ -76,7 +103,17 @@ impl Space {
 
     fn with(name: &str, url: &dyn Fn(&str) -> String, machine: Machine) -> Space {
         let id = format!("{name}_{:06x}", rand::rng().random_range(0..1 << 24));
-        Database::at(&url("postgres")).execute(&format!("create database {id}"));
+        // The worker's role has what the manual says that it needs, and no more.
+        let role = format!("{id}_owner");
+        let server = Database::at(&url("postgres"));
+        server.execute(&format!("create role {role} login password '{PASSWORD}'"));
+        server.execute(&format!("create database {id}"));
+        server.execute(&format!("grant create on database {id} to {role}"));
+        let place = url(&id)
+            .split_once('@')
+            .expect("a url with a user")
+            .1
+            .to_owned();
         let kafka = kafka();
         let dir = tempfile::Builder::new()
             .prefix(&format!("{id}-"))
@@ -85,13 +122,16 @@ impl Space {
         fs::create_dir(dir.path().join("projections")).unwrap();
         let settings = WorkerSettings {
             brokers: kafka.brokers.clone(),
-            postgres_url: url(&id),
+            postgres_url: format!("postgres://{role}:{PASSWORD}@{place}"),
+            postgres_url_file: None,
             readers: Vec::new(),
             // The shortest session that is not a risk on a busy machine of two cores.
             kafka_properties: vec![
                 ("session.timeout.ms".to_owned(), "6000".to_owned()),
                 ("heartbeat.interval.ms".to_owned(), "1000".to_owned()),
             ],
+            kafka_lines: Vec::new(),
+            http_lines: Vec::new(),
             worker: Vec::new(),
             more: Vec::new(),
         };
@@ -147,6 +187,31 @@ impl Space {
             .collect();
         let arguments = ["run", "--config", &file];
         Worker::start(name, self.dir(), &arguments, &environment)
+    }
+
+    /// As a container with a read-only root runs it, as far as this machine allows: another user than root, who can become nobody
+    /// else; and a root that cannot be written to, where that can be had ([`can_mount`]).
+    pub fn start_unprivileged_worker(&self, name: &str) -> Worker {
+        let file = self.write_settings(name);
+        let mut command = Command::new("sh");
+        let script = match (is_root(), can_mount()) {
+            (true, true) => {
+                format!("exec unshare --mount sh -c '{READ_ONLY} && {AS_NOBODY}' \"$0\" \"$@\"")
+            }
+            (true, false) => AS_NOBODY.to_owned(),
+            (false, _) => "exec setpriv --no-new-privs \"$0\" \"$@\"".to_owned(),
+        };
+        // Where another user may read it.
+        let binary = self.dir().join("consolidator");
+        fs::copy(BINARY, &binary).unwrap();
+        open_to_all(self.dir(), 0o755);
+        open_to_all(&self.dir().join("projections"), 0o755);
+        command
+            .arg("-c")
+            .arg(script)
+            .arg(&binary)
+            .args(["run", "--config", &file]);
+        Worker::start_command(name, self.dir(), command, &[])
     }
 
     /// Runs another command to its end, with the settings as they are now.
@@ -228,14 +293,25 @@ impl Space {
             "  properties:".to_owned(),
         ];
         let property = |(name, value): &(String, String)| format!("    {name}: \"{value}\"");
-        lines.extend(settings.kafka_properties.iter().map(property));
+        // Of equal names the last one counts.
+        let all: std::collections::BTreeMap<_, _> =
+            settings.kafka_properties.iter().cloned().collect();
+        lines.extend(
+            all.iter()
+                .map(|(name, value)| property(&(name.clone(), value.clone()))),
+        );
+        lines.extend(settings.kafka_lines.iter().cloned());
         lines.push("postgres:".to_owned());
-        lines.push(format!("  url: \"{}\"", settings.postgres_url));
+        lines.push(match &settings.postgres_url_file {
+            Some(file) => format!("  url_file: \"{file}\""),
+            None => format!("  url: \"{}\"", settings.postgres_url),
+        });
         lines.push(format!("  readers: [{}]", settings.readers.join(", ")));
         let projections = self.dir().join("projections");
         lines.push(format!("projections: \"{}\"", projections.display()));
         let http_port = free_port().unwrap();
         lines.push(format!("http:\n  listen: \"127.0.0.1:{http_port}\""));
+        lines.extend(settings.http_lines.iter().cloned());
         if !settings.worker.is_empty() {
             lines.push("worker:".to_owned());
             lines.extend(settings.worker.iter().map(|line| format!("  {line}")));

@@ -29,11 +29,22 @@ impl Worker {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Worker {
+        let mut command = Command::new(BINARY);
+        command.args(arguments);
+        Worker::start_command(name, dir, command, environment)
+    }
+
+    /// The same by way of another program, which becomes the binary.
+    pub fn start_command(
+        name: &str,
+        dir: &Path,
+        mut command: Command,
+        environment: &[(&str, &str)],
+    ) -> Worker {
         let log_file = dir.join(format!("{name}.log"));
         let mut options = File::options();
         options.create(true).append(true);
-        let mut command = Command::new(BINARY);
-        command.args(arguments).current_dir(dir);
+        command.current_dir(dir);
         command.env("RUST_BACKTRACE", "1");
         for (key, value) in environment {
             command.env(key, value);

@@ -103,6 +103,7 @@ fn stop(stop: &Stop) -> Value {
         "topic": stop.topic,
         "partition": stop.partition,
         "offset": stop.offset,
+        "alone": stop.alone,
         "key": stop.key,
         "event_type": stop.event_type,
         "table": stop.table_name,

@@ -37,8 +37,8 @@ pub fn questions(projection: &Arc<Projection>, case: &TestCase) -> Vec<Question>
     let mut asked = HashSet::new();
     let mut questions = Vec::new();
     for given in &case.given {
-        let (trace, _) = state.tell_one(&record(projection, given), |_| {});
-        for evaluation in trace.evaluations {
+        let told = state.tell_one(&record(projection, given), |_| {});
+        for evaluation in told.trace.evaluations {
             let program = programs.get(&evaluation.program);
             let (Some(program), Some(sql)) = (program, evaluation.sql) else {
                 continue;

@@ -85,6 +85,14 @@ pub fn replay(
     }
 }
 
+/// What became of one record.
+pub struct Told {
+    pub trace: Trace,
+    pub failure: Option<EventFailure>,
+    /// Its id was seen before; it was not folded.
+    pub duplicate: bool,
+}
+
 /// Tables in memory, and what folds events into them.
 pub struct State {
     folder: Folder,
@@ -118,26 +126,34 @@ impl State {
         &self.tables
     }
 
-    /// Folds one record, and tells `look` of the event, or why it is none, and of what the fold did with it.
+    /// Folds one record unless it is a duplicate, and tells `look` of the event, or why it is none.
     pub fn tell_one(
         &mut self,
         record: &OwnedRecord,
         mut look: impl FnMut(Result<&Event<'_>, &DecodeError>),
-    ) -> (Trace, Option<EventFailure>) {
+    ) -> Told {
         self.folder.tell();
         let arena = Bump::new();
         let decoder = Arc::clone(&self.decoders[record.topic]);
+        let mut duplicate = false;
         match self.decode(&decoder, record, &arena) {
             Ok(event) => {
                 look(Ok(&event));
-                self.fold(&[event], &[0], &arena);
+                duplicate = is_duplicate(&mut self.seen, &event, &arena);
+                if !duplicate {
+                    self.fold(&[event], &[0], &arena);
+                }
             }
             Err(error) => {
                 look(Err(&error));
                 self.failures.insert(0, EventFailure::decode(0, error));
             }
         }
-        (self.folder.take_trace(), self.failures.remove(&0))
+        Told {
+            trace: self.folder.take_trace(),
+            failure: self.failures.remove(&0),
+            duplicate,
+        }
     }
 
     fn batch(&mut self, records: &[OwnedRecord], numbers: Range<usize>) {

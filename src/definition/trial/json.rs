@@ -25,7 +25,7 @@ pub fn to_json(projection: &Projection, account: &Account) -> Json {
     let rows = rows.iter().map(|row| row_json(projection, row));
     json!({
         "number": account.number, "topic": account.topic, "partition": account.partition,
-        "event": event, "applied": account.failure.is_none(),
+        "event": event, "applied": account.failure.is_none() && !account.duplicate, "duplicate": account.duplicate,
         "error": account.failure.as_ref().map(failure_json),
         "rules": rules.collect::<Vec<_>>(), "rows": rows.collect::<Vec<_>>(),
     })

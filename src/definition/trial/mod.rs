@@ -50,6 +50,8 @@ pub struct Account {
     pub rows: Vec<RowChange>,
     /// Why nothing was changed.
     pub failure: Option<EventFailure>,
+    /// An event with its id came before: it is passed over.
+    pub duplicate: bool,
 }
 
 /// The event besides its data.
@@ -84,7 +86,7 @@ pub enum Meets {
     Yes,
     OtherType,
     OtherTopic,
-    /// An earlier rule failed, or the record is no event.
+    /// An earlier rule failed, or the record is no event or a duplicate.
     NotAsked,
 }
 
@@ -152,12 +154,12 @@ impl Trial {
         let mut head = None;
         let topic = &self.projection.topics[record.topic];
         let look = |event: Result<&Event<'_>, &DecodeError>| head = event.ok().map(head_of);
-        let (trace, failure) = self.state.tell_one(record, look);
+        let told = self.state.tell_one(record, look);
         if let Some(head) = &mut head {
             head.ignored = topic.ignore.contains(&head.event_type);
         }
         self.events += 1;
-        let rules = self.rules(record.topic, head.as_ref(), trace);
+        let rules = self.rules(record.topic, head.as_ref(), told.trace);
         let rows = row_changes(&rules, &before, &self.visible());
         Account {
             number: self.events,
@@ -166,7 +168,8 @@ impl Trial {
             event: head,
             rules,
             rows,
-            failure,
+            failure: told.failure,
+            duplicate: told.duplicate,
         }
     }
 

@@ -45,9 +45,13 @@ tables:
 ";
 
 fn accounts(defaults: &Defaults, events: &[&str]) -> (Vec<Json>, String) {
+    accounts_of(STOCK, defaults, events)
+}
+
+fn accounts_of(definition: &str, defaults: &Defaults, events: &[&str]) -> (Vec<Json>, String) {
     let file = File {
         file_name: "stock.yaml",
-        text: STOCK,
+        text: definition,
     };
     let projection = Arc::new(load_traced(file, None).projection.unwrap());
     let mut trial = Trial::new(&projection);
@@ -225,4 +229,24 @@ fn what_is_no_event_of_the_definition_is_refused() {
         let error = read(&projection, "--event", event, &Defaults::default()).unwrap_err();
         assert!(error.contains(part), "{error}");
     }
+}
+
+#[test]
+fn a_duplicate_changes_nothing_and_is_called_one() {
+    let stock = STOCK.replace(
+        "tables:\n  items",
+        "deduplicate: { by: event.id, keep: 7 days }\ntables:\n  items",
+    );
+    let event = "{ type: Received, key: A, id: e-1, data: { units: 2 } }";
+    let (accounts, text) = accounts_of(&stock, &Defaults::default(), &[event, event]);
+    let row = json!({ "sku": "A", "units": 2, "sold_out": null });
+    assert_eq!(accounts[0]["rows"][0]["after"], row);
+    assert_eq!(accounts[0]["duplicate"], false);
+    assert_eq!(accounts[1]["rows"], json!([]));
+    assert_eq!(accounts[1]["duplicate"], true);
+    assert_eq!(accounts[1]["applied"], false);
+    assert!(
+        text.contains("a duplicate of an earlier event: it changes nothing"),
+        "{text}"
+    );
 }

@@ -79,7 +79,9 @@ impl Page<'_> {
             0,
             &format!("{title}, {key}, {time} ({topic}, partition {partition}, offset {offset})"),
         );
-        if account.rules.iter().all(|rule| rule.meets != Meets::Yes) {
+        if account.duplicate {
+            self.line(1, "a duplicate of an earlier event: it changes nothing");
+        } else if account.rules.iter().all(|rule| rule.meets != Meets::Yes) {
             self.line(
                 1,
                 match event.ignored {

@@ -13,6 +13,7 @@ use super::diagnostic::Report;
 use super::file::{ProjectionFile, RuleFile};
 use super::projection::{Action, IfMissing, Projection, Rule, TypeMatch};
 use super::testing::{Given, Payload, TestCase};
+use syntax::{Written, assignments};
 
 pub fn warn(
     report: &mut Report<'_>,
@@ -21,20 +22,21 @@ pub fn warn(
     tests: &[TestCase],
 ) {
     for (table_file, table) in file.tables.iter().zip(&projection.tables) {
+        let sets: Vec<Vec<Written>> = table_file.rules.iter().map(assignments).collect();
         nulls::not_null_unset(report, table_file, table);
-        for (file, rule) in table_file.rules.iter().zip(&table.rules) {
-            nulls::null_arithmetic(report, table, file);
+        for ((file, set), rule) in table_file.rules.iter().zip(&sets).zip(&table.rules) {
+            nulls::null_arithmetic(report, table, set);
             nulls::null_condition(report, table, file, rule);
-            nulls::always_null(report, file, rule);
+            nulls::always_null(report, file, set, rule);
             without_effect(report, file, rule);
-            order::of_lookups(report, projection, file, rule);
+            order::of_lookups(report, projection, file, set, rule);
         }
-        overlap::lost_assignments(report, table_file, table);
+        overlap::lost_assignments(report, table_file, &sets, table);
         if !table.owned {
-            order::shared(report, table_file, table);
+            order::shared(report, table_file, &sets, table);
         }
+        overlap::deltas_of_compacted(report, &sets, projection, table);
     }
-    overlap::deltas_of_compacted(report, file, projection);
     ignored_with_rule(report, file, projection);
     untested(report, file, tests);
 }

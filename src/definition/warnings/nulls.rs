@@ -1,15 +1,14 @@
 //! Nulls that are probably not meant.
 
-use sqlparser::ast::{BinaryOperator, Expr};
-
 use super::covers;
-use super::syntax::{assignments, conjuncts, is_column, parse};
+use super::syntax::{Written, conjuncts, is_column, parse};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Action, IfMissing, Rule, Table};
 use crate::definition::source::Text;
 use crate::expression::program::Program;
 use crate::expression::value::Value;
+use crate::expression::{Expr, Kind};
 
 /// A column that must not be null, and a rule that creates a row without giving it a value.
 pub fn not_null_unset(report: &mut Report<'_>, file: &TableFile, table: &Table) {
@@ -47,25 +46,21 @@ pub fn not_null_unset(report: &mut Report<'_>, file: &TableFile, table: &Table) 
 }
 
 /// `x = x + e` where x begins as null, and so stays null.
-pub fn null_arithmetic(report: &mut Report<'_>, table: &Table, file: &RuleFile) {
-    for (name, expression) in assignments(file) {
-        let Some(column) = table.columns.iter().find(|column| column.name == name.text) else {
+pub fn null_arithmetic(report: &mut Report<'_>, table: &Table, set: &[Written]) {
+    for written in set {
+        let name = &written.name.text;
+        let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             continue;
         };
         if column.not_null || !column.default.is_null() {
             continue;
         }
-        if let Some(Expr::BinaryOp { left, right, .. }) = parse(&expression)
-            && (is_column(&left, &name.text) || is_column(&right, &name.text))
-        {
+        if written.operator_on_itself().is_some() {
             report
                 .warning(
-                    expression.span.clone(),
+                    written.text.span.clone(),
                     "null-arithmetic",
-                    format!(
-                        "`{}` is null in a new row, and stays null under this assignment",
-                        name.text
-                    ),
+                    format!("`{name}` is null in a new row, and stays null under this assignment"),
                 )
                 .hint("give the column a default, or write coalesce(…)");
         }
@@ -83,14 +78,14 @@ pub fn null_condition(report: &mut Report<'_>, table: &Table, file: &RuleFile, r
     let columns = &table.columns[table.key_len..];
     let null = columns.iter().filter(|column| column.default.is_null());
     let null: Vec<&str> = null.map(|column| column.name.as_str()).collect();
-    let compared = |expression: &Expr| match expression {
-        Expr::BinaryOp { left, op, right } if is_comparison(op) => {
+    let compared = |expression: &Expr| match &expression.kind {
+        Kind::Binary(op, left, right) if is_comparison(op) => {
             let is = |name: &&&str| is_column(left, name) || is_column(right, name);
             null.iter().find(is).copied()
         }
         _ => None,
     };
-    if let Some(name) = conjuncts(&condition).into_iter().find_map(compared) {
+    if let Some(name) = conjuncts(&condition).iter().find_map(compared) {
         report
             .warning(
                 text.span.clone(),
@@ -101,20 +96,12 @@ pub fn null_condition(report: &mut Report<'_>, table: &Table, file: &RuleFile, r
     }
 }
 
-fn is_comparison(op: &BinaryOperator) -> bool {
-    matches!(
-        op,
-        BinaryOperator::Eq
-            | BinaryOperator::NotEq
-            | BinaryOperator::Lt
-            | BinaryOperator::LtEq
-            | BinaryOperator::Gt
-            | BinaryOperator::GtEq
-    )
+fn is_comparison(op: &str) -> bool {
+    matches!(op, "=" | "<>" | "<" | "<=" | ">" | ">=")
 }
 
 /// Expressions that come to null, or conditions to false, whatever the event.
-pub fn always_null(report: &mut Report<'_>, file: &RuleFile, rule: &Rule) {
+pub fn always_null(report: &mut Report<'_>, file: &RuleFile, set: &[Written], rule: &Rule) {
     let constant = |program: &Program| match program.constant()?.value() {
         Value::Null => Some("null"),
         Value::Bool(false) => Some("false"),
@@ -126,13 +113,13 @@ pub fn always_null(report: &mut Report<'_>, file: &RuleFile, rule: &Rule) {
         let message = format!("this is always {value}, so the rule never applies");
         report.warning(text.span.clone(), "never-true", message);
     }
-    let Action::Set(set) = &rule.action else {
+    let Action::Set(assignments) = &rule.action else {
         return;
     };
-    for ((_, text), assignment) in assignments(file).iter().zip(set) {
-        if constant(&assignment.program) == Some("null") && !is_written_null(text) {
+    for (written, assignment) in set.iter().zip(assignments) {
+        if constant(&assignment.program) == Some("null") && !is_written_null(&written.text) {
             report
-                .warning(text.span.clone(), "always-null", "this is null whatever the event")
+                .warning(written.text.span.clone(), "always-null", "this is null whatever the event")
                 .hint("an operator with a null operand gives null; `is null` and `is distinct from` compare with null");
         }
     }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use sqlparser::ast::{BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
-
-use super::syntax::{assignments, is_column, is_constant, mentions, parse, parse_text};
+use super::syntax::{Written, is_column, is_constant, mentions};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Action, Projection, Rule, Table};
 use crate::definition::source::Text;
 use crate::expression::program::Program;
+use crate::expression::value::Scalar;
+use crate::expression::{self, Expr, Kind, Special};
 
 /// Rows that several partitions reach: slower, and what depends on order between partitions is not settled by the log.
-pub fn shared(report: &mut Report<'_>, file: &TableFile, table: &Table) {
+pub fn shared(report: &mut Report<'_>, file: &TableFile, sets: &[Vec<Written>], table: &Table) {
     let own = table.has_own_rules();
     report
         .warning(
@@ -31,21 +31,22 @@ pub fn shared(report: &mut Report<'_>, file: &TableFile, table: &Table) {
         // Each row still changes in the order of its own partition.
         return;
     }
-    for (file, rule) in file.rules.iter().zip(&table.rules) {
+    for ((file, set), rule) in file.rules.iter().zip(sets).zip(&table.rules) {
         // Of guarded events the newest wins, whichever comes first.
         let guarded = table.version.is_some() || rule.version.is_some();
         if matches!(rule.action, Action::Delete) && !guarded {
             order_dependent(report, &file.types, "deleting a row");
         }
-        for (name, expression) in assignments(file) {
-            let settled = |parsed: Expr| {
-                guarded && !reads_row(&parsed, table) || is_order_free(&parsed, &name.text, table)
+        for written in set {
+            let name = &written.name.text;
+            let settled = |tree: &Expr| {
+                guarded && !reads_row(tree, table) || is_order_free(tree, name, table)
             };
-            if !parse(&expression).is_some_and(settled) {
+            if !written.tree().is_some_and(settled) {
                 order_dependent(
                     report,
-                    &expression,
-                    &format!("this assignment to `{}`", name.text),
+                    &written.text,
+                    &format!("this assignment to `{name}`"),
                 );
             }
         }
@@ -53,7 +54,7 @@ pub fn shared(report: &mut Report<'_>, file: &TableFile, table: &Table) {
 }
 
 fn order_dependent(report: &mut Report<'_>, text: &Text, what: &str) {
-    let hint = "sums, `greatest`, `least` and constants come out the same in any order";
+    let hint = "sums of whole and exact numbers, `greatest`, `least` and constants come out the same in any order";
     order_warning(report, text, what, hint);
 }
 
@@ -97,8 +98,8 @@ pub fn order_dependence(projection: &Projection, table: usize, shared: &[bool]) 
             let settled = match guarded {
                 // The highest version is applied last, or alone.
                 true => !program.reads_row() && !program.reads_old(),
-                false => parse_text(&assignment.text)
-                    .is_some_and(|parsed| is_order_free(&parsed, name, definition)),
+                false => expression::parse(&assignment.text)
+                    .is_ok_and(|tree| is_order_free(&tree, name, definition)),
             };
             let looked_up = looks_at_shared && program.reads_lookup();
             if chosen || looked_up || (shared[table] && !settled) {
@@ -112,36 +113,18 @@ pub fn order_dependence(projection: &Projection, table: usize, shared: &[bool]) 
 /// `x + e`, `x - e`, `greatest(x, e)`, `least(x, e)` with an `e` that does not read the row, and constants.
 fn is_order_free(expression: &Expr, name: &str, table: &Table) -> bool {
     let reads_row = |expression: &Expr| reads_row(expression, table);
-    match expression {
-        Expr::Nested(inner) => is_order_free(inner, name, table),
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::Plus,
-            right,
-        } => {
-            // A sum of many parts leans to the left: `x + a + b`.
-            (is_own(left, name) || is_order_free_sum(left, name, table)) && !reads_row(right)
-                || is_own(right, name) && !reads_row(left)
-        }
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::Minus,
-            right,
-        } => (is_own(left, name) || is_order_free_sum(left, name, table)) && !reads_row(right),
-        Expr::Function(function) => {
-            let called = function.name.to_string().to_lowercase();
-            let FunctionArguments::List(list) = &function.args else {
-                return false;
-            };
-            ["greatest", "least"].contains(&called.as_str())
-                && list.args.iter().all(|argument| match argument {
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) => {
-                        is_own(argument, name) || !reads_row(argument)
-                    }
-                    _ => false,
-                })
-        }
-        constant => is_constant(constant),
+    // A sum of many parts leans to the left: `x + a + b`.
+    let sums = |side: &Expr| is_own(side, name) || is_sum(side) && is_order_free(side, name, table);
+    match &expression.kind {
+        Kind::Binary(op, left, right) if sums_exactly(name, table) => match op.as_str() {
+            "+" => sums(left) && !reads_row(right) || is_own(right, name) && !reads_row(left),
+            "-" => sums(left) && !reads_row(right),
+            _ => false,
+        },
+        Kind::Special(Special::Greatest | Special::Least, arguments) => arguments
+            .iter()
+            .all(|argument| is_own(argument, name) || !reads_row(argument)),
+        _ => is_constant(expression),
     }
 }
 
@@ -150,39 +133,41 @@ fn reads_row(expression: &Expr, table: &Table) -> bool {
     columns.any(|column| mentions(expression, &column.name))
 }
 
-fn is_order_free_sum(expression: &Expr, name: &str, table: &Table) -> bool {
-    let sum = matches!(
-        expression,
-        Expr::BinaryOp {
-            op: BinaryOperator::Plus | BinaryOperator::Minus,
-            ..
-        }
-    );
-    sum && is_order_free(expression, name, table)
+/// Not where every sum is rounded, nor where a month is as long as the one that it is added to.
+fn sums_exactly(name: &str, table: &Table) -> bool {
+    let column = table.columns.iter().find(|column| column.name == name);
+    column.is_some_and(|column| {
+        use Scalar::{Double, Real, Timestamp, TimestampTz};
+        !matches!(
+            column.column_type.scalar,
+            Real | Double | Timestamp | TimestampTz
+        )
+    })
+}
+
+fn is_sum(expression: &Expr) -> bool {
+    matches!(&expression.kind, Kind::Binary(op, ..) if op == "+" || op == "-")
 }
 
 /// The column itself, also behind `coalesce(x, constant)`.
 fn is_own(expression: &Expr, name: &str) -> bool {
-    match expression {
-        Expr::Nested(inner) => is_own(inner, name),
-        Expr::Function(function) if function.name.to_string().eq_ignore_ascii_case("coalesce") => {
-            let FunctionArguments::List(list) = &function.args else {
-                return false;
-            };
-            match list.args.as_slice() {
-                [
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(first)),
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(second)),
-                ] => is_column(first, name) && is_constant(second),
-                _ => false,
-            }
-        }
-        other => is_column(other, name),
+    match &expression.kind {
+        Kind::Special(Special::Coalesce, arguments) => match arguments.as_slice() {
+            [first, second] => is_column(first, name) && is_constant(second),
+            _ => false,
+        },
+        _ => is_column(expression, name),
     }
 }
 
 /// What a lookup finds of a row that other partitions change.
-pub fn of_lookups(report: &mut Report<'_>, projection: &Projection, file: &RuleFile, rule: &Rule) {
+pub fn of_lookups(
+    report: &mut Report<'_>,
+    projection: &Projection,
+    file: &RuleFile,
+    set: &[Written],
+    rule: &Rule,
+) {
     let foreign = rule.lookups.iter().zip(&file.lookups);
     let foreign: Vec<&str> = foreign
         .filter(|(lookup, _)| {
@@ -198,11 +183,7 @@ pub fn of_lookups(report: &mut Report<'_>, projection: &Projection, file: &RuleF
         Action::Set(set) => set.iter().map(|assignment| &assignment.program).collect(),
         Action::Delete => Vec::new(),
     };
-    let pairs = assignments(file);
-    let set = pairs
-        .iter()
-        .zip(programs)
-        .map(|((_, text), program)| (text, program));
+    let set = set.iter().map(|written| &written.text).zip(programs);
     let when = file.when.iter().zip(&rule.when);
     let reads = when
         .chain(set)

@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlparser::ast::{BinaryOperator, Expr};
-
-use super::syntax::{assignments, is_column, mentions, parse};
+use super::syntax::{Written, mentions};
 use crate::definition::diagnostic::Report;
-use crate::definition::file::{Assignments, ProjectionFile, RuleFile, TableFile};
+use crate::definition::file::{Assignments, RuleFile, TableFile};
 use crate::definition::projection::{Projection, Rule, Table, TypeMatch};
 use crate::event::TOMBSTONE;
 
@@ -14,13 +12,19 @@ use crate::event::TOMBSTONE;
 const RULES_COMPARED_MAX: usize = 64;
 
 /// What a rule sets is set again by a later one for the same event, without a look at it.
-pub fn lost_assignments(report: &mut Report<'_>, file: &TableFile, table: &Table) {
+pub fn lost_assignments(
+    report: &mut Report<'_>,
+    file: &TableFile,
+    sets: &[Vec<Written>],
+    table: &Table,
+) {
     // By column: the rules, in their order, that set it.
-    let mut setters: HashMap<String, Vec<usize>> = HashMap::new();
-    for (later, rule_file) in file.rules.iter().enumerate() {
-        for (name, expression) in assignments(rule_file) {
-            let known = setters.entry(name.text.clone()).or_default();
-            let reads_it = || parse(&expression).is_none_or(|parsed| mentions(&parsed, &name.text));
+    let mut setters: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (later, set) in sets.iter().enumerate() {
+        for written in set {
+            let name = &written.name;
+            let known = setters.entry(&name.text).or_default();
+            let reads_it = || written.tree().is_none_or(|tree| mentions(tree, &name.text));
             let mut earlier = known.iter().rev().take(RULES_COMPARED_MAX);
             let lost = earlier.find(|earlier| always_follows(file, table, **earlier, later));
             if let Some(earlier) = lost.filter(|_| !reads_it()) {
@@ -80,8 +84,9 @@ fn key_text(file: &RuleFile) -> Vec<(String, String)> {
 /// others cannot be summed up again.
 pub fn deltas_of_compacted(
     report: &mut Report<'_>,
-    file: &ProjectionFile,
+    sets: &[Vec<Written>],
     projection: &Projection,
+    table: &Table,
 ) {
     let of_topic = |rule: &Rule, topic: usize| rule.topic.is_none_or(|only| only == topic);
     let takes_tombstones = |rule: &Rule| match &rule.types {
@@ -92,31 +97,25 @@ pub fn deltas_of_compacted(
     let compacted: Vec<usize> = (0..projection.topics.len())
         .filter(|topic| rules().any(|rule| takes_tombstones(rule) && of_topic(rule, *topic)))
         .collect();
-    for (file, table) in file.tables.iter().zip(&projection.tables) {
-        for (file, rule) in file.rules.iter().zip(&table.rules) {
-            // Of a rule for any topic nobody knows where its events come from, unless all are compacted.
-            let topic = match rule.topic {
-                None if compacted.len() < projection.topics.len() => None,
-                None => compacted.first(),
-                Some(only) => compacted.iter().find(|topic| **topic == only),
-            };
-            if let Some(topic) = topic.filter(|_| !takes_tombstones(rule)) {
-                delta(report, &projection.topics[*topic].name, file);
-            }
+    for (set, rule) in sets.iter().zip(&table.rules) {
+        // Of a rule for any topic nobody knows where its events come from, unless all are compacted.
+        let topic = match rule.topic {
+            None if compacted.len() < projection.topics.len() => None,
+            None => compacted.first(),
+            Some(only) => compacted.iter().find(|topic| **topic == only),
+        };
+        if let Some(topic) = topic.filter(|_| !takes_tombstones(rule)) {
+            delta(report, &projection.topics[*topic].name, set);
         }
     }
 }
 
-fn delta(report: &mut Report<'_>, topic: &str, file: &RuleFile) {
-    for (name, expression) in assignments(file) {
-        let Some(Expr::BinaryOp { left, op, right }) = parse(&expression) else {
-            continue;
-        };
-        let adds = matches!(op, BinaryOperator::Plus | BinaryOperator::Minus);
-        if adds && (is_column(&left, &name.text) || is_column(&right, &name.text)) {
+fn delta(report: &mut Report<'_>, topic: &str, set: &[Written]) {
+    for written in set {
+        if matches!(written.operator_on_itself(), Some("+" | "-")) {
             report
                 .warning(
-                    expression.span.clone(),
+                    written.text.span.clone(),
                     "delta-of-compacted",
                     format!("`{topic}` has tombstones, so it is probably compacted: a rebuild would not find all of these events"),
                 )

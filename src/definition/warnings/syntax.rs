@@ -1,81 +1,84 @@
-//! Expressions as sqlparser reads them: just enough of a look to warn about what is probably not meant.
+//! Expressions as they are written: just enough of a look to warn about what is probably not meant. Knows nothing of types.
 
-use sqlparser::ast::{BinaryOperator, Expr};
-use sqlparser::dialect::PostgreSqlDialect;
-use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, Tokenizer};
+use std::cell::OnceCell;
 
 use crate::definition::check::pairs;
 use crate::definition::file::RuleFile;
 use crate::definition::source::Text;
+use crate::expression::{self, Expr, Kind};
 
-/// Deepest expression that is looked at.
-const DEPTH_MAX: usize = 50;
+/// `name = text` of a rule's set.
+pub struct Written {
+    pub name: Text,
+    pub text: Text,
+    tree: OnceCell<Option<Expr>>,
+}
+
+impl Written {
+    pub fn tree(&self) -> Option<&Expr> {
+        self.tree.get_or_init(|| parse(&self.text)).as_ref()
+    }
+
+    /// The operator, if the column itself is an operand of what it is set to.
+    pub fn operator_on_itself(&self) -> Option<&str> {
+        match &self.tree()?.kind {
+            Kind::Binary(op, left, right) => [left, right]
+                .iter()
+                .any(|side| is_column(side, &self.name.text))
+                .then_some(op.as_str()),
+            _ => None,
+        }
+    }
+}
+
+pub fn assignments(file: &RuleFile) -> Vec<Written> {
+    let pairs = file.set.as_ref().and_then(|set| pairs(set).ok());
+    let written = pairs
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(name, text)| Written {
+            name,
+            text,
+            tree: OnceCell::new(),
+        });
+    written.collect()
+}
+
+pub fn parse(text: &Text) -> Option<Expr> {
+    expression::parse(text.as_str()).ok()
+}
 
 pub fn is_constant(expression: &Expr) -> bool {
-    match expression {
-        Expr::Nested(inner)
-        | Expr::Cast { expr: inner, .. }
-        | Expr::UnaryOp { expr: inner, .. } => is_constant(inner),
-        Expr::Value(_) | Expr::TypedString(_) => true,
+    match &expression.kind {
+        Kind::Cast(inner, _) | Kind::Unary(_, inner) => is_constant(inner),
+        Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) => true,
         _ => false,
     }
 }
 
 pub fn is_column(expression: &Expr, name: &str) -> bool {
-    match expression {
-        Expr::Nested(inner) => is_column(inner, name),
-        Expr::Identifier(identifier) => identifier.value.eq_ignore_ascii_case(name),
-        _ => false,
-    }
+    matches!(&expression.kind, Kind::Name(parts) if parts.len() == 1 && parts[0].folded == name)
 }
 
 /// Whether a column's name stands anywhere as a bare name, or as `old.<name>`.
 pub fn mentions(expression: &Expr, name: &str) -> bool {
-    let text = expression.to_string();
-    let Ok(tokens) = Tokenizer::new(&PostgreSqlDialect {}, &text).tokenize() else {
-        return true;
-    };
-    let word = |at: usize, wanted: &str| matches!(&tokens[at], Token::Word(word) if word.value.eq_ignore_ascii_case(wanted));
-    (0..tokens.len()).any(|at| {
-        let below_another = at >= 2 && tokens[at - 1] == Token::Period && !word(at - 2, "old");
-        word(at, name) && !below_another
-    })
-}
-
-pub fn assignments(file: &RuleFile) -> Vec<(Text, Text)> {
-    file.set
-        .as_ref()
-        .and_then(|set| pairs(set).ok())
-        .unwrap_or_default()
-}
-
-/// Whatever sqlparser does not read gets no warning that needs its tree.
-pub fn parse(text: &Text) -> Option<Expr> {
-    parse_text(text.as_str())
-}
-
-pub fn parse_text(text: &str) -> Option<Expr> {
-    Parser::new(&PostgreSqlDialect {})
-        .with_recursion_limit(DEPTH_MAX)
-        .try_with_sql(text)
-        .and_then(|mut parser| parser.parse_expr())
-        .ok()
+    if let Kind::Name(parts) = &expression.kind {
+        return match parts.as_slice() {
+            [root, column, ..] if root.folded == "old" => column.folded == name,
+            [root, ..] => root.folded == name,
+            [] => false,
+        };
+    }
+    let mut found = false;
+    let see = &mut |child: &Expr| found = found || mentions(child, name);
+    expression.kind.for_each_child(see);
+    found
 }
 
 /// What is joined by `and`.
-pub fn conjuncts(expression: &Expr) -> Vec<&Expr> {
-    match expression {
-        Expr::Nested(inner) => conjuncts(inner),
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
-            let mut all = conjuncts(left);
-            all.extend(conjuncts(right));
-            all
-        }
-        other => vec![other],
+pub fn conjuncts(expression: &Expr) -> &[Expr] {
+    match &expression.kind {
+        Kind::And(all) => all,
+        _ => std::slice::from_ref(expression),
     }
 }

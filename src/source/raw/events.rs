@@ -60,6 +60,8 @@ pub(in crate::source) enum Event {
         fatal: bool,
         partition: Option<Named>,
     },
+    /// The client's token ends soon: [`Client::set_token`](super::Client::set_token).
+    TokenWanted,
     /// syslog level, facility, text.
     Log(i32, String, String),
     /// Records where none may be.
@@ -103,6 +105,7 @@ pub(super) unsafe fn read(event: *mut sys::rd_kafka_event_t) -> Event {
                 sys::rd_kafka_event_log(event, f, t, l);
                 Event::Log(level, owned(facility), owned(text))
             }
+            sys::RD_KAFKA_EVENT_OAUTHBEARER_TOKEN_REFRESH => Event::TokenWanted,
             sys::RD_KAFKA_EVENT_FETCH => Event::Records(sys::rd_kafka_event_message_count(event)),
             _ => Event::Other,
         }

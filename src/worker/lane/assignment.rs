@@ -4,10 +4,19 @@
 use super::recovery::blames_no_event;
 use super::{Lane, Trouble};
 use crate::fold::Folder;
-use crate::source::{SourceError, SourceEvent, TopicPartition};
-use crate::store::{Layout, Partition, Stop};
+use crate::source::{SourceError, SourceEvent, Start, TopicPartition};
+use crate::store::{Known, Layout, Partition, Stop};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tracing::{debug, info, warn};
+
+/// What becomes of a partition that has a checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Standing {
+    Folded,
+    /// It alone has stopped.
+    Stopped,
+}
 
 impl Lane {
     /// Acts on everything noted, oldest first. What fails stays noted and is met again after the recovery.
@@ -26,20 +35,26 @@ impl Lane {
             SourceEvent::Lost(partitions) => self.let_go(partitions)?,
             SourceEvent::EndOfPartition { at, next_offset } => self.at_the_end(*at, *next_offset),
             // Of a partition that is somebody else's by now it tells nothing: he reads elsewhere.
-            SourceEvent::OutOfRange { at, .. } | SourceEvent::Damaged { at, .. }
+            SourceEvent::OutOfRange { at, .. }
+            | SourceEvent::OtherLog { at, .. }
+            | SourceEvent::Damaged { at, .. }
                 if !self.partitions.holds(*at) => {}
             SourceEvent::OutOfRange {
                 at,
                 offset,
                 message,
             } => self.out_of_range(*at, *offset, message)?,
+            SourceEvent::OtherLog { at, message } => {
+                let stop = self.report.other_log(*at, message);
+                return Err(Trouble::Full(Box::new(stop)));
+            }
             SourceEvent::Damaged {
                 at,
                 offset,
                 message,
             } => return Err(stop(self.report.damaged(*at, *offset, message))),
             SourceEvent::PartitionError { at, kind, message } => {
-                self.report.kafka_trouble(Some(*at), *kind, message);
+                self.kafka_trouble(Some(*at), *kind, message);
             }
             SourceEvent::Error {
                 message,
@@ -50,7 +65,7 @@ impl Lane {
                 kind,
                 message,
                 fatal: false,
-            } => self.report.kafka_trouble(None, *kind, message),
+            } => self.kafka_trouble(None, *kind, message),
         }
         Ok(())
     }
@@ -65,16 +80,20 @@ impl Lane {
         if !self.load.is_load() {
             self.flush()?;
         }
-        let known = self.with_checkpoint(assigned)?;
+        let known = self.known_partitions()?;
+        let mut starts = Vec::new();
         for at in assigned {
-            if !known.contains(at) && !self.begins.wanted.contains(at) {
-                self.begins.wanted.push(*at);
+            match known.get(at) {
+                Some(Standing::Stopped) if self.apart.contains(at) => {}
+                Some(Standing::Stopped) => self.apart.push(*at),
+                Some(Standing::Folded) => starts.push((*at, 0)),
+                None if self.begins.wanted.contains(at) => {}
+                None => self.begins.wanted.push(*at),
             }
         }
-        if known.is_empty() {
+        if starts.is_empty() {
             return Ok(self.consumer.assign_later()?);
         }
-        let starts: Vec<_> = known.into_iter().map(|at| (at, 0)).collect();
         self.take_over_and_read(&starts)
     }
 
@@ -121,10 +140,14 @@ impl Lane {
         begun
     }
 
-    fn take_over_and_read(&mut self, starts: &[(TopicPartition, i64)]) -> Result<(), Trouble> {
-        let offsets = self.take_over(starts)?;
-        self.consumer.assign(&offsets)?;
-        info!(lane = %self.name, partitions = %self.report.offsets(&offsets), "took partitions over");
+    pub(super) fn take_over_and_read(
+        &mut self,
+        starts: &[(TopicPartition, i64)],
+    ) -> Result<(), Trouble> {
+        let starts = self.take_over(starts)?;
+        self.consumer.start(&starts)?;
+        self.identity.forget();
+        info!(lane = %self.name, partitions = %self.report.offsets(&starts), "took partitions over");
         Ok(())
     }
 
@@ -133,7 +156,7 @@ impl Lane {
     pub(super) fn take_over(
         &mut self,
         starts: &[(TopicPartition, i64)],
-    ) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
+    ) -> Result<Vec<Start>, Trouble> {
         let generation = self.work.generation;
         let topics = &self.work.projection.topics;
         let start = |(at, begin_offset): &(TopicPartition, i64)| Partition {
@@ -158,28 +181,36 @@ impl Lane {
             if let Some((at, _)) = starts.iter().find(|(at, _)| of_checkpoint(at)) {
                 self.partitions.restart(*at, checkpoint);
                 self.load.forget(*at);
-                offsets.push((*at, checkpoint.next_offset));
+                offsets.push(Start {
+                    at: *at,
+                    next_offset: checkpoint.next_offset,
+                    last: checkpoint.last(),
+                });
             }
         }
         Ok(offsets)
     }
 
     /// Those that the generation has a checkpoint of.
-    fn with_checkpoint(
+    pub(super) fn known_partitions(
         &mut self,
-        partitions: &[TopicPartition],
-    ) -> Result<Vec<TopicPartition>, Trouble> {
+    ) -> Result<BTreeMap<TopicPartition, Standing>, Trouble> {
         let generation = self.work.generation;
         let known = self
             .on_store(async |store| store.known_partitions(generation).await)
             .map_err(blames_no_event)?;
         let topics = &self.work.projection.topics;
-        let is_known = |at: &TopicPartition| {
-            known.iter().any(|(name, partition)| {
-                *name == topics[at.topic].name && *partition == at.partition
-            })
+        let place = |known: Known| {
+            let topic = topics.iter().position(|topic| topic.name == known.topic)?;
+            let standing = if known.stands {
+                Standing::Stopped
+            } else {
+                Standing::Folded
+            };
+            let partition = known.partition;
+            Some((TopicPartition { topic, partition }, standing))
         };
-        Ok(partitions.iter().copied().filter(is_known).collect())
+        Ok(known.into_iter().filter_map(place).collect())
     }
 
     /// Tables may have gone over to the locked way since; rows in memory belong to the way before.
@@ -245,6 +276,7 @@ impl Lane {
 
     pub(super) fn forget(&mut self, gone: &[TopicPartition]) {
         self.begins.wanted.retain(|at| !gone.contains(at));
+        self.apart.retain(|at| !gone.contains(at));
         for at in gone {
             self.load.forget(*at);
             self.letters.forget(*at);
@@ -264,6 +296,7 @@ impl Lane {
         if let Some(position) = self.consumer.position(at) {
             self.partitions.passed(at, next_offset.min(position));
             self.load.at_the_end(at);
+            self.refused = None;
         }
     }
 }

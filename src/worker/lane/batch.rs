@@ -37,6 +37,7 @@ impl Lane {
         }
         assert!(!fails_at(records), "a fail point of a test");
         self.left_out.clear();
+        self.partitions.came(records.last_marks());
         let (mut chunk, undecodable) = self.decode(&work, records, arena);
         self.work.counters.phase(Phase::Decode, started.elapsed());
         if let ([event], Some(suspect)) = (chunk.events, &mut self.suspect) {

@@ -104,6 +104,7 @@ pub(super) fn fault_of(failure: &EventFailure) -> Fault {
             | Reason::KeyNull
             | Reason::VersionNull
             | Reason::RowMissing
+            | Reason::TooManyRows
             | Reason::NotAnArray => None,
         },
         reason: failure.to_string(),

@@ -9,11 +9,13 @@ mod chunk;
 mod duplicates;
 mod headers;
 mod holes;
+mod identity;
 mod letters;
 mod load;
 mod locked;
 mod noted;
 mod recovery;
+mod refused;
 mod report;
 mod requests;
 
@@ -27,9 +29,11 @@ use crate::source::{LaneConsumer, Limits, RecordBatch, SourceError, TopicPartiti
 use crate::store::{LaneStore, Layout, Stop, StoreError};
 use begins::Begins;
 use bumpalo::Bump;
+use identity::Identity;
 use letters::Letters;
 use load::Load;
 use noted::Noted;
+use refused::Refused;
 use report::Report;
 use std::any::Any;
 use std::future::Future;
@@ -48,7 +52,8 @@ const CHUNK_RECORDS: usize = 2_000;
 /// Why a turn of the loop did not go through.
 enum Trouble {
     Store(StoreError),
-    /// An event that cannot be applied, or a log that cannot be read on: the projection stops here and says why.
+    /// An event that cannot be applied, or a log that cannot be read on: the projection, or the partition alone, stops here and
+    /// says why.
     Stop(Box<Stop>),
     /// The same, where what was folded since the last commit is not to be kept.
     Full(Box<Stop>),
@@ -91,6 +96,10 @@ pub(super) struct Lane {
     /// What the source has told and the lane has not yet acted on, oldest first.
     noted: Noted,
     begins: Begins,
+    identity: Identity,
+    /// Partitions that have stopped by themselves, and are taken up again when that is over.
+    apart: Vec<TopicPartition>,
+    looked_at_apart: Instant,
     folder: Folder,
     /// The tables as they are now; also says which of them are shared.
     layout: Arc<Layout>,
@@ -117,6 +126,8 @@ pub(super) struct Lane {
     measure_next: bool,
     /// Since when no connection to Postgres is to be had.
     cut_off_since: Option<Instant>,
+    /// Kafka does not let the lane read.
+    refused: Option<Refused>,
     /// It is stored that the lane waits, and for what.
     told_waiting: bool,
     /// Tries in a row that did not go through.
@@ -170,6 +181,9 @@ impl Lane {
             consumer,
             noted: Noted::default(),
             begins: Begins::default(),
+            identity: Identity::default(),
+            apart: Vec::new(),
+            looked_at_apart: now,
             folder,
             layout: Arc::new(layout),
             partitions: Partitions::default(),
@@ -187,6 +201,7 @@ impl Lane {
             measured_at: now,
             measure_next: false,
             cut_off_since: None,
+            refused: None,
             told_waiting: false,
             attempt: 0,
             seen: Seen::new(&work.projection, false),
@@ -221,13 +236,18 @@ impl Lane {
         }
         self.settle_if_done()?;
         self.tell_going_on();
+        self.tell_refused();
         self.act_on_noted()?;
         self.take_up_new()?;
+        self.take_up_apart_if_due()?;
         if !self.control.has_joined() && self.consumer.has_joined() {
             self.control.join();
         }
         self.adopt_stops()?;
         if !self.keep_pace()? {
+            return Ok(());
+        }
+        if !self.knows_topics()? {
             return Ok(());
         }
         self.carry_out_if_due()?;
@@ -256,6 +276,7 @@ impl Lane {
         };
         if !records.is_empty() {
             self.work.counters.phase(Phase::Receive, started.elapsed());
+            self.refused = None;
         }
         let outcome = self.fold_records(&records, &arena);
         records.clear();

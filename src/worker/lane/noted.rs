@@ -59,6 +59,7 @@ impl Noted {
         self.events.retain(|event| match event {
             SourceEvent::EndOfPartition { .. }
             | SourceEvent::OutOfRange { .. }
+            | SourceEvent::OtherLog { .. }
             | SourceEvent::Damaged { .. } => false,
             SourceEvent::Assigned(_)
             | SourceEvent::Revoked(_)

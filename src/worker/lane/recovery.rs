@@ -23,6 +23,7 @@ impl Lane {
                 Trouble::Asked => return Err(LaneExit::Asked),
                 Trouble::Broken(message) => return Err(LaneExit::Failed(message)),
                 Trouble::Stop(stop) => match self.record_stop(&stop) {
+                    Ok(true) if stop.alone => self.set_apart(&stop),
                     Ok(true) => return Err(LaneExit::Stopped),
                     Ok(false) => self.start_again(),
                     Err(trouble) => Err(trouble),
@@ -86,7 +87,7 @@ impl Lane {
     }
 
     /// Leaves word where `status` and readers look, if the server takes it.
-    fn tell_waiting(&mut self, reason: &str, hint: &str) {
+    pub(super) fn tell_waiting(&mut self, reason: &str, hint: &str) {
         let (store, name) = (self.work.store.clone(), self.name.clone());
         let generation = self.work.generation;
         let told = self.wait(async { store.note_waiting(generation, &name, reason, hint).await });
@@ -98,7 +99,7 @@ impl Lane {
 
     /// After a batch went through, takes it back.
     pub(super) fn tell_going_on(&mut self) {
-        if !self.told_waiting || self.attempt > 0 {
+        if !self.told_waiting || self.attempt > 0 || self.refused.is_some() {
             return;
         }
         self.told_waiting = false;
@@ -202,26 +203,37 @@ impl Lane {
 
     /// Takes the partitions that the lane holds over again, and reads on from their checkpoints.
     pub(super) fn start_again(&mut self) -> Result<(), Trouble> {
-        let held: Vec<(TopicPartition, i64)> = self
-            .partitions
-            .iter()
-            .map(|owned| (owned.at, owned.committed_offset))
-            .collect();
-        if held.is_empty() {
+        if self.partitions.is_empty() {
             return Ok(());
         }
+        let held = self.held_with_checkpoint()?;
         let offsets = self.take_over(&held)?;
         // What was noted of places in the logs belongs to what is forgotten.
         self.noted.drop_places();
         // To start a partition that is to be given back would answer the group, and have two readers for a while.
         self.noted.add(self.consumer.serve());
         self.give_back_revoked()?;
-        for (at, next_offset) in offsets {
-            if self.partitions.holds(at) {
-                self.consumer.seek(at, next_offset)?;
+        for start in offsets {
+            if self.partitions.holds(start.at) {
+                self.consumer.seek(start.at, start.next_offset)?;
             }
         }
         Ok(())
+    }
+
+    /// A checkpoint that the lane has met may be gone: with a server that was lost, and its place taken by one that had not heard of it
+    /// yet. Such a partition begins anew, where its log does.
+    fn held_with_checkpoint(&mut self) -> Result<Vec<(TopicPartition, i64)>, Trouble> {
+        let known = self.known_partitions()?;
+        let held = self.partitions.iter().map(|owned| owned.at);
+        let (there, gone): (Vec<_>, Vec<_>) = held.partition(|at| known.contains_key(at));
+        for at in gone {
+            warn!(lane = %self.name, partition = %self.report.place(at), "its checkpoint is gone: it begins anew");
+            self.forget(&[at]);
+            self.consumer.set_apart(at)?;
+            self.begins.wanted.push(at);
+        }
+        Ok(there.into_iter().map(|at| (at, 0)).collect())
     }
 
     /// Halves what is taken in at once until a batch of one event is refused: that is the event. True if that got the search on.
@@ -326,12 +338,7 @@ impl Lane {
     /// longer for this lane to say.
     fn record_stop(&mut self, stop: &Stop) -> Result<bool, Trouble> {
         self.flush()?;
-        let topics = &self.work.projection.topics;
-        let is_there = |at: TopicPartition| {
-            stop.partition == Some(at.partition)
-                && stop.topic.as_ref() == Some(&topics[at.topic].name)
-        };
-        if !self.partitions.iter().any(|owned| is_there(owned.at)) {
+        if self.owned_place(stop).is_none() {
             return Ok(false);
         }
         // After the flush every partition is idle, so this claims them all.
@@ -343,8 +350,9 @@ impl Lane {
             transaction.commit().await
         })
         .map_err(blames_no_event)?;
+        let what = if stop.alone { "a partition of " } else { "" };
         error!(lane = %self.name, topic = stop.topic, partition = stop.partition, offset = stop.offset, key = stop.key,
-            rule = stop.rule, "projection {} stops: {}", self.work.projection.name, stop.reason);
+            rule = stop.rule, "{what}projection {} stops: {}", self.work.projection.name, stop.reason);
         Ok(true)
     }
 }

@@ -4,7 +4,7 @@ use super::chunk::fault_of;
 use crate::event::{DecodeError, Event, Record};
 use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
-use crate::source::{self, TopicPartition};
+use crate::source::{self, Start, TopicPartition};
 use crate::store::encode::EncodedChanges;
 use crate::store::{ErrorKind, Stop};
 use crate::worker::Work;
@@ -154,15 +154,23 @@ impl Report {
         }
     }
 
+    /// `topic/partition`, for logs.
+    pub(super) fn place(&self, at: TopicPartition) -> String {
+        let topic = &self.work.projection.topics[at.topic].name;
+        format!("{topic}/{}", at.partition)
+    }
+
     /// `topic/partition@offset`, for logs.
-    pub(super) fn offsets(&self, offsets: &[(TopicPartition, i64)]) -> String {
-        let one = |(at, offset): &(TopicPartition, i64)| {
+    pub(super) fn offsets(&self, starts: &[Start]) -> String {
+        let one = |Start {
+                       at, next_offset, ..
+                   }: &Start| {
             format!(
-                "{}/{}@{offset}",
+                "{}/{}@{next_offset}",
                 self.work.projection.topics[at.topic].name, at.partition
             )
         };
-        offsets.iter().map(one).collect::<Vec<_>>().join(" ")
+        starts.iter().map(one).collect::<Vec<_>>().join(" ")
     }
 
     /// A record that is no event of its topic's envelope.
@@ -234,11 +242,28 @@ impl Report {
                     "Retention deleted records before they were applied. Give the topic a longer retention; \
                      `consolidator resume {name} --accept-hole` goes on without them, and records it."
                 ),
-                None => "The topic was made anew, or its end was cut off. Rebuild the projection from what is left."
-                    .to_owned(),
+                None => format!(
+                    "The topic was made anew, or its end was cut off. `consolidator rebuild {name}` makes the tables from what is left."
+                ),
             }),
             log_begin,
+            alone: true,
             ..self.stop_at(at, offset)
+        }
+    }
+
+    /// Kafka holds something else than what was applied.
+    pub(super) fn other_log(&self, at: TopicPartition, message: &str) -> Stop {
+        let name = &self.work.projection.name;
+        Stop {
+            reason: format!("what Kafka holds is not what was applied: {message}"),
+            hint: Some(format!(
+                "`consolidator rebuild {name}` makes the tables from what Kafka holds now. Only if the topic was moved with its \
+                 records and offsets, `consolidator resume {name} --accept-hole` goes on where it stood."
+            )),
+            alone: true,
+            other_log: true,
+            ..self.stop_at(at, None)
         }
     }
 
@@ -249,9 +274,10 @@ impl Report {
             ),
             hint: Some(format!(
                 "Nothing from here on is applied. If another replica is whole, make it the leader, then `consolidator resume {}`. \
-                 If none is, delete the records up to behind the damage, and rebuild the projection from what is left.",
+                 If it is only too large unpacked, raise `receive.message.max.bytes` in kafka.properties and restart. If no replica is whole, delete the records up to behind the damage, and rebuild the projection from what is left.",
                 self.work.projection.name
             )),
+            alone: true,
             ..self.stop_at(at, Some(offset))
         }
     }
