@@ -4,7 +4,7 @@
 //! labels: nothing that grows with the data (keys, event ids, messages). Series of a partition end when its handle is dropped.
 //! Knows neither Kafka nor Postgres.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -407,6 +407,13 @@ pub struct ProjectionMetrics {
 impl ProjectionMetrics {
     pub fn phase(&self, phase: Phase, took: Duration) {
         self.phase_seconds[phase as usize].observe(took.as_secs_f64());
+    }
+
+    /// A phase that began at `started` ends, and the next one begins: gives when.
+    pub fn phase_since(&self, phase: Phase, started: Instant) -> Instant {
+        let now = Instant::now();
+        self.phase(phase, now - started);
+        now
     }
 
     /// Events that cannot be applied: skipped, and set aside.

@@ -13,7 +13,7 @@ use crate::settings::Settings;
 use crate::store::{
     Begun, BuildOrder, Generation, Goal, Gone, LEASE, Prepared, State, Store, SwitchOrder, Switched,
 };
-use crate::worker::{self, Shutdown};
+use crate::worker::{self, News, Shutdown};
 
 /// How often a command looks at what it waits for.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -201,10 +201,12 @@ async fn watch(
     let (task_settings, task_store) = (settings.clone(), store.clone());
     let working = Shutdown::default();
     let asked = working.clone();
+    let news = News::default();
+    let mut moved = news.listen();
     let left = request.left_to_workers;
     let work = tokio::spawn(async move {
         if !left {
-            worker::work_along(&task_settings, &task_store, id, asked).await;
+            worker::work_along(&task_settings, &task_store, id, news, asked).await;
         }
     });
     let started = Instant::now();
@@ -236,7 +238,7 @@ async fn watch(
         }
         tokio::select! {
             () = shutdown.asked() => {}
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = moved.heard_within(LOOK_EVERY) => {}
         }
     };
     working.ask();

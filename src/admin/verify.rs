@@ -11,7 +11,7 @@ use crate::rebuild::compare::{self, Compared};
 use crate::rebuild::{Logs, repair};
 use crate::settings::Settings;
 use crate::store::{Difference, Generation, Gone, Offsets, Store};
-use crate::worker::{self, Shutdown};
+use crate::worker::{self, News, Shutdown};
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What live made of wrong rows before they were put right is found by comparing again, so often at most.
@@ -57,7 +57,7 @@ pub async fn verify(
     let (work_settings, work_store, asked) = (settings.clone(), store.clone(), ended.clone());
     let id = folded.id;
     let work = tokio::spawn(async move {
-        worker::work_along(&work_settings, &work_store, id, asked).await;
+        worker::work_along(&work_settings, &work_store, id, News::default(), asked).await;
     });
     let outcome = tokio::select! {
         outcome = until_fine(&store, &live, &folded, &ends, request, print) => outcome,

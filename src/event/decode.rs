@@ -12,6 +12,9 @@ pub const TOMBSTONE: &str = "tombstone";
 /// The type of every other record where the envelope names none.
 pub const RECORD: &str = "record";
 
+/// As many members of a record as have their place on the stack.
+const FEW_SLOTS: usize = 24;
+
 /// What [`Event::timestamp`] says where Kafka has none: PostgreSQL's `-infinity`.
 pub const NO_TIMESTAMP: i64 = i64::MIN;
 
@@ -45,9 +48,9 @@ enum Source {
 }
 
 /// What has been taken out of a record, before it is read.
-struct Parts<'a> {
+struct Parts<'p, 'a> {
     value: &'a str,
-    slots: &'a [Member<'a>],
+    slots: &'p [Member<'a>],
     headers: &'a [Option<&'a str>],
     arena: &'a Bump,
 }
@@ -109,7 +112,12 @@ impl Decoder {
         record: &Record<'a>,
         arena: &'a Bump,
     ) -> Result<Event<'a>, DecodeError> {
-        let slots = arena.alloc_slice_fill_copy(self.plan.slots(), Member::Missing);
+        // Only the payload members outlive this call.
+        let mut few = [Member::Missing; FEW_SLOTS];
+        let slots = match few.get_mut(..self.plan.slots()) {
+            Some(slots) => slots,
+            None => arena.alloc_slice_fill_copy(self.plan.slots(), Member::Missing),
+        };
         let mut first_member = self.first_member;
         let mut value = "";
         if let Some(bytes) = record.value {
@@ -144,7 +152,8 @@ impl Decoder {
             offset: record.offset,
             timestamp: timestamp.unwrap_or(NO_TIMESTAMP),
             headers: parts.headers,
-            members: &parts.slots[first_member..first_member + self.members],
+            members: arena
+                .alloc_slice_copy(&parts.slots[first_member..first_member + self.members]),
         })
     }
 
@@ -226,7 +235,7 @@ fn utf8(
     }
 }
 
-impl<'a> Parts<'a> {
+impl<'a> Parts<'_, 'a> {
     fn event_type(&self, source: Source) -> Result<&'a str, DecodeError> {
         let error = |message: &str, at| DecodeError::new(DecodeErrorKind::EventType, message, at);
         match source {

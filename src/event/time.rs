@@ -6,6 +6,8 @@ const EPOCH_MS: i64 = 946_684_800_000;
 /// PostgreSQL's range of timestamps: from 4714-11-24 BC to before 294277-01-01, in microseconds since 2000.
 const MICROS_MIN: i64 = -211_813_488_000_000_000;
 const MICROS_END: i64 = 9_223_371_331_200_000_000;
+/// Powers of ten, for what a fraction lacks to microseconds.
+const POWERS: [i64; 6] = [1, 10, 100, 1_000, 10_000, 100_000];
 
 /// Milliseconds since 1970 as a timestamptz; `None` outside of PostgreSQL's range.
 pub fn from_kafka(timestamp_ms: i64) -> Option<i64> {
@@ -50,11 +52,11 @@ fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
     if len == 0 || len > 6 {
         return None;
     }
-    let mut micros = 0;
-    for at in 0..6 {
-        micros = micros * 10 + digits[..len].get(at).map_or(0, |b| i64::from(b - b'0'));
-    }
-    Some((micros, &digits[len..]))
+    let (fraction, rest) = digits.split_at(len);
+    let number = fraction
+        .iter()
+        .fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
+    Some((number * POWERS[6 - len], rest))
 }
 
 fn offset_seconds(zone: &[u8]) -> Option<i64> {

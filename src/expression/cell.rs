@@ -38,6 +38,7 @@ enum Repr {
 impl Cell {
     pub const NULL: Cell = Cell(Repr::Null);
 
+    #[inline]
     pub fn from_value(value: Value<'_>) -> Cell {
         Cell(match value {
             Value::Null => Repr::Null,
@@ -70,6 +71,7 @@ impl Cell {
         })
     }
 
+    #[inline]
     pub fn value(&self) -> Value<'_> {
         match &self.0 {
             Repr::Null => Value::Null,
@@ -101,11 +103,13 @@ impl Cell {
         }
     }
 
+    #[inline]
     pub fn is_null(&self) -> bool {
         matches!(self.0, Repr::Null)
     }
 
     /// Bytes allocated outside of the cell.
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Repr::BigNumeric(v) => size_of::<BigNumeric<'_>>() + size_of_val(v.limbs()),
@@ -117,12 +121,14 @@ impl Cell {
     }
 
     /// Whether writing one over the other would change nothing: also the scale of a numeric and the sign of a zero agree.
+    #[inline]
     pub fn same(&self, other: &Cell) -> bool {
         same(self.value(), other.value())
     }
 }
 
 /// Identical as stored; see [`Cell::same`].
+#[inline]
 pub fn same(left: Value<'_>, right: Value<'_>) -> bool {
     match (left, right) {
         (Value::Null, Value::Null) => true,

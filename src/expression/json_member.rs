@@ -60,12 +60,14 @@ pub fn json_member_text<'a>(
     })
 }
 
+#[inline]
 fn between_quotes(member: &str) -> &str {
     member.get(1..member.len().saturating_sub(1)).unwrap_or("")
 }
 
-/// The common cases that need no text in between; `None` is no verdict.
-fn quick<'a>(member: &'a str, to: Scalar) -> Option<Value<'a>> {
+/// The common cases that need no text in between; `None` is no verdict. JSON null is never one.
+#[inline]
+pub(super) fn quick<'a>(member: &'a str, to: Scalar) -> Option<Value<'a>> {
     let bytes = member.as_bytes();
     match to {
         Scalar::BigInt => small_integer(bytes).map(Value::Int64),
@@ -105,6 +107,7 @@ fn is_plain(number: &[u8]) -> bool {
 }
 
 /// At most 18 digits with or without a minus.
+#[inline]
 fn small_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || digits.len() > 18 {

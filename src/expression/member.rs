@@ -7,11 +7,27 @@ use crate::event::Member;
 
 use super::cast;
 use super::error::EvalError;
-use super::json_member::json_member_to;
+use super::json_member::{json_member_to, quick};
 use super::jsonb;
 use super::value::{Modifier, Scalar, Type, Value};
 
+#[inline]
 pub(super) fn value<'a>(
+    member: Member<'a>,
+    scalar: Scalar,
+    array: bool,
+    arena: &'a Bump,
+) -> Result<Value<'a>, EvalError> {
+    if let (Member::Json(json), false) = (member, array)
+        && let Some(value) = quick(json, scalar)
+    {
+        return Ok(value);
+    }
+    slow(member, scalar, array, arena)
+}
+
+#[inline(never)]
+fn slow<'a>(
     member: Member<'a>,
     scalar: Scalar,
     array: bool,

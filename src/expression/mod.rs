@@ -19,7 +19,7 @@ mod numeric_rules;
 mod numeric_series;
 
 pub mod cell;
-mod owned;
+pub(crate) mod owned;
 
 mod array_text;
 pub mod binary;

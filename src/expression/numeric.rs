@@ -478,7 +478,18 @@ impl<'a> Numeric<'a> {
     }
 
     /// Identical, display scale included.
+    #[inline]
     pub fn same(self, other: Numeric<'_>) -> bool {
+        if let (
+            Numeric::Small { mantissa: a, scale },
+            Numeric::Small {
+                mantissa: b,
+                scale: other_scale,
+            },
+        ) = (self, other)
+        {
+            return a == b && scale == other_scale;
+        }
         self.scale() == other.scale() && self.compare(other) == Ordering::Equal
     }
 }

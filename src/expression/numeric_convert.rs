@@ -43,6 +43,7 @@ impl<'a> Numeric<'a> {
     }
 
     /// `-?digits(.digits)?` of at most 18 digits, the usual JSON number.
+    #[inline]
     pub(super) fn small_plain(text: &[u8]) -> Option<Numeric<'static>> {
         let (negative, body) = match text {
             [b'-', rest @ ..] => (true, rest),
@@ -142,6 +143,16 @@ impl<'a> Numeric<'a> {
         scale: i16,
         arena: &'a Bump,
     ) -> Result<Numeric<'a>, EvalError> {
+        // What has the scale already fits if it has no more digits.
+        if let Numeric::Small {
+            mantissa,
+            scale: shown,
+        } = self
+            && i16::from(shown) == scale
+            && mantissa.abs() < POWERS[usize::from(precision).min(SMALL_DIGITS as usize)]
+        {
+            return Ok(self);
+        }
         let overflow = || EvalError::new("22003", "numeric field overflow");
         let rounded = match self {
             Numeric::NaN => return Ok(self),

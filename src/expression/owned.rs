@@ -18,23 +18,47 @@ pub struct ShortText {
 
 impl ShortText {
     /// `None` if it is too long.
+    #[inline]
     pub fn new(text: &str) -> Option<ShortText> {
-        let mut bytes = [0; SHORT_TEXT_BYTES_MAX];
-        bytes
-            .get_mut(..text.len())?
-            .copy_from_slice(text.as_bytes());
         Some(ShortText {
             length: text.len() as u8,
-            bytes,
+            bytes: short_bytes(text.as_bytes())?,
         })
     }
 
+    #[inline]
     pub fn as_str(&self) -> &str {
         // SAFETY: `new` copied the first `length` bytes, at most SHORT_TEXT_BYTES_MAX, from a `str`.
         unsafe {
             std::str::from_utf8_unchecked(self.bytes.get_unchecked(..usize::from(self.length)))
         }
     }
+}
+
+/// Bytes with zeros behind them; `None` if there are too many. Copied in two pieces that overlap, because a copy of a length that
+/// is not known beforehand is a call, and dearer than the bytes.
+#[inline]
+pub fn short_bytes(from: &[u8]) -> Option<[u8; SHORT_TEXT_BYTES_MAX]> {
+    let mut bytes = [0; SHORT_TEXT_BYTES_MAX];
+    let len = from.len();
+    if len > SHORT_TEXT_BYTES_MAX {
+        return None;
+    }
+    if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+        bytes[..8].copy_from_slice(first);
+        if let Some(middle) = from.get(8..).and_then(<[u8]>::first_chunk::<8>) {
+            bytes[8..16].copy_from_slice(middle);
+        }
+        bytes[len - 8..len].copy_from_slice(last);
+    } else if let (Some(first), Some(last)) = (from.first_chunk::<4>(), from.last_chunk::<4>()) {
+        bytes[..4].copy_from_slice(first);
+        bytes[len - 4..len].copy_from_slice(last);
+    } else {
+        for (to, byte) in bytes.iter_mut().zip(from) {
+            *to = *byte;
+        }
+    }
+    Some(bytes)
 }
 
 /// An array as values that point into cells which live as long.

@@ -1,6 +1,7 @@
 //! The second pass: applies rules to rows, event by event, each to all its rows or to none.
 
 mod env;
+mod set;
 mod states;
 
 use super::REACHED_ROWS_MAX;
@@ -9,7 +10,7 @@ use super::failure::{At, EventFailure, Reason, RulePart};
 use super::plan::{Batch, Element, Touch};
 use super::table::{RuleState, TableState};
 use super::trace::{Did, TraceStep, Tracer};
-use crate::definition::projection::{Action, Assignment, IfMissing, Projection, Rule};
+use crate::definition::projection::{Action, IfMissing, Projection, Rule};
 use crate::event::Event;
 use crate::expression::cell::Cell;
 use crate::expression::compare::compare;
@@ -26,8 +27,8 @@ use std::cmp::Ordering;
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
     undo: Vec<Undo>,
-    /// Right sides, and once they stand in the row, what stood there before them.
-    cells: Vec<Cell>,
+    /// Values of right sides that are not what the row has, by column, until all right sides are known.
+    values: Vec<(u16, Cell)>,
     /// Rows that may have a null in a not-null column.
     suspects: Vec<Touch>,
     /// Rows that the event deleted: no later rule of it may create them again.
@@ -44,8 +45,8 @@ enum Undo {
         table: u16,
         column: u16,
         row: u32,
-        /// Index into [`EventLog::cells`].
-        cell: u32,
+        /// What stood there before.
+        cell: Cell,
     },
     Presence {
         table: u16,
@@ -74,7 +75,7 @@ struct Step<'e> {
     rule: &'e Rule,
     element: Element<'e>,
     touch: Touch,
-    /// The event touches nothing else.
+    /// The event touches nothing but this row, by this rule.
     only: bool,
 }
 
@@ -91,15 +92,16 @@ impl<'f> Applier<'f> {
             self.tracer
                 .note(self.machine, || TraceStep::Touch { number });
             let table = &self.projection.tables[usize::from(touch.table)];
+            let prefix = self.rule_state(*touch).prefix;
             let step = Step {
                 event: &batch.events[event_index],
                 event_index,
                 rule: &table.rules[usize::from(touch.rule)],
                 element: batch.element(touch),
                 touch: *touch,
-                only: touches.len() == 1,
+                only: touches.len() == 1 && prefix.is_none(),
             };
-            outcome = match self.rule_state(*touch).prefix {
+            outcome = match prefix {
                 None => self.rule(step),
                 Some(prefix) => self.every_row(step, prefix),
             };
@@ -256,75 +258,19 @@ impl<'f> Applier<'f> {
     }
 
     /// Changes one cell of a row that is there, or is kept.
-    fn write(&mut self, touch: Touch, column: usize, mut cell: Cell) {
+    fn write(&mut self, touch: Touch, column: usize, cell: Cell) {
         let cache = &mut self.tables[usize::from(touch.table)].cache;
-        if !cache.swap_unless_same(touch.row, column, &mut cell) {
+        if cell.same(&cache.cells(touch.row)[column]) {
             return;
         }
+        let cell = cache.replace(touch.row, column, cell);
         cache.mark_dirty(touch.row);
         self.log.undo.push(Undo::Cell {
             table: touch.table,
             column: column as u16,
             row: touch.row,
-            cell: self.log.cells.len() as u32,
+            cell,
         });
-        self.log.cells.push(cell);
-    }
-
-    fn set(
-        &mut self,
-        step: Step<'_>,
-        present: bool,
-        assignments: &[Assignment],
-    ) -> Result<(), EventFailure> {
-        let touch = step.touch;
-        // Every right side sees the row as it was before the rule.
-        let EventLog { cells, before, .. } = &mut *self.log;
-        let first = cells.len();
-        let env = env(self.tables, before, self.scratch, step, present);
-        for assignment in assignments {
-            match assignment.program.evaluate(&env, self.machine) {
-                Ok(value) => cells.push(Cell::from_value(value)),
-                Err(error) => {
-                    let column = Some(assignment.column);
-                    let reason = Reason::Expression(error);
-                    return Err(self.failure(step, RulePart::Set, column, reason));
-                }
-            }
-        }
-        let is_ghost = self.table(touch).is_ghost(touch.row);
-        if let (true, Some(ghost)) = (is_ghost, self.table(touch).ghost) {
-            self.write(touch, ghost, Cell::from_value(Value::Bool(false)));
-        }
-        let table = &self.projection.tables[usize::from(touch.table)];
-        let state = &mut self.tables[usize::from(touch.table)];
-        let mut changed = !present;
-        let mut suspect = !present && state.null_by_default;
-        if !present && !is_ghost {
-            state.cache.head_mut(touch.row).marks |= mark::PRESENT;
-            self.log.undo.push(presence(touch, false));
-        }
-        for (at, assignment) in assignments.iter().enumerate() {
-            let column = assignment.column;
-            let cell = &mut self.log.cells[first + at];
-            suspect |= cell.is_null() && table.columns[column].not_null;
-            if state.cache.swap_unless_same(touch.row, column, cell) {
-                changed = true;
-                self.log.undo.push(Undo::Cell {
-                    table: touch.table,
-                    column: column as u16,
-                    row: touch.row,
-                    cell: (first + at) as u32,
-                });
-            }
-        }
-        if changed {
-            state.cache.mark_dirty(touch.row);
-        }
-        if suspect {
-            self.log.suspects.push(touch);
-        }
-        Ok(())
     }
 
     fn delete(&mut self, touch: Touch) {
@@ -365,9 +311,9 @@ impl<'f> Applier<'f> {
             true => state.named_columns,
             false => table.columns.len(),
         };
-        let cache = &mut state.cache;
+        let mut row = state.cache.row_mut(touch.row);
         for column in table.key_len..columns {
-            cache.replace(touch.row, column, table.columns[column].default.clone());
+            row.replace(column, table.columns[column].default.clone());
         }
     }
 
@@ -427,8 +373,7 @@ impl<'f> Applier<'f> {
                     cell,
                 } => {
                     let cache = &mut self.tables[usize::from(table)].cache;
-                    let before = std::mem::replace(&mut self.log.cells[cell as usize], Cell::NULL);
-                    cache.replace(row, usize::from(column), before);
+                    cache.replace(row, usize::from(column), cell);
                 }
                 Undo::Presence {
                     table,
@@ -472,10 +417,15 @@ impl<'f> Applier<'f> {
 impl EventLog {
     fn clear(&mut self) {
         self.undo.clear();
-        self.cells.clear();
+        self.values.clear();
         self.suspects.clear();
-        self.deleted.clear();
-        self.before.clear();
+        // Clearing a map costs something even if it is empty.
+        if !self.deleted.is_empty() {
+            self.deleted.clear();
+        }
+        if !self.before.is_empty() {
+            self.before.clear();
+        }
         if !self.versions.is_empty() {
             self.versions.clear();
         }

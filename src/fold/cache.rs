@@ -71,6 +71,23 @@ struct IndexEntry {
     row: u32,
 }
 
+/// A row whose cells are changed, and the cache's account of what they hold outside of themselves.
+pub(super) struct RowMut<'c> {
+    cells: &'c mut [Cell],
+    heap_bytes: &'c mut usize,
+}
+
+impl RowMut<'_> {
+    /// Puts `cell` in place and hands out the one that was there.
+    #[inline]
+    pub(super) fn replace(&mut self, column: usize, cell: Cell) -> Cell {
+        let old = &mut self.cells[column];
+        *self.heap_bytes += cell.heap_bytes();
+        *self.heap_bytes -= old.heap_bytes();
+        std::mem::replace(old, cell)
+    }
+}
+
 impl Head {
     const EMPTY: Head = Head {
         key: PackedKey::EMPTY,
@@ -134,25 +151,16 @@ impl TableCache {
     /// Puts `cell` in place and hands out the one that was there.
     #[inline]
     pub(super) fn replace(&mut self, row: u32, column: usize, cell: Cell) -> Cell {
-        let (chunk, at) = place(row);
-        let old = &mut self.chunks[chunk].cells[at * self.stride + column];
-        self.heap_bytes += cell.heap_bytes();
-        self.heap_bytes -= old.heap_bytes();
-        std::mem::replace(old, cell)
+        self.row_mut(row).replace(column, cell)
     }
 
-    /// Changes places between `cell` and the one in the row; false if that would change nothing.
     #[inline]
-    pub(super) fn swap_unless_same(&mut self, row: u32, column: usize, cell: &mut Cell) -> bool {
+    pub(super) fn row_mut(&mut self, row: u32) -> RowMut<'_> {
         let (chunk, at) = place(row);
-        let old = &mut self.chunks[chunk].cells[at * self.stride + column];
-        if cell.same(old) {
-            return false;
+        RowMut {
+            cells: &mut self.chunks[chunk].cells[at * self.stride..(at + 1) * self.stride],
+            heap_bytes: &mut self.heap_bytes,
         }
-        self.heap_bytes += cell.heap_bytes();
-        self.heap_bytes -= old.heap_bytes();
-        std::mem::swap(cell, old);
-        true
     }
 
     #[inline]
@@ -179,11 +187,20 @@ impl TableCache {
 
     /// The same by the hash of its key: whichever row is most likely the one.
     #[inline]
-    pub(super) fn prefetch_by_hash(&self, hash: u64) {
+    pub(super) fn prefetch_by_hash(&self, hash: u64) -> Option<u32> {
         let tag = tag_of(hash);
-        if let Some(entry) = self.index.find(hash, |entry| entry.tag == tag) {
-            self.prefetch(entry.row);
-        }
+        let entry = self.index.find(hash, |entry| entry.tag == tag)?;
+        self.prefetch(entry.row);
+        Some(entry.row)
+    }
+
+    /// Whether the row, which may be in use or not, is the one for this owner and key of one text.
+    #[inline]
+    pub(super) fn has_text_key(&self, row: u32, slot: i32, key: &str) -> bool {
+        let head = self.head(row);
+        // Behind the length word.
+        let text = head.key.bytes().get(4..);
+        head.has(mark::USED) && head.slot == slot && text == Some(key.as_bytes())
     }
 
     /// The key is not in the index. The new row's cells are null and its marks `USED` alone; also `NEEDED`, if `known` does not

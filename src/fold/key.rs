@@ -4,6 +4,7 @@
 use crate::definition::projection::{Rule, Table};
 use crate::expression::binary::encode_field;
 use crate::expression::cell::Cell;
+use crate::expression::owned::{SHORT_TEXT_BYTES_MAX, short_bytes};
 use crate::expression::value::{Scalar, Type, Value};
 
 /// Whether the rule's key is `event.key` itself in a single column of type text.
@@ -105,7 +106,7 @@ pub(super) enum PackedKey {
     Heap(Box<[u8]>),
 }
 
-const INLINE_BYTES_MAX: usize = 22;
+const INLINE_BYTES_MAX: usize = SHORT_TEXT_BYTES_MAX;
 
 impl PackedKey {
     pub(super) const EMPTY: PackedKey = PackedKey::Inline {
@@ -114,13 +115,9 @@ impl PackedKey {
     };
 
     pub(super) fn new(packed: &[u8]) -> PackedKey {
-        let mut bytes = [0; INLINE_BYTES_MAX];
-        match bytes.get_mut(..packed.len()) {
-            Some(inline) => {
-                inline.copy_from_slice(packed);
-                let len = packed.len() as u8;
-                PackedKey::Inline { len, bytes }
-            }
+        let len = packed.len() as u8;
+        match short_bytes(packed) {
+            Some(bytes) => PackedKey::Inline { len, bytes },
             None => PackedKey::Heap(packed.into()),
         }
     }

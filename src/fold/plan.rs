@@ -3,7 +3,7 @@
 
 use super::Folder;
 use super::cache::{SHARED_SLOT, mark};
-use super::dispatch::{Dispatch, RuleRef};
+use super::dispatch::{Dispatch, Matching, RuleRef};
 use super::failure::{At, EventFailure, Reason, RulePart};
 use super::key::{pack, pack_text};
 use super::table::{RuleState, TableState};
@@ -45,6 +45,8 @@ pub(super) struct Touch {
 
 /// How many steps before its use a row is fetched: enough for memory to answer, few enough for it to be still there.
 pub(super) const AHEAD: usize = 8;
+/// Events that are looked at ahead of their turn together.
+const BLOCK: usize = 16;
 
 pub(super) const NO_ELEMENT: u32 = u32::MAX;
 
@@ -131,37 +133,56 @@ struct Step<'b> {
     event_index: u32,
     slot: i32,
     rule: RuleRef,
+    place: Option<Place>,
 }
 
-impl<'b> Planner<'_, 'b> {
+/// What is known of an event before its turn.
+#[derive(Clone, Copy)]
+struct Ahead<'f> {
+    slot: i32,
+    matching: &'f Matching,
+    place: Option<Place>,
+}
+
+/// Where the row of the event key is in a table.
+#[derive(Clone, Copy)]
+struct Place {
+    table: u16,
+    hash: u64,
+    /// Most likely.
+    row: Option<u32>,
+}
+
+impl<'f, 'b> Planner<'f, 'b> {
     pub(super) fn plan(mut self, slot_of: &dyn Fn(usize, i32) -> i32) -> Batch<'b> {
         let mut partition = None;
         let mut slot = SHARED_SLOT;
-        for (event_index, event) in self.batch.events.iter().enumerate() {
-            if partition != Some((event.topic, event.partition)) {
-                partition = Some((event.topic, event.partition));
-                slot = slot_of(event.topic, event.partition);
-                if !self.slots.contains(&slot) {
-                    self.slots.push(slot);
+        let mut event_index = 0;
+        let mut block = Vec::with_capacity(BLOCK);
+        for events in self.batch.events.chunks(BLOCK) {
+            for event in events {
+                if partition != Some((event.topic, event.partition)) {
+                    partition = Some((event.topic, event.partition));
+                    slot = slot_of(event.topic, event.partition);
+                    if !self.slots.contains(&slot) {
+                        self.slots.push(slot);
+                    }
                 }
+                block.push(self.look_ahead(event, slot));
             }
-            if let Some(soon) = self.batch.events.get(event_index + AHEAD)
-                && partition == Some((soon.topic, soon.partition))
-            {
-                self.prefetch(soon, slot);
+            for (event, ahead) in events.iter().zip(block.drain(..)) {
+                self.event(event, event_index, ahead);
+                event_index += 1;
             }
-            self.event(event, event_index as u32, slot);
-            if event_index % 64 == 63 {
-                self.scratch.reset();
-            }
+            self.scratch.reset();
         }
-        self.scratch.reset();
         self.batch
     }
 
-    /// Fetches the row of the event's first rule, where its key is quickly told.
-    fn prefetch(&mut self, event: &Event<'_>, slot: i32) {
+    /// Finds the event's rules, and where the first one's key is quickly told, its row; memory fetches that meanwhile.
+    fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f> {
         let matching = self.dispatch.matching(event.topic, event.event_type);
+        let mut place = None;
         if let (Some(rule), Some(key)) = (matching.rules.first(), event.key)
             && rule.text_key
         {
@@ -169,23 +190,31 @@ impl<'b> Planner<'_, 'b> {
             pack_text(key, self.key);
             let state = &self.tables[usize::from(rule.table)];
             let hash = hash_of(self.hasher, state.slot(slot), self.key);
-            state.cache.prefetch_by_hash(hash);
+            place = Some(Place {
+                table: rule.table,
+                hash,
+                row: state.cache.prefetch_by_hash(hash),
+            });
+        }
+        Ahead {
+            slot,
+            matching,
+            place,
         }
     }
 
-    fn event(&mut self, event: &'b Event<'b>, event_index: u32, slot: i32) {
-        let dispatch = self.dispatch;
+    fn event(&mut self, event: &'b Event<'b>, event_index: u32, ahead: Ahead<'f>) {
         let touches = self.batch.touches.len();
-        let matching = dispatch.matching(event.topic, event.event_type);
-        if matching.unheard {
+        if ahead.matching.unheard {
             self.batch.unheard.push(event_index);
         }
-        for &rule in &matching.rules {
+        for &rule in &ahead.matching.rules {
             let step = Step {
                 event,
                 event_index,
-                slot,
+                slot: ahead.slot,
                 rule,
+                place: ahead.place,
             };
             if let Err(failure) = self.rule(step) {
                 self.batch.touches.truncate(touches);
@@ -273,9 +302,7 @@ impl<'b> Planner<'_, 'b> {
         };
         let row = match step.event.key {
             Some(key) if step.rule.text_key && !self.tracer.is_telling() => {
-                self.key.clear();
-                pack_text(key, self.key);
-                self.touch(step, &[Value::Text(key)])
+                self.touch_by_text(step, key)
             }
             _ => self.evaluated_key(step, rule, element)?,
         };
@@ -319,7 +346,9 @@ impl<'b> Planner<'_, 'b> {
             }
             if !values.iter().any(|value| matches!(value, Value::Null)) {
                 let state = &mut self.tables[lookup.table];
-                found[at] = touch(state, self.hasher, self.bulk, step.slot, self.key, values);
+                let slot = state.slot(step.slot);
+                let hash = hash_of(self.hasher, slot, self.key);
+                found[at] = touch(state, hash, self.bulk, slot, self.key, values);
             }
         }
         let element = Element {
@@ -357,24 +386,31 @@ impl<'b> Planner<'_, 'b> {
             return Err(self.failure(step, RulePart::Key, Some(column), reason));
         }
         let state = &mut self.tables[usize::from(step.rule.table)];
+        let slot = state.slot(step.slot);
         if let Some(prefix) = state.rules[usize::from(step.rule.rule)].prefix {
-            let slot = state.slot(step.slot);
             let complete = self.bulk && !state.cache.evicted;
             return Ok(state.cache.reach(prefix, slot, self.key, complete));
         }
-        Ok(touch(
-            state,
-            self.hasher,
-            self.bulk,
-            step.slot,
-            self.key,
-            values,
-        ))
+        let hash = hash_of(self.hasher, slot, self.key);
+        Ok(touch(state, hash, self.bulk, slot, self.key, values))
     }
 
-    fn touch(&mut self, step: Step<'b>, key: &[Value<'_>]) -> u32 {
+    /// The row for the event key, whose hash is known where a look ahead was made for its table.
+    #[inline]
+    fn touch_by_text(&mut self, step: Step<'b>, key: &str) -> u32 {
         let state = &mut self.tables[usize::from(step.rule.table)];
-        touch(state, self.hasher, self.bulk, step.slot, self.key, key)
+        let place = step.place.filter(|place| place.table == step.rule.table);
+        let slot = state.slot(step.slot);
+        if let Some(row) = place.and_then(|place| place.row)
+            && state.cache.has_text_key(row, slot, key)
+        {
+            return state.met(row);
+        }
+        self.key.clear();
+        pack_text(key, self.key);
+        let hash = place.map_or_else(|| hash_of(self.hasher, slot, self.key), |place| place.hash);
+        let values = &[Value::Text(key)];
+        touch(state, hash, self.bulk, slot, self.key, values)
     }
 
     fn rule_state(&self, step: Step<'b>) -> &RuleState {
@@ -425,24 +461,17 @@ pub(super) fn hash_of(hasher: &RandomState, slot: i32, key: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The row for a packed key, brought into the cache if need be.
+/// The row for a packed key with its hash, brought into the cache if need be.
 fn touch(
     state: &mut TableState,
-    hasher: &RandomState,
+    hash: u64,
     bulk: bool,
     slot: i32,
     packed: &[u8],
     key: &[Value<'_>],
 ) -> u32 {
-    let slot = state.slot(slot);
-    let hash = hash_of(hasher, slot, packed);
     if let Some(row) = state.cache.find(hash, slot, packed) {
-        let head = state.cache.head_mut(row);
-        if !head.has(mark::NEEDED) {
-            state.hits += 1;
-        }
-        head.marks |= mark::REFERENCED;
-        return row;
+        return state.met(row);
     }
     state.misses += 1;
     let known = bulk && !state.cache.evicted;

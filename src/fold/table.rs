@@ -84,6 +84,17 @@ impl TableState {
         }
     }
 
+    /// An event meets a row that has its place already.
+    #[inline]
+    pub(super) fn met(&mut self, row: u32) -> u32 {
+        let head = self.cache.head_mut(row);
+        if !head.has(mark::NEEDED) {
+            self.hits += 1;
+        }
+        head.marks |= mark::REFERENCED;
+        row
+    }
+
     pub(super) fn states(&self) -> &[RowState] {
         self.history.as_ref().map_or(&[], History::states)
     }

@@ -4,19 +4,19 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{self, JoinError, JoinSet};
 use tracing::{debug, error, info, warn};
 
 use super::Logs;
 use super::compare::{self, Compared};
-use crate::definition::Projection;
+use super::switch_to;
 use crate::settings::Settings;
 use crate::source::ErrorKind as SourceErrorKind;
 use crate::store::{
     ErrorKind, Generation, Goal, Gone, Led, Phase, Prepared, ReadSettings, State, Store,
     StoreError, SwitchOrder, Switched,
 };
-use crate::worker::Shutdown;
+use crate::worker::{News, Shutdown};
 
 /// How often the stored states are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -28,17 +28,15 @@ const LOAD_OFFSETS_MIN: i64 = 20_000;
 const CATCH_UP_LOOK: Duration = Duration::from_secs(2);
 /// How often what lanes are to do is looked for.
 const LANES_EVERY: Duration = Duration::from_millis(50);
-/// Pauses between tries to prepare a view that readers use: from the first, doubling, to the last.
-const VIEW_PAUSE_FIRST: Duration = Duration::from_millis(100);
-const VIEW_PAUSE_LAST: Duration = Duration::from_secs(5);
-
 /// Leads what nobody else leads.
 pub struct Leader {
     work: Steps,
     name: String,
     /// The one generation to lead; `None`: all.
     only: Option<i64>,
-    running: BTreeMap<i64, JoinHandle<bool>>,
+    steps: JoinSet<()>,
+    /// The generation of each step under way.
+    running: BTreeMap<task::Id, i64>,
 }
 
 /// What a step needs.
@@ -50,11 +48,19 @@ struct Steps {
     grace: Duration,
     /// Leads whatever there is, not one generation that it was begun for.
     everything: bool,
+    /// Told of every move, and tells of lanes that stand still.
+    news: News,
 }
 
 impl Leader {
     /// `name` is this process's among others.
-    pub fn new(settings: &Settings, store: &Store, name: String, only: Option<i64>) -> Leader {
+    pub fn new(
+        settings: &Settings,
+        store: &Store,
+        name: String,
+        only: Option<i64>,
+        news: News,
+    ) -> Leader {
         Leader {
             work: Steps {
                 store: store.clone(),
@@ -62,9 +68,11 @@ impl Leader {
                 read: crate::worker::read_settings(settings),
                 grace: settings.rebuild.grace,
                 everything: only.is_none(),
+                news,
             },
             name,
             only,
+            steps: JoinSet::new(),
             running: BTreeMap::new(),
         }
     }
@@ -72,46 +80,40 @@ impl Leader {
     /// Leads until the end is asked for; a step that is under way is dropped then, and whoever leads next makes it again.
     pub async fn run(mut self, shutdown: Shutdown) {
         while !shutdown.is_asked() {
-            let moved = self.look().await;
-            let pause = if moved { Duration::ZERO } else { LOOK_EVERY };
+            self.look().await;
             tokio::select! {
                 () = shutdown.asked() => {}
-                () = self.until_a_step_ends(pause) => {}
+                Some(ended) = self.steps.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
-        for step in self.running.values() {
-            step.abort();
-        }
+        self.steps.abort_all();
         if let Err(error) = self.work.store.stop_leading(&self.name).await {
             debug!("the lease runs out by itself: {error}");
         }
     }
 
-    /// Starts a step for every generation that is ours to lead; true if one that ended moved something.
-    async fn look(&mut self) -> bool {
-        let mut moved = false;
-        let ended: Vec<i64> = self
-            .running
-            .iter()
-            .filter(|(_, step)| step.is_finished())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in ended {
-            if let Some(step) = self.running.remove(&id) {
-                moved |= step.await.unwrap_or_else(|error| {
-                    error!(
-                        generation = id,
-                        "a step of its build ended without an answer: {error}"
-                    );
-                    false
-                });
-            }
+    fn ended(&mut self, ended: Result<(task::Id, ()), JoinError>) {
+        let step = match &ended {
+            Ok((step, ())) => *step,
+            Err(error) => error.id(),
+        };
+        let generation = self.running.remove(&step);
+        if let Err(error) = ended {
+            error!(
+                generation,
+                "a step of its build ended without an answer: {error}"
+            );
         }
+    }
+
+    /// Starts a step for every generation that is ours to lead and has none.
+    async fn look(&mut self) {
         let led = match self.work.store.led_generations().await {
             Ok(led) => led,
             Err(error) => {
                 warn!("cannot read which generations are being built: {error}");
-                return false;
+                return;
             }
         };
         for led in led {
@@ -119,12 +121,11 @@ impl Leader {
             if self.only.is_some_and(|only| only != id) || !self.leads(&led).await {
                 continue;
             }
-            let work = self.work.clone();
-            self.running
-                .entry(id)
-                .or_insert_with(|| tokio::spawn(async move { work.step(led).await }));
+            if self.running.values().all(|running| *running != id) {
+                let step = self.steps.spawn(self.work.clone().step(led));
+                self.running.insert(step.id(), id);
+            }
         }
-        moved
     }
 
     async fn leads(&self, led: &Led) -> bool {
@@ -144,26 +145,20 @@ impl Leader {
             false
         })
     }
-
-    async fn until_a_step_ends(&mut self, pause: Duration) {
-        let until = Instant::now() + pause;
-        while Instant::now() < until && !self.running.values().any(JoinHandle::is_finished) {
-            let left = until.saturating_duration_since(Instant::now());
-            tokio::time::sleep(left.min(LANES_EVERY)).await;
-        }
-    }
 }
 
 impl Steps {
-    /// True if the generation moved; if not, only after a while: the next step would find things as they are.
-    async fn step(self, led: Led) -> bool {
-        let moved = self.try_step(&led).await;
-        if !moved {
-            let building = led.generation.state == State::Building;
-            let lanes_move = building && led.generation.phase != Phase::Measure;
-            tokio::time::sleep(if lanes_move { LANES_EVERY } else { LOOK_EVERY }).await;
+    /// If the generation does not move, only after a while: the next step would find things as they are.
+    async fn step(self, led: Led) {
+        let mut news = self.news.listen();
+        if self.try_step(&led).await {
+            self.news.tell();
+            return;
         }
-        moved
+        let building = led.generation.state == State::Building;
+        let lanes_move = building && led.generation.phase != Phase::Measure;
+        let pause = if lanes_move { LANES_EVERY } else { LOOK_EVERY };
+        news.heard_within(pause).await;
     }
 
     async fn try_step(&self, led: &Led) -> bool {
@@ -489,50 +484,6 @@ impl Steps {
                 self.store.set_reason(generation.id, Some(&reason)).await?;
                 Ok(false)
             }
-        }
-    }
-}
-
-/// Prepares the views, trying again with growing pauses while readers use them, and switches. What it waits for is stored as the
-/// generation's reason.
-pub async fn switch_to(
-    store: &Store,
-    generation: &Generation,
-    projection: &Projection,
-    read: &ReadSettings,
-    order: SwitchOrder,
-) -> Result<Switched, StoreError> {
-    let mut pause = VIEW_PAUSE_FIRST;
-    loop {
-        match store
-            .prepare_switch(generation, projection, read, order)
-            .await?
-        {
-            Prepared::Ready => {}
-            Prepared::Waiting { relation, pids } => {
-                let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
-                let reason = format!(
-                    "the switch waits for readers of {relation}: session {}",
-                    pids.join(", ")
-                );
-                info!(projection = %projection.name, generation = generation.id, "{reason}");
-                store.set_reason(generation.id, Some(&reason)).await?;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(VIEW_PAUSE_LAST);
-                continue;
-            }
-            incompatible @ Prepared::Incompatible(_) => {
-                return Ok(Switched::NotPrepared(incompatible));
-            }
-        }
-        fail::fail_point!("views-prepared");
-        match store.switch(generation, projection, read, order).await {
-            Err(error) if error.kind == ErrorKind::Contention => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(VIEW_PAUSE_LAST);
-            }
-            Ok(Switched::NotPrepared(Prepared::Waiting { .. })) => {}
-            outcome => return outcome,
         }
     }
 }

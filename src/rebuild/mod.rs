@@ -5,6 +5,8 @@ pub mod compare;
 mod leader;
 mod logs;
 pub mod repair;
+mod switch;
 
-pub use leader::{Leader, switch_to};
+pub use leader::Leader;
 pub use logs::{LogEnds, Logs};
+pub use switch::switch_to;

@@ -5,7 +5,8 @@ use crate::store::Phase;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::Notify;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
 
 /// Between the supervisor and one lane.
 #[derive(Debug, Default)]
@@ -14,6 +15,7 @@ pub struct LaneControl {
     joined: AtomicBool,
     phase: AtomicU8,
     stops: Mutex<Stops>,
+    news: News,
 }
 
 /// Where the partitions of a generation stand still: topic -> partition -> offset (exclusive). Empty: nowhere.
@@ -36,8 +38,11 @@ const PHASES: [Phase; 5] = [
 
 impl LaneControl {
     /// For a lane of a generation in this phase.
-    pub fn new(phase: Phase) -> LaneControl {
-        let control = LaneControl::default();
+    pub fn new(phase: Phase, news: News) -> LaneControl {
+        let control = LaneControl {
+            news,
+            ..LaneControl::default()
+        };
         control.set_phase(phase);
         control
     }
@@ -68,6 +73,11 @@ impl LaneControl {
         self.phase.store(number, Ordering::Release);
     }
 
+    /// The lane stands still, and that is stored.
+    pub fn parked(&self) {
+        self.news.tell();
+    }
+
     /// Asks the lane to commit what it has and end.
     pub fn ask(&self) {
         self.asked.store(true, Ordering::Release);
@@ -96,6 +106,50 @@ pub enum LaneExit {
     Stopped,
     /// Something that a fresh start may put right.
     Failed(String),
+}
+
+/// Told when this process has moved something that others in it wait for: they look at the stored state at once, and not only when
+/// it is time to. What other processes move is found by looking.
+#[derive(Clone, Debug)]
+pub struct News {
+    told: Arc<watch::Sender<()>>,
+}
+
+/// Hears what is told from its making on.
+#[derive(Debug)]
+pub struct Listener {
+    heard: watch::Receiver<()>,
+    /// Keeps the other end open.
+    _news: News,
+}
+
+impl Default for News {
+    fn default() -> News {
+        News {
+            told: Arc::new(watch::Sender::new(())),
+        }
+    }
+}
+
+impl News {
+    pub fn tell(&self) {
+        self.told.send_replace(());
+    }
+
+    pub fn listen(&self) -> Listener {
+        Listener {
+            heard: self.told.subscribe(),
+            _news: self.clone(),
+        }
+    }
+}
+
+impl Listener {
+    /// Resolves when there are news, also such as came since the last call, at the latest after this time.
+    pub async fn heard_within(&mut self, most: Duration) {
+        // Either is a reason to look, and nothing else can happen.
+        let _ = tokio::time::timeout(most, self.heard.changed()).await;
+    }
 }
 
 /// A request that the whole process ends, shared by everyone who waits for it.
@@ -130,5 +184,24 @@ impl Shutdown {
             }
             notified.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn what_is_told_before_the_wait_is_heard_and_only_once() {
+        let (started, long) = (Instant::now(), Duration::from_secs(60));
+        let news = News::default();
+        let mut listener = news.listen();
+        news.tell();
+        listener.heard_within(long).await;
+        assert!(started.elapsed() < long);
+        let short = Duration::from_millis(10);
+        listener.heard_within(short).await;
+        assert!(started.elapsed() >= short, "nothing was told since");
     }
 }

@@ -1,7 +1,7 @@
 //! Starts and ends lanes so that they match what is stored: every fed generation that is neither paused nor stopped has
 //! its lanes. One projection's trouble never ends another's lanes. Folds nothing itself.
 
-use super::control::{LaneControl, LaneExit, Shutdown};
+use super::control::{LaneControl, LaneExit, News, Shutdown};
 use super::lane::{Lane, words_of};
 use super::{Work, start};
 use crate::admin::http::Health;
@@ -46,21 +46,29 @@ pub async fn run(settings: &Settings, health: &Health, shutdown: Shutdown) -> Re
     let checking = settings.clone();
     tokio::task::spawn_blocking(move || start::check_topics(&checking, &projections));
 
-    let leading = Leader::new(settings, &store, start::worker_name(), None);
+    let news = News::default();
+    let leading = Leader::new(settings, &store, start::worker_name(), None, news.clone());
     let leading = tokio::spawn(leading.run(shutdown.clone()));
-    supervise(settings, health, store.clone(), None, shutdown).await;
+    supervise(settings, health, store.clone(), None, news, shutdown).await;
     ended(leading).await;
     store.close().await;
     info!("ended");
     Ok(())
 }
 
-/// Works along on one generation, until `shutdown` is asked for: lanes and the lead.
-pub async fn work_along(settings: &Settings, store: &Store, generation: i64, shutdown: Shutdown) {
-    let leading = Leader::new(settings, store, start::worker_name(), Some(generation));
+/// Works along on one generation, until `shutdown` is asked for: lanes and the lead. Every move is told by `news`.
+pub async fn work_along(
+    settings: &Settings,
+    store: &Store,
+    generation: i64,
+    news: News,
+    shutdown: Shutdown,
+) {
+    let (name, only) = (start::worker_name(), Some(generation));
+    let leading = Leader::new(settings, store, name, only, news.clone());
     let leading = tokio::spawn(leading.run(shutdown.clone()));
     let health = Health::default();
-    supervise(settings, &health, store.clone(), Some(generation), shutdown).await;
+    supervise(settings, &health, store.clone(), only, news, shutdown).await;
     ended(leading).await;
 }
 
@@ -76,13 +84,16 @@ async fn supervise(
     health: &Health,
     store: Store,
     only: Option<i64>,
+    news: News,
     shutdown: Shutdown,
 ) {
+    let mut listener = news.listen();
     let mut supervisor = Supervisor {
         settings,
         health,
         store,
         only,
+        news,
         worker_name: start::worker_name(),
         crews: BTreeMap::new(),
         told: Vec::new(),
@@ -99,7 +110,7 @@ async fn supervise(
         heartbeat.tick();
         tokio::select! {
             () = shutdown.asked() => {}
-            () = tokio::time::sleep(look_every) => {}
+            () = listener.heard_within(look_every) => {}
         }
     }
     info!("asked to end: committing what is folded");
@@ -112,6 +123,7 @@ struct Supervisor<'s> {
     store: Store,
     /// The one generation to fold; `None`: all.
     only: Option<i64>,
+    news: News,
     worker_name: String,
     /// By generation.
     crews: BTreeMap<i64, Crew>,
@@ -344,7 +356,7 @@ impl Supervisor<'_> {
         number: usize,
         generation: &Generation,
     ) -> Result<RunningLane, String> {
-        let control = Arc::new(LaneControl::new(generation.phase));
+        let control = Arc::new(LaneControl::new(generation.phase, self.news.clone()));
         control.set_stops(&generation.stops());
         let name = format!("{}/{}-{number}", self.worker_name, work.projection.name);
         let heartbeat = self

@@ -14,18 +14,18 @@ impl Applier<'_> {
         }
         let mut changed: Vec<(u16, u32)> = Vec::new();
         for undo in &self.log.undo {
-            let (table, row) = match *undo {
+            let (table, row) = match undo {
                 Undo::Cell {
                     table, row, column, ..
                 } => {
-                    let state = &self.tables[usize::from(table)];
+                    let (state, column) = (&self.tables[usize::from(*table)], *column);
                     let hidden = usize::from(column) >= state.named_columns;
                     if hidden && state.ghost != Some(usize::from(column)) {
                         continue;
                     }
-                    (table, row)
+                    (*table, *row)
                 }
-                Undo::Presence { table, row, .. } => (table, row),
+                Undo::Presence { table, row, .. } => (*table, *row),
             };
             if self.tables[usize::from(table)].history.is_some() {
                 changed.push((table, row));
@@ -78,20 +78,19 @@ impl Applier<'_> {
     /// Before the event, of a row that it has changed.
     fn was_there(&self, table: u16, row: u32) -> bool {
         let state = &self.tables[usize::from(table)];
-        let first = self.log.undo.iter().find_map(|undo| match *undo {
+        let first = self.log.undo.iter().find_map(|undo| match undo {
             Undo::Presence {
                 table: of,
                 row: at,
                 present,
-            } if (of, at) == (table, row) => Some(present),
+            } if (*of, *at) == (table, row) => Some(*present),
             Undo::Cell {
                 table: of,
                 row: at,
                 column,
                 cell,
-            } if (of, at) == (table, row) && state.ghost == Some(usize::from(column)) => {
-                let before = self.log.cells[cell as usize].value();
-                Some(!matches!(before, Value::Bool(true)))
+            } if (*of, *at) == (table, row) && state.ghost == Some(usize::from(*column)) => {
+                Some(!matches!(cell.value(), Value::Bool(true)))
             }
             Undo::Presence { .. } | Undo::Cell { .. } => None,
         });

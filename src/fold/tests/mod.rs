@@ -13,6 +13,7 @@ use super::*;
 use crate::definition::load;
 use crate::event::{Decoder, Record};
 use crate::expression::cast::to_text;
+use crate::expression::cell::Cell;
 
 /// Cells and owner.
 type Row = (Vec<Cell>, i32);

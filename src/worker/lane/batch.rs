@@ -1,11 +1,10 @@
-//! From records to a commit. Two ways: a projection whose tables are all owned folds ahead of its commits; one with a
-//! shared table loads, folds and commits within one transaction.
+//! From records to a commit, where all tables are owned: events are folded ahead of their commits. The other way is in
+//! [`super::locked`].
 
 use super::chunk::{self, Aside, Chunk};
 use super::duplicates::{newly_seen, sent};
 use super::headers;
-use super::requests::Origin;
-use super::{Lane, Received, Trouble, Waiter, Work};
+use super::{Lane, Received, Trouble, Work};
 use crate::event::Event;
 use crate::fold::{EventFailure, OwnershipConflict};
 use crate::metrics::Phase;
@@ -72,7 +71,7 @@ impl Lane {
         records: &'b RecordBatch,
         arena: &'b Bump,
     ) -> (Chunk<'b>, Option<Stop>) {
-        let mut events = Vec::with_capacity(records.len());
+        let mut events = bumpalo::collections::Vec::with_capacity_in(records.len(), arena);
         let mut places = Vec::with_capacity(records.len());
         let mut asides = Vec::new();
         let mut undecodable = None;
@@ -115,7 +114,7 @@ impl Lane {
             });
         }
         let chunk = Chunk {
-            events: arena.alloc_slice_copy(&events),
+            events: events.into_bump_slice(),
             places,
             asides,
         };
@@ -177,135 +176,6 @@ impl Lane {
             self.work.counters.phase(Phase::Load, started.elapsed());
         }
         Ok(())
-    }
-
-    /// Some table is shared: one transaction from the claim over the locked rows to the commit. Where a failing event stops the
-    /// projection, the events before it are committed by themselves.
-    fn apply_locked<'b>(
-        &mut self,
-        mut chunk: Chunk<'b>,
-        records: &RecordBatch,
-        arena: &'b Bump,
-    ) -> Result<(), Trouble> {
-        self.flush()?;
-        let events = chunk.events;
-        let Some(failure) = self.try_locked(&mut chunk, records, arena)? else {
-            return Ok(());
-        };
-        chunk.cut(failure.event());
-        match self.try_locked(&mut chunk, records, arena)? {
-            None => Err(self.stopped_by(events, &failure)),
-            Some(another) => Err(self.stopped_by(events, &another)),
-        }
-    }
-
-    /// If an event fails and that stops the projection, nothing is committed, and the failure is returned.
-    fn try_locked<'b>(
-        &mut self,
-        chunk: &mut Chunk<'b>,
-        records: &RecordBatch,
-        arena: &'b Bump,
-    ) -> Result<Option<EventFailure>, Trouble> {
-        if chunk.is_empty() {
-            return Ok(None);
-        }
-        self.note_folded(chunk);
-        let claims = self.seal();
-        let failure = self.transact(chunk, Origin::Log(records), &claims, arena)?;
-        match failure {
-            None => self.went_through(),
-            Some(_) => self.partitions.unseal(),
-        }
-        Ok(failure)
-    }
-
-    /// Begin to commit, on one screen, for events whose rows are locked. If the fold stops at an event nothing is committed.
-    pub(super) fn transact<'b>(
-        &mut self,
-        chunk: &mut Chunk<'b>,
-        origin: Origin<'_>,
-        claims: &[Claim],
-        arena: &'b Bump,
-    ) -> Result<Option<EventFailure>, Trouble> {
-        let partitions = &self.partitions;
-        let batch = self.folder.plan(
-            chunk.events,
-            &|topic, partition| slot(partitions, topic, partition),
-            arena,
-        );
-        self.ensure_store()?;
-
-        let Lane {
-            runtime,
-            consumer,
-            noted,
-            heartbeat,
-            store,
-            folder,
-            seen,
-            layout,
-            letters,
-            work,
-            report,
-            ..
-        } = self;
-        let mut wait = Waiter {
-            runtime,
-            consumer,
-            noted,
-            heartbeat,
-        };
-        let store = store.as_mut().expect("a connection was just made sure of");
-        let started = Instant::now();
-        let mut transaction = wait.on(store.begin(layout, claims))?;
-        for table in layout.loading_order() {
-            let needs = folder.needs(table);
-            if needs.is_empty() {
-                continue;
-            }
-            let wanted = handover::wanted(layout, table, &needs);
-            let mut loaded = wait.on(transaction.load(table, wanted))?;
-            handover::supply(folder, table, &mut loaded)
-                .map_err(|conflict| conflicting(layout, conflict))?;
-        }
-        let supplied = folder.supply_missing_as_absent();
-        supplied.map_err(|conflict| conflicting(layout, conflict))?;
-        work.counters.phase(Phase::Load, started.elapsed());
-
-        let started = Instant::now();
-        let mut outcome = folder.fold(&batch, origin.on_failure(letters));
-        work.counters.phase(Phase::Fold, started.elapsed());
-        if let Some(failure) = outcome.failure.take() {
-            wait.on(transaction.rollback())?;
-            folder.discard();
-            return Ok(Some(failure));
-        }
-        let set_aside = match origin.settle(letters, chunk, outcome) {
-            Ok(set_aside) => set_aside,
-            Err(trouble) => {
-                // Now: the lane may stand still for a while, and others want the rows.
-                wait.on(transaction.rollback())?;
-                return Err(trouble);
-            }
-        };
-
-        let started = Instant::now();
-        let mut changes = handover::changes(layout, &folder.changes());
-        changes.seen = newly_seen(seen.as_ref(), claims);
-        wait.on(transaction.write(&changes))?;
-        let mut stored = None;
-        if !set_aside.is_empty() {
-            stored = Some(wait.on(transaction.write_letters(work.generation, &set_aside))?);
-        }
-        work.counters.phase(Phase::Write, started.elapsed());
-        let started = Instant::now();
-        wait.on(transaction.commit())?;
-        work.counters.phase(Phase::Commit, started.elapsed());
-        folder.committed();
-        sent(seen.as_mut(), claims, &changes.seen);
-        letters.committed(stored);
-        report.written(&changes, folder);
-        Ok(None)
     }
 
     /// Commits when it is time: near the end of the log at once (but at most once per linger), far behind when enough
@@ -390,7 +260,7 @@ impl Lane {
     }
 
     /// The claims of everything folded since the last batch; once in a while of the idle partitions too, to write down their ends.
-    fn seal(&mut self) -> Vec<Claim> {
+    pub(super) fn seal(&mut self) -> Vec<Claim> {
         self.sealed_at = Instant::now();
         self.load.sealed();
         self.sealed_events = std::mem::take(&mut self.pending_events);
@@ -432,7 +302,7 @@ impl Lane {
         }
     }
 
-    fn note_folded(&mut self, chunk: &Chunk<'_>) {
+    pub(super) fn note_folded(&mut self, chunk: &Chunk<'_>) {
         if self.pending_events == 0 {
             self.pending_since = Instant::now();
         }
@@ -447,7 +317,7 @@ impl Lane {
     }
 
     /// The sealed batch is durable.
-    fn went_through(&mut self) {
+    pub(super) fn went_through(&mut self) {
         self.suspect = None;
         self.partitions.committed();
         let partitions = &self.partitions;
@@ -491,7 +361,7 @@ impl Lane {
             .measure_idle(|at| self.consumer.end_offset(at))
     }
 
-    fn stopped_by(&self, events: &[Event<'_>], failure: &EventFailure) -> Trouble {
+    pub(super) fn stopped_by(&self, events: &[Event<'_>], failure: &EventFailure) -> Trouble {
         Trouble::Stop(Box::new(
             self.report.failed(&events[failure.event()], failure),
         ))
@@ -546,6 +416,6 @@ pub(super) fn slot(partitions: &super::Partitions, topic: usize, partition: i32)
         .expect("an accepted event is of an owned partition")
 }
 
-fn conflicting(layout: &Layout, conflict: OwnershipConflict) -> StoreError {
+pub(super) fn conflicting(layout: &Layout, conflict: OwnershipConflict) -> StoreError {
     StoreError::ownership_conflict(layout, conflict.table)
 }

@@ -163,6 +163,7 @@ impl Lane {
         let generation = self.work.generation;
         self.on_store(async |store| store.park(generation, &held).await)?;
         self.load.told = true;
+        self.control.parked();
         Ok(())
     }
 

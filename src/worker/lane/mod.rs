@@ -12,6 +12,7 @@ mod holes;
 mod identity;
 mod letters;
 mod load;
+mod locked;
 mod noted;
 mod recovery;
 mod refused;
@@ -45,8 +46,8 @@ use tokio::runtime::Handle;
 const RECEIVE_SLICE: Duration = Duration::from_millis(20);
 /// How often the Kafka client is served while the lane waits for Postgres.
 const SERVE_EVERY: Duration = Duration::from_millis(50);
-/// Most records taken in at once.
-const CHUNK_RECORDS: usize = 10_000;
+/// Most records taken in at once: few enough that what is made of them stays in the processor's cache until it is folded.
+const CHUNK_RECORDS: usize = 2_000;
 
 /// Why a turn of the loop did not go through.
 enum Trouble {

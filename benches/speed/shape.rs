@@ -1,0 +1,176 @@
+//! What else than the usual work costs: `rebuild` over other numbers of events, keys, partitions and rules, over wide events, and
+//! over a table whose rows partitions share.
+
+use crate::report::{Bar, Table};
+use crate::run::{rebuild, worker, write};
+use crate::support::space::Space;
+use crate::support::topic::Record;
+use crate::{Size, orders};
+
+/// Events that are there when the live generation is made, which is then rebuilt with all the others.
+const FIRST_EVENTS: u64 = 1_000;
+
+#[derive(Clone, Copy)]
+struct Shape {
+    name: &'static str,
+    events: u64,
+    keys: u64,
+    partitions: i32,
+    rules: usize,
+    /// Bytes that no rule reads, in each event.
+    padding: usize,
+    shared: bool,
+}
+
+const USUAL: Shape = Shape {
+    name: "1 M events, 100 k keys, 6 partitions, 1 rule",
+    events: 1_000_000,
+    keys: 100_000,
+    partitions: orders::PARTITIONS,
+    rules: 1,
+    padding: 0,
+    shared: false,
+};
+
+const SHAPES: [Shape; 10] = [
+    USUAL,
+    Shape {
+        name: "3 M events",
+        events: 3_000_000,
+        ..USUAL
+    },
+    Shape {
+        name: "10 M events",
+        events: 10_000_000,
+        ..USUAL
+    },
+    Shape {
+        name: "10 k keys",
+        keys: 10_000,
+        ..USUAL
+    },
+    Shape {
+        name: "1 M keys",
+        keys: 1_000_000,
+        ..USUAL
+    },
+    Shape {
+        name: "1 partition",
+        partitions: 1,
+        ..USUAL
+    },
+    Shape {
+        name: "64 partitions",
+        partitions: 64,
+        ..USUAL
+    },
+    Shape {
+        name: "20 rules, one column each",
+        rules: 20,
+        ..USUAL
+    },
+    Shape {
+        name: "events of 2 KB",
+        events: 500_000,
+        padding: 1_800,
+        ..USUAL
+    },
+    Shape {
+        name: "rows shared by partitions",
+        shared: true,
+        ..USUAL
+    },
+];
+
+/// One rebuild of each shape.
+pub fn shapes(size: &Size) -> Table {
+    let head = [
+        "",
+        "thousand events/s",
+        "MB/s",
+        "CPU µs/event",
+        "Postgres µs/event",
+        "peak MiB",
+    ];
+    let mut table = Table::new("Rebuild by shape", "thousand events a second", &head);
+    let small = |shape: Shape| Shape {
+        events: shape.events / 50,
+        keys: shape.keys / 50,
+        ..shape
+    };
+    // In small only what takes other ways through the program: many rules, wide events, shared rows.
+    let shapes = SHAPES.into_iter().skip(if size.smoke { 7 } else { 0 });
+    for shape in shapes {
+        add(&mut table, if size.smoke { small(shape) } else { shape });
+    }
+    table.note("One rebuild of each shape; what is not named is as in the first row.".to_owned());
+    table
+}
+
+fn add(table: &mut Table, shape: Shape) {
+    let space = Space::alone("shape");
+    let topic = space.topic("orders", shape.partitions);
+    space.definition("orders", &definition(shape).replace("TOPIC", &topic));
+    let record = |n| {
+        let (key, value) = event(shape, n);
+        Record::new(&key, value)
+    };
+    write(&space, &topic, 0, FIRST_EVENTS, &record);
+    worker(&space, "orders", &topic, FIRST_EVENTS);
+    write(&space, &topic, FIRST_EVENTS, shape.events, &record);
+    let run = rebuild(&space);
+    let count = space
+        .database
+        .number("select count(*) from read_model.orders");
+    assert_eq!(count as u64, shape.keys.min(shape.events), "{}", shape.name);
+    let rate = shape.events as f64 / run.wall.as_secs_f64();
+    let (_, sample) = event(shape, FIRST_EVENTS);
+    let per_event = |time: std::time::Duration| time.as_secs_f64() * 1e6 / shape.events as f64;
+    table.row(vec![
+        shape.name.to_owned(),
+        format!("{:.0}", rate / 1e3),
+        format!("{:.0}", rate * sample.len() as f64 / 1e6),
+        format!("{:.2}", per_event(run.cpu)),
+        format!("{:.2}", per_event(run.postgres_cpu)),
+        format!("{:.0}", run.peak_bytes as f64 / 1_048_576.0),
+    ]);
+    table.bar(Bar {
+        name: shape.name.to_owned(),
+        value: rate / 1e3,
+        low: rate / 1e3,
+        high: rate / 1e3,
+    });
+}
+
+fn event(shape: Shape, n: u64) -> (String, String) {
+    let (key, mut value) = orders::event(n, shape.keys);
+    if shape.padding > 0 {
+        value.truncate(value.len() - 2);
+        let note = "left at the door ".repeat(shape.padding / 17);
+        value.push_str(&format!(r#","note":"{note}"}}}}"#));
+    }
+    (key, value)
+}
+
+fn definition(shape: Shape) -> String {
+    let mut text = orders::DEFINITION.to_owned();
+    if shape.shared {
+        // Any expression but the event's key itself may give one key in two partitions.
+        text = text.replace(
+            "key: { order_id: text }",
+            "key: { order_id: \"text = lower(event.key)\" }",
+        );
+    }
+    if shape.rules > 1 {
+        let columns: String = (0..shape.rules)
+            .map(|n| format!("      c{n}: bigint not null default 0\n"))
+            .collect();
+        let rules: String = (0..shape.rules)
+            .map(|n| format!("        - set: c{n} = c{n} + data.quantity\n"))
+            .collect();
+        text = format!(
+            "\nprojection: orders\nfrom: [TOPIC]\ntables:\n  orders:\n    key: {{ order_id: text }}\n    columns:\n{columns}    rules:\n      '*':\n{rules}"
+        );
+    }
+    text
+}

@@ -1,0 +1,88 @@
+//! What `set` does to a row.
+
+use super::{Applier, EventLog, Step, Undo, env::env, presence};
+use crate::definition::projection::Assignment;
+use crate::expression::cell::{Cell, same};
+use crate::expression::value::Value;
+use crate::fold::cache::mark;
+use crate::fold::failure::{EventFailure, Reason, RulePart};
+use crate::fold::plan::Touch;
+
+impl Applier<'_> {
+    pub(super) fn set(
+        &mut self,
+        step: Step<'_>,
+        present: bool,
+        assignments: &[Assignment],
+    ) -> Result<(), EventFailure> {
+        let touch = step.touch;
+        let new_null = self.right_sides(step, present, assignments)?;
+        let is_ghost = self.table(touch).is_ghost(touch.row);
+        if let (true, Some(ghost)) = (is_ghost, self.table(touch).ghost) {
+            self.write(touch, ghost, Cell::from_value(Value::Bool(false)));
+        }
+        let state = &mut self.tables[usize::from(touch.table)];
+        let suspect = new_null || (!present && state.null_by_default);
+        // Behind the only change of an event nothing can fail but the check of nulls.
+        let undoable = !step.only || suspect || state.history.is_some();
+        if !present && !is_ghost {
+            state.cache.head_mut(touch.row).marks |= mark::PRESENT;
+            if undoable {
+                self.log.undo.push(presence(touch, false));
+            }
+        }
+        if !present || !self.log.values.is_empty() {
+            state.cache.mark_dirty(touch.row);
+        }
+        let mut row = state.cache.row_mut(touch.row);
+        while let Some((column, cell)) = self.log.values.pop() {
+            let before = row.replace(usize::from(column), cell);
+            if undoable {
+                self.log.undo.push(before_of(touch, column, before));
+            }
+        }
+        if suspect {
+            self.log.suspects.push(touch);
+        }
+        Ok(())
+    }
+
+    /// Every right side sees the row as it was before the rule. Those that change something are left in the log; tells whether one
+    /// is null that must not be.
+    fn right_sides(
+        &mut self,
+        step: Step<'_>,
+        present: bool,
+        assignments: &[Assignment],
+    ) -> Result<bool, EventFailure> {
+        let EventLog { values, before, .. } = &mut *self.log;
+        let env = env(self.tables, before, self.scratch, step, present);
+        let columns = &self.projection.tables[usize::from(step.touch.table)].columns;
+        let mut new_null = false;
+        for assignment in assignments {
+            let column = assignment.column;
+            match assignment.program.evaluate(&env, self.machine) {
+                Ok(value) => {
+                    new_null |= matches!(value, Value::Null) && columns[column].not_null;
+                    if !same(value, env.row[column].value()) {
+                        values.push((column as u16, Cell::from_value(value)));
+                    }
+                }
+                Err(error) => {
+                    let reason = Reason::Expression(error);
+                    return Err(self.failure(step, RulePart::Set, Some(column), reason));
+                }
+            }
+        }
+        Ok(new_null)
+    }
+}
+
+fn before_of(touch: Touch, column: u16, cell: Cell) -> Undo {
+    Undo::Cell {
+        table: touch.table,
+        column,
+        row: touch.row,
+        cell,
+    }
+}
