@@ -224,7 +224,7 @@ fn states(numbers: std::ops::Range<usize>) -> Vec<Record> {
     let event = |number: usize| {
         let key = format!("k{}", number % 61);
         let value = format!(r#"{{"type":"Set","data":{{"v":{number}}}}}"#);
-        let gone = number % 61 % 3 == 0 && number % 2 == 0;
+        let gone = (number % 61).is_multiple_of(3) && number.is_multiple_of(2);
         Record {
             value: (!gone).then(|| value.into_bytes()),
             ..Record::new(&key, "")

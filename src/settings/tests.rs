@@ -200,7 +200,7 @@ fn wrong_settings_name_the_place_and_the_cure() {
         ),
         (
             "http: 8080",
-            "settings.yaml:1:1: `http` is a section, its keys are: listen",
+            "settings.yaml:1:1: `http` is a section, its keys are: listen, token_file",
         ),
         (
             "worker: { lanes: 0 }",

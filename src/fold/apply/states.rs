@@ -59,16 +59,16 @@ impl Applier<'_> {
     fn is_as_before(&self, table: u16, row: u32) -> bool {
         let state = &self.tables[usize::from(table)];
         let mut seen = BTreeSet::new();
-        let same = |undo: &Undo| match *undo {
+        let same = |undo: &Undo| match undo {
             // The first one tells what stood there before the event.
             Undo::Cell {
                 table: of,
                 row: at,
                 column,
                 cell,
-            } if (of, at) == (table, row) && usize::from(column) < state.named_columns => {
-                let now = &state.cache.cells(row)[usize::from(column)];
-                !seen.insert(column) || self.log.cells[cell as usize].same(now)
+            } if (*of, *at) == (table, row) && usize::from(*column) < state.named_columns => {
+                let now = &state.cache.cells(row)[usize::from(*column)];
+                !seen.insert(*column) || cell.same(now)
             }
             Undo::Cell { .. } | Undo::Presence { .. } => true,
         };
