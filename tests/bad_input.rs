@@ -135,10 +135,8 @@ fn a_database_that_cannot_hold_every_text_is_refused() {
     let latin = format!("{}_latin", space.id);
     let create = format!("create database {latin} encoding 'LATIN1' locale 'C' template template0");
     space.database.execute(&create);
-    space.settings.postgres_url = space
-        .settings
-        .postgres_url
-        .replace(&format!("/{}", space.id), &format!("/{latin}"));
+    let (server, _) = space.settings.postgres_url.rsplit_once('/').unwrap();
+    space.settings.postgres_url = format!("{server}/{latin}");
     assert_refused(&space.start_worker("worker"), &["LATIN1", "UTF8"]);
 }
 

@@ -147,36 +147,50 @@ impl Leader {
     }
 }
 
+/// What came of a step.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stepped {
+    Moved,
+    Not,
+    /// It is tried again after a while, whatever lanes tell meanwhile.
+    Failed,
+}
+
 impl Steps {
     /// If the generation does not move, only after a while: the next step would find things as they are.
     async fn step(self, led: Led) {
         let mut news = self.news.listen();
-        if self.try_step(&led).await {
+        let stepped = self.try_step(&led).await;
+        if stepped == Stepped::Moved {
             self.news.tell();
             return;
         }
         let building = led.generation.state == State::Building;
         let lanes_move = building && led.generation.phase != Phase::Measure;
-        let pause = if lanes_move { LANES_EVERY } else { LOOK_EVERY };
-        news.heard_within(pause).await;
+        match stepped {
+            Stepped::Not if lanes_move => news.heard_within(LANES_EVERY).await,
+            Stepped::Not => news.heard_within(LOOK_EVERY).await,
+            Stepped::Moved | Stepped::Failed => tokio::time::sleep(LOOK_EVERY).await,
+        }
     }
 
-    async fn try_step(&self, led: &Led) -> bool {
+    async fn try_step(&self, led: &Led) -> Stepped {
         let generation = &led.generation;
         let (name, id) = (&generation.projection, generation.id);
         match self.drive(led).await {
-            Ok(moved) => moved,
+            Ok(true) => Stepped::Moved,
+            Ok(false) => Stepped::Not,
             Err(error) if error.kind == ErrorKind::Refused => {
                 error!(projection = %name, generation = id, "its build does not go on: {error}");
                 let reason = error.to_string();
                 if let Err(error) = self.store.set_reason(id, Some(&reason)).await {
                     debug!("{error}");
                 }
-                false
+                Stepped::Failed
             }
             Err(error) => {
                 warn!(projection = %name, generation = id, "a step of its build is tried again: {error}");
-                false
+                Stepped::Failed
             }
         }
     }

@@ -238,7 +238,8 @@ impl Store {
             return Ok(());
         }
         sqlx::query(
-            "update consolidator.checkpoint set epoch = epoch + 1, next_offset = begin_offset, as_of = null, events = 0 \
+            "update consolidator.checkpoint set epoch = epoch + 1, next_offset = begin_offset, as_of = null, events = 0, \
+               last_offset = null, last_epoch = null, last_fingerprint = null \
              where generation = $1",
         )
         .bind(generation)
