@@ -154,25 +154,6 @@ impl Cluster {
             .collect())
     }
 
-    /// The first offsets whose record was written at or after `timestamp_ms` (the log's end where
-    /// there is none), for partitions `0..partitions`.
-    ///
-    /// # Errors
-    /// As for [`ends`](Cluster::ends).
-    pub fn offsets_at(
-        &self,
-        topic: &str,
-        partitions: usize,
-        timestamp_ms: i64,
-        timeout: Duration,
-    ) -> Result<Vec<i64>, SourceError> {
-        if partitions == 0 {
-            return Ok(Vec::new());
-        }
-        let time = Offset::Offset(timestamp_ms.max(0));
-        self.offsets(topic, &all(partitions), time, timeout)
-    }
-
     /// One ListOffsets request to every leader; the answers in the order of `partitions`.
     fn offsets(
         &self,

@@ -168,18 +168,6 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-
-    /// Does the server answer?
-    ///
-    /// # Errors
-    /// As the server's.
-    pub async fn ping(&self) -> Result<()> {
-        sqlx::query("select 1")
-            .execute(&self.pool)
-            .await
-            .doing("asking Postgres whether it is there")?;
-        Ok(())
-    }
 }
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {

@@ -48,25 +48,6 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The session cannot be used any more.
-    pub fn ends_session(self) -> bool {
-        match self {
-            ErrorKind::StatementGone | ErrorKind::Disconnected | ErrorKind::CommitUnknown => true,
-            ErrorKind::Contention
-            | ErrorKind::OwnershipConflict { .. }
-            | ErrorKind::Fenced
-            | ErrorKind::OutOfResources
-            | ErrorKind::ServerFault
-            | ErrorKind::Permission
-            | ErrorKind::SchemaDiffers
-            | ErrorKind::Authentication
-            | ErrorKind::NoDatabase
-            | ErrorKind::EventFault
-            | ErrorKind::Refused
-            | ErrorKind::Unexpected => false,
-        }
-    }
-
     fn of_sqlstate(code: &str) -> ErrorKind {
         match code {
             "40001" | "40P01" | "55P03" | "57014" => ErrorKind::Contention,

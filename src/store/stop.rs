@@ -46,24 +46,6 @@ impl Store {
         record(&mut connection, stop).await
     }
 
-    /// It goes on: of one partition, or (`None`) of the whole generation's own stop.
-    ///
-    /// # Errors
-    /// As the server's.
-    pub async fn clear_stop(&self, generation: i64, place: Option<(&str, i32)>) -> Result<()> {
-        sqlx::query(
-            "delete from consolidator.stop \
-             where generation = $1 and topic is not distinct from $2 and partition is not distinct from $3",
-        )
-        .bind(generation)
-        .bind(place.map(|(topic, _)| topic))
-        .bind(place.map(|(_, partition)| partition))
-        .execute(&self.pool)
-        .await
-        .doing("clearing why a projection stood still")?;
-        Ok(())
-    }
-
     /// What a generation stands still at, oldest first.
     ///
     /// # Errors
