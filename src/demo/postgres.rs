@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -435,9 +436,22 @@ fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
-/// A port of 127.0.0.1 that nobody listens on right now.
+/// A port of 127.0.0.1 that nobody listens on right now, below those that connections are given: so none of them has it by the time
+/// that it is used.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    const FIRST: u32 = 15_000;
+    const COUNT: u32 = 17_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let own = std::process::id().wrapping_mul(997);
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = (FIRST + own.wrapping_add(given) % COUNT) as u16;
+        match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(error) if given >= COUNT => return Err(error),
+            Err(_) => {}
+        }
+    }
 }
 
 fn io_error(doing: &str, source: io::Error) -> PostgresError {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::{IN_TIME, check_against_oracle, ledger, write};
 use crate::support::space::Space;
-use crate::support::wait::wait_until;
+use crate::support::wait::{wait_for, wait_until};
 use crate::support::worker::Worker;
 use crate::support::{lock, start_postgres};
 
@@ -14,7 +14,7 @@ const STAGES: [(&str, &str); 3] = [
         // Rows are copied into tables without keys, and not committed.
         "batch-written",
         "select count(*) from pg_stat_activity where datname = current_database() and state = 'idle in transaction'
-           and query ilike 'copy \"consolidator_gGENERATION\"%'",
+           and state_change < clock_timestamp() - interval '500 ms'",
     ),
     (
         // Some lanes have written all they had, others fold on.
@@ -26,6 +26,10 @@ const STAGES: [(&str, &str); 3] = [
         "select count(*) from consolidator.generation where id = GENERATION and phase = 'index'",
     ),
 ];
+
+const LIVE: &str = "select count(*) from consolidator.pointer where generation = GENERATION";
+/// How often a rebuild may end before it is held.
+const TRIES: usize = 10;
 
 #[test]
 fn a_rebuild_whose_postgres_crashes_while_it_loads_goes_on_and_ends_exact() {
@@ -39,30 +43,18 @@ fn a_rebuild_whose_postgres_crashes_while_it_loads_goes_on_and_ends_exact() {
     let worker = space.start_worker("worker");
     space.wait_applied("ledger", &[&topic], IN_TIME);
     for (number, (point, reached)) in STAGES.iter().enumerate() {
-        // A crash skips numbers: the next one is only known once it is there.
-        let before = newest(&space);
-        let settings = space.write_settings(point);
-        // Long enough for the server to go meanwhile.
-        let points = format!("{point}=1*sleep(5000)");
-        let arguments = ["rebuild", "ledger", "--config", &settings];
-        let command = Worker::start(point, space.dir(), &arguments, &[("FAILPOINTS", &points)]);
-        wait_until("the rebuild to begin", IN_TIME, || newest(&space) > before);
-        let generation = newest(&space);
-        let reached = reached.replace("GENERATION", &generation.to_string());
-        wait_until(point, IN_TIME, || {
-            space.database.try_query(&reached).is_ok_and(|rows| {
-                rows.first()
-                    .is_some_and(|row| row[0].as_deref() != Some("0"))
-            })
-        });
+        let (command, generation) = std::iter::repeat_with(|| held_at(&space, point, reached))
+            .take(TRIES)
+            .flatten()
+            .next()
+            .expect("a rebuild is held where it is to be");
         lock(&server).stop_immediate();
         let more = 40_000 + number * 1_000;
         write(&space, &topic, more..more + 1_000);
         lock(&server).start_again().unwrap();
         // It says so and ends, or has gone on; the worker goes on in any case.
         command.wait(IN_TIME);
-        let live =
-            format!("select count(*) from consolidator.pointer where generation = {generation}");
+        let live = LIVE.replace("GENERATION", &generation.to_string());
         wait_until("the build to go on to its end", IN_TIME, || {
             let rows = space.database.try_query(&live);
             rows.is_ok_and(|rows| rows[0][0].as_deref() == Some("1"))
@@ -71,6 +63,34 @@ fn a_rebuild_whose_postgres_crashes_while_it_loads_goes_on_and_ends_exact() {
         check_against_oracle(&space, &topic);
     }
     assert!(worker.terminate(IN_TIME).success());
+}
+
+/// A rebuild that is held there, and its generation; nothing if the worker was faster than the command, which alone is held.
+fn held_at(space: &Space, point: &str, reached: &str) -> Option<(Worker, i64)> {
+    // A crash skips numbers: the next one is only known once it is there.
+    let before = newest(space);
+    let settings = space.write_settings(point);
+    // Long enough for the server to go meanwhile.
+    let points = format!("{point}=1*sleep(5000)");
+    let arguments = ["rebuild", "ledger", "--config", &settings];
+    let command = Worker::start(point, space.dir(), &arguments, &[("FAILPOINTS", &points)]);
+    wait_until("the rebuild to begin", IN_TIME, || newest(space) > before);
+    let generation = newest(space);
+    let some = |sql: &str| {
+        let rows = space
+            .database
+            .query(&sql.replace("GENERATION", &generation.to_string()));
+        rows[0][0].as_deref() != Some("0")
+    };
+    let held = wait_for(point, IN_TIME, || match some(reached) {
+        true => Some(true),
+        false => some(LIVE).then_some(false),
+    });
+    if held {
+        return Some((command, generation));
+    }
+    command.wait(IN_TIME);
+    None
 }
 
 fn newest(space: &Space) -> i64 {
