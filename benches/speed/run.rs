@@ -29,6 +29,10 @@ fn postmaster() -> i32 {
 /// A program written by hand, as a process of its own.
 pub fn hand(space: &Space, what: &str, topic: &str, from: &[i64]) -> Run {
     let program = std::env::current_exe().expect("the path of this program");
+    // The worker's role may make schemas alone; the program makes its tables in the one that is there.
+    space
+        .database
+        .execute("grant create on schema public to public");
     let mut command = Command::new(program);
     command.args([
         "hand",
