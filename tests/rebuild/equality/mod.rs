@@ -123,10 +123,7 @@ fn live(space: &Space, [keyed, spread]: [&str; 2], random: &mut StdRng) {
                 of_spread.push(event.in_partition(random.random_range(0..3)));
             }
         }
-        let pad = Record::new("pad", r#"{"type":"Pad"}"#);
-        of_keyed.extend(
-            (0..PADS / CHUNKS).map(|number| pad.clone().in_partition(number as i32 % PARTITIONS)),
-        );
+        of_keyed.extend((0..PADS / CHUNKS).map(pad));
         producer.write(keyed, &of_keyed);
         producer.write(spread, &of_spread);
         if kills.contains(&chunk) {
@@ -136,6 +133,12 @@ fn live(space: &Space, [keyed, spread]: [&str; 2], random: &mut StdRng) {
         }
     }
     worker.expect("one runs").kill();
+}
+
+/// Each partition has a key of its own: a prefix that a rule reaches from two of them would make the table a shared one.
+fn pad(number: usize) -> Record {
+    let partition = number as i32 % PARTITIONS;
+    Record::new(&format!("pad{partition}"), r#"{"type":"Pad"}"#).in_partition(partition)
 }
 
 fn event(number: usize, random: &mut StdRng) -> Record {
