@@ -129,40 +129,50 @@ pub async fn request(
         );
     }
     if no_wait {
-        print(&format!("asked for: {}", events(ids.len())))?;
+        print(&format!("asked for: {}", events(ids.len() as i64)))?;
         return Ok(Outcome::Fine);
     }
     let (became, idle) = wait(&store, filter.generation, &ids).await?;
-    let done = ids.len() - became.open - became.stay.len();
+    let left = became.open + became.held;
+    let done = ids.len() as i64 - left - became.stay;
     let verb = match request {
         Request::Retry => "applied",
         Request::Discard => "thrown away",
     };
     print(&format!("{verb}: {}", events(done)))?;
-    if !became.stay.is_empty() {
-        print(&format!("still set aside: {}", events(became.stay.len())))?;
-        let named = became.stay.iter().filter(|letter| !letter.follows);
+    if became.stay > 0 {
+        print(&format!("still set aside: {}", events(became.stay)))?;
+        let of_these = LetterFilter {
+            generation: filter.generation,
+            ids: Some(ids),
+            ..LetterFilter::default()
+        };
+        let stay = store.letters(&of_these).await.map_err(failed)?;
+        let named = stay
+            .iter()
+            .filter(|letter| letter.requested.is_none() && !letter.follows);
         for letter in named.take(NAMED_MAX) {
             print(&format!("  {}", line(letter)))?;
         }
     }
-    if became.open > 0 {
-        let (open, why) = (events(became.open), why_open(name, &idle));
-        print(&format!("not yet come to: {open}; {why}"))?;
+    if left > 0 {
+        let why = why_open(name, &became, &idle);
+        print(&format!("not yet come to: {}; {why}", events(left)))?;
     }
-    match became.open == 0 && became.stay.is_empty() {
+    match left == 0 && became.stay == 0 {
         true => Ok(Outcome::Fine),
         false => Ok(Outcome::NotFine),
     }
 }
 
-/// Until all is done, or nothing has been done for a while, or nobody will do it.
+/// Until all is done, or nothing has been done for a while, or nobody will do it. What is set aside of a partition that stands still
+/// alone waits for that one; the rest does not.
 async fn wait(
     store: &Store,
     generation: i64,
     ids: &[i64],
 ) -> Result<(RequestedLetters, Idle), Failure> {
-    let mut open_before = usize::MAX;
+    let mut open_before = i64::MAX;
     let mut moved_at = Instant::now();
     loop {
         let became = store.requested_letters(generation, ids).await;
@@ -179,7 +189,7 @@ async fn wait(
     }
 }
 
-fn why_open(name: &str, idle: &Idle) -> String {
+fn why_open(name: &str, became: &RequestedLetters, idle: &Idle) -> String {
     let why = match idle {
         Idle { paused: true, .. } => {
             format!("{name} is paused: it is done after `consolidator resume {name}`")
@@ -189,6 +199,12 @@ fn why_open(name: &str, idle: &Idle) -> String {
             ..
         } => format!(
             "{name} is stopped ({reason}): it is done first of all after `consolidator resume {name}`"
+        ),
+        Idle {
+            stopped_alone: Some(reason),
+            ..
+        } if became.open == 0 => format!(
+            "a partition is stopped ({reason}): it is done first of all once that one goes on"
         ),
         Idle {
             worked_on: false, ..
@@ -231,7 +247,7 @@ async fn filter(
     }))
 }
 
-fn events(count: usize) -> String {
+fn events(count: i64) -> String {
     match count {
         1 => "1 event".to_owned(),
         count => format!("{count} events"),

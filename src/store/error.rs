@@ -77,6 +77,8 @@ pub struct StoreError {
     pub kind: ErrorKind,
     /// As PostgreSQL gave it; `None` if the error is not the server's.
     pub sqlstate: Option<Box<str>>,
+    /// The constraint that a value violates.
+    pub(crate) constraint: Option<Box<str>>,
     pub message: String,
     /// Detail and hint, as far as the server gave them or we can.
     pub hint: Option<Box<str>>,
@@ -96,6 +98,7 @@ impl StoreError {
         StoreError {
             kind,
             sqlstate: None,
+            constraint: None,
             message: message.into(),
             hint: None,
             context: context.into(),
@@ -174,6 +177,7 @@ impl StoreError {
         StoreError {
             kind: ErrorKind::of_sqlstate(error.code()),
             sqlstate: Some(error.code().into()),
+            constraint: error.constraint().map(Into::into),
             message: error.message().to_owned(),
             hint,
             context,

@@ -62,20 +62,24 @@ pub enum Request {
 }
 
 /// How far a request is.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, FromRow)]
 pub struct Requested {
-    /// Nobody has come to these yet.
-    pub open: usize,
-    /// Tried, and still there, in their order.
-    pub stay: Vec<Letter>,
+    /// Nobody has come to these yet, and their partitions are read.
+    pub open: i64,
+    /// The same of partitions that stand still alone.
+    pub held: i64,
+    /// Tried, and still there.
+    pub stay: i64,
 }
 
 /// Why nobody may come to it.
 #[derive(Clone, Debug, FromRow)]
 pub struct Idle {
     pub paused: bool,
-    /// Why it stands still.
+    /// Why the whole of it stands still.
     pub stopped: Option<String>,
+    /// Why a partition stands still alone.
+    pub stopped_alone: Option<String>,
     /// Some lane of a worker owns partitions of it.
     pub worked_on: bool,
 }
@@ -182,17 +186,19 @@ impl Store {
     /// # Errors
     /// As the server's.
     pub async fn requested_letters(&self, generation: i64, ids: &[i64]) -> Result<Requested> {
-        let filter = LetterFilter {
-            generation,
-            ids: Some(ids.to_vec()),
-            ..LetterFilter::default()
-        };
-        let left = self.letters(&filter).await?;
-        let (open, stay): (Vec<Letter>, Vec<Letter>) = left
-            .into_iter()
-            .partition(|letter| letter.requested.is_some());
-        let open = open.len();
-        Ok(Requested { open, stay })
+        sqlx::query_as(
+            "select count(*) filter (where d.requested is not null and s.id is null) as open, \
+               count(*) filter (where d.requested is not null and s.id is not null) as held, \
+               count(*) filter (where d.requested is null) as stay \
+             from consolidator.dead_letter d \
+             left join consolidator.stop s on s.generation = d.generation and s.alone and s.topic = d.topic and s.partition = d.partition \
+             where d.generation = $1 and d.id = any ($2)",
+        )
+        .bind(generation)
+        .bind(ids)
+        .fetch_one(&self.pool)
+        .await
+        .doing("looking what has become of dead letters")
     }
 
     /// Whether anybody works on a generation.
@@ -202,7 +208,9 @@ impl Store {
     pub async fn idle(&self, generation: i64) -> Result<Idle> {
         sqlx::query_as(
             "select p.paused_at is not null as paused, \
-               (select s.reason from consolidator.stop s where s.generation = g.id order by s.id limit 1) as stopped, \
+               (select s.reason from consolidator.stop s where s.generation = g.id and not s.alone order by s.id limit 1) as stopped, \
+               (select format('%s [%s]: %s', s.topic, s.partition, s.reason) from consolidator.stop s \
+                where s.generation = g.id and s.alone order by s.id limit 1) as stopped_alone, \
                exists (select from consolidator.checkpoint c \
                        join pg_stat_activity a on a.pid = c.owner_pid and a.backend_start = c.owner_backend_start \
                        where c.generation = g.id) as worked_on \

@@ -1,6 +1,8 @@
 //! Events that cannot be applied, from outside: what is set aside and what is not, through crashes and rebuilds, against an
 //! oracle in plain SQL that knows which events were made to fail.
 
+mod kinds;
+mod large;
 mod poison;
 mod policies;
 mod retry;
@@ -142,9 +144,14 @@ const SPLIT: &str = "
 /// Tables and letters are what the events say.
 pub fn check(space: &Space, generation: i64) {
     check_tables(space, generation, SPLIT);
+    check_letters(space, generation, SPLIT);
+}
+
+/// What is set aside is what `split` says, and who is blamed for it failed by itself.
+pub fn check_letters(space: &Space, generation: i64, split: &str) {
     let of_it = format!("from consolidator.dead_letter d where d.generation = {generation}");
     let letters = format!("select d.partition, d.\"offset\", d.key {of_it}");
-    let expected = format!("{SPLIT} select partition, \"offset\", key from split where aside");
+    let expected = format!("{split} select partition, \"offset\", key from split where aside");
     assert_same(&space.database, "what is set aside", &letters, &expected);
     let blamed = format!(
         "select count(*) {of_it} and not follows

@@ -24,6 +24,8 @@ pub struct Record {
     /// None: by the hash of the key.
     pub partition: Option<i32>,
     pub key: Option<String>,
+    /// In place of `key`: one that is no text.
+    pub key_bytes: Option<Vec<u8>>,
     /// None: a tombstone.
     pub value: Option<Vec<u8>>,
     pub headers: Vec<(String, String)>,
@@ -98,9 +100,13 @@ impl Producer {
     }
 
     fn send(&self, topic: &str, record: &Record, number: usize) {
-        let mut message = BaseRecord::with_opaque_to(topic, number);
+        let mut message: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, number);
         if let Some(key) = &record.key {
-            message = message.key(key.as_str());
+            message = message.key(key.as_bytes());
+        }
+        if let Some(key) = &record.key_bytes {
+            message = message.key(key.as_slice());
         }
         if let Some(value) = &record.value {
             message = message.payload(value.as_slice());
