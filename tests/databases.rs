@@ -1,15 +1,21 @@
 //! A database that goes back in time, and one that is full: rows and checkpoints are of one moment, so the worker goes on from there.
 
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::support::database::Database;
 use crate::support::node::Node;
 use crate::support::oracle::assert_same;
 use crate::support::proxy::Proxy;
-use crate::support::space::Space;
+use crate::support::space::{Space, can_mount};
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::wait_until;
 use crate::support::wire::WireProxy;
+use crate::support::{run_dir, start_postgres};
 
 const IN_TIME: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 3;
@@ -158,6 +164,89 @@ fn a_full_disk_pauses_the_projection_blames_no_event_and_is_over_by_itself() {
     }
     assert!(worker.terminate(IN_TIME).success());
     assert_exact(&space, &topic);
+}
+
+/// Where this machine lets us make file systems: elsewhere only the test above shows it.
+#[test]
+fn a_disk_that_is_really_full_is_waited_for_and_no_event_is_blamed() {
+    if !can_mount() {
+        eprintln!("no file system of our own is to be had here");
+        return;
+    }
+    let disk = SmallDisk::new();
+    let server = start_postgres(&[]);
+    let space = Space::on_postgres("disk", &|database| server.url(database));
+    let admin = Database::at(&server.url("postgres"));
+    disk.give_to_owner_of(&admin.value("show data_directory").unwrap());
+    admin.execute(&format!(
+        "create tablespace small location '{}'",
+        disk.dir.display()
+    ));
+    admin.execute(&format!("alter database {} set tablespace small", space.id));
+    let topic = chains(&space);
+    let producer = Producer::new(space.kafka);
+    producer.write(&topic, &added(0..1_000));
+    let worker = space.start_worker("worker");
+    space.wait_applied("chains", &[&topic], IN_TIME);
+
+    disk.fill();
+    let many = |number: usize| Record::new(&format!("new{number}"), value(number));
+    producer.write(&topic, &(1_000..30_000).map(many).collect::<Vec<_>>());
+    worker.wait_for_log("No space left on device", IN_TIME);
+    worker.wait_for_log("give the server room", IN_TIME);
+    disk.make_room();
+    space.wait_applied("chains", &[&topic], IN_TIME);
+    for blamed in ["consolidator.dead_letter", "consolidator.stop"] {
+        let count = format!("select count(*) from {blamed}");
+        assert_eq!(space.database.number(&count), 0);
+    }
+    assert!(worker.terminate(IN_TIME).success());
+    assert_exact(&space, &topic);
+}
+
+/// A file system in memory that is soon full.
+struct SmallDisk {
+    dir: PathBuf,
+}
+
+impl SmallDisk {
+    fn new() -> SmallDisk {
+        let dir = run_dir().join("small-disk");
+        fs::create_dir(&dir).unwrap();
+        let disk = SmallDisk { dir };
+        disk.run("mount", &["-t", "tmpfs", "-o", "size=64m", "tmpfs"]);
+        disk
+    }
+
+    fn give_to_owner_of(&self, other: &str) {
+        let owner = fs::metadata(other).unwrap();
+        chown(&self.dir, Some(owner.uid()), Some(owner.gid())).unwrap();
+    }
+
+    fn fill(&self) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.dir.join("ballast")
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) {
+        let mut command = Command::new(program);
+        let status = command.args(arguments).arg(&self.dir).status();
+        assert!(status.is_ok_and(|status| status.success()), "{program}");
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        self.run("umount", &["--lazy"]);
+    }
 }
 
 fn chains(space: &Space) -> String {

@@ -108,6 +108,18 @@ fn every_guarantee_names_a_test_that_there_is() {
             "there is no test {name}"
         );
     }
+    let faults: String = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| F"))
+        .map(|line| format!("F{line} "))
+        .collect();
+    for number in 1..=40 {
+        let named = |end: &str| faults.contains(&format!("F{number}{end}"));
+        assert!(
+            named(" ") || named(","),
+            "F{number} is neither shown nor excused"
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod brokers;
 mod commits;
 mod databases;
 mod dead_letters;
@@ -24,6 +25,7 @@ mod inventory;
 mod reach;
 mod readers;
 mod rebuild;
+mod runbook;
 mod secured;
 mod servers;
 mod shared_keys;

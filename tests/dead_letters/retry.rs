@@ -301,6 +301,59 @@ fn letters_are_listed_and_shown_and_a_request_says_when_nobody_carries_it_out() 
 }
 
 #[test]
+fn a_retry_waits_for_the_partitions_that_go_on_and_not_for_one_that_stands_still() {
+    let (space, topic) = blocked("retry_apart", ledger);
+    // Partition 0 lacks events that were never applied.
+    write(&space, &topic, &keyed(600..700));
+    let (_, end) = space.kafka.offsets(&topic)[0];
+    space.kafka.delete_below(&topic, end);
+    lift(&space);
+    let worker = space.start_worker("worker");
+    let stop = "select count(*) from consolidator.stop where alone and partition = 0";
+    wait_until("the partition to stop", IN_TIME, || {
+        space.database.number(stop) == 1
+    });
+    let of = |partition: i32| {
+        let of_it =
+            format!("select count(*) from consolidator.dead_letter where partition = {partition}");
+        space.database.number(&of_it)
+    };
+    let key = "select min(key) from consolidator.dead_letter where partition = 1";
+    let key = space.database.value(key).expect("a key of partition 1");
+    told(
+        &space,
+        0,
+        &["dead-letters", "retry", "ledger", "--key", &key],
+    );
+    let (held, rest) = (of(0), of(1));
+    assert!(held > 0 && rest > 0, "{held} and {rest}");
+    let text = told(&space, 1, &["dead-letters", "retry", "ledger"]);
+    assert!(text.contains(&format!("applied: {rest} events")), "{text}");
+    assert!(
+        text.contains(&format!(
+            "not yet come to: {held} events; a partition is stopped ({topic} [0]"
+        )),
+        "{text}"
+    );
+    assert_eq!((of(0), of(1)), (held, 0));
+    told(&space, 0, &["resume", "ledger", "--accept-hole"]);
+    wait_until("those of the partition too", IN_TIME, || {
+        letters(&space) == 0
+    });
+    space.wait_offset(
+        "ledger",
+        &topic,
+        1,
+        space.kafka.offsets(&topic)[1].1 - 1,
+        IN_TIME,
+    );
+    let all_but_lost =
+        "with split as (select *, partition = 0 and substr(id, 2)::int >= 600 as aside from sent)";
+    check_tables(&space, 1, all_but_lost);
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
 fn redacted_letters_hold_neither_payload_nor_reason_and_only_a_rebuild_applies_them() {
     let mut space = Space::new("redacted");
     space.settings.more = vec!["dead_letters: { payloads: redact }".to_owned()];

@@ -325,3 +325,47 @@ fn a_record_that_unpacks_to_forty_megabytes_is_set_aside_and_the_rest_is_folded(
     let (_, most) = worker.resident_bytes();
     assert!(most < 1 << 30, "{} MiB", most >> 20);
 }
+
+/// Uncompressed, as large as the broker takes.
+#[test]
+fn a_record_of_almost_a_hundred_megabytes_is_set_aside_within_the_memory_limit() {
+    let mut space = Space::alone("hundred");
+    let topic = format!("{}.events", space.id);
+    space
+        .kafka
+        .create_topic(&topic, 2, &[("max.message.bytes", "120000000")]);
+    let text = TABLE.replace("TOPIC", &topic).replace("NAME", "hostile");
+    let text = text.split("      COLUMN").next().unwrap().to_owned()
+        + "    rules:\n      Added:\n        set: n = n + 1\n";
+    space.definition("hostile", &text.replace("COMMENT", "none"));
+    space
+        .settings
+        .worker
+        .push("memory_limit: 256MiB".to_owned());
+    let producer = Producer::with(space.kafka, &[("message.max.bytes", "120000000")]);
+    let good = |key: &str| Record::new(key, r#"{"type":"Added"}"#).in_partition(0);
+    let padding = "x".repeat(99_000_000);
+    let large = format!(r#"{{"type":"Added","data":{{"padding":"{padding}"}}}}"#);
+    let large = Record::new("large", large).in_partition(0);
+    producer.write(&topic, &[good("a"), large, good("b")]);
+    producer.write(&topic, &[good("c").in_partition(1)]);
+    let worker = space.start_worker("worker");
+    space.wait_offset("hostile", &topic, 1, 0, IN_TIME);
+    space.wait_offset("hostile", &topic, 0, 2, IN_TIME);
+    let keys = space
+        .database
+        .query("select string_agg(name, ' ' order by name) from read_model.hostile");
+    assert_eq!(keys, [[Some("a b c".to_owned())]]);
+    let place = "select partition, \"offset\", key from consolidator.dead_letter";
+    let place: Vec<_> = space
+        .database
+        .query(place)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .collect();
+    assert_eq!(place, ["0", "1", "large"]);
+    let (_, most) = worker.resident_bytes();
+    assert!(most < 768 << 20, "{} MiB", most >> 20);
+    assert!(worker.terminate(IN_TIME).success());
+}

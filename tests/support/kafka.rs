@@ -41,6 +41,8 @@ pub struct KafkaServer {
     port: u16,
     controller_port: u16,
     class_path: String,
+    /// Of every topic; as many brokers are in its cluster.
+    replicas: usize,
     dir: TempDir,
     process: Mutex<Option<ServerProcess>>,
 }
@@ -65,6 +67,49 @@ impl KafkaServer {
         server.format("", &[]);
         server.start_again();
         server
+    }
+
+    /// Three brokers that are each other's controllers; every record is on all of them, and acknowledged by two. Each in the list has
+    /// the id of its place, from 1.
+    pub fn start_three() -> Vec<KafkaServer> {
+        let mut servers: Vec<KafkaServer> = (0..3).map(|_| KafkaServer::new()).collect();
+        let list = |one: &dyn Fn(usize, &KafkaServer) -> String| {
+            let all: Vec<String> = servers
+                .iter()
+                .enumerate()
+                .map(|(n, s)| one(n + 1, s))
+                .collect();
+            all.join(",")
+        };
+        let brokers = list(&|_, server| server.brokers.clone());
+        let voters = list(&|id, server| format!("{id}@127.0.0.1:{}", server.controller_port));
+        for server in &mut servers {
+            server.brokers = brokers.clone();
+            server.replicas = 3;
+        }
+        std::thread::scope(|scope| {
+            for (number, server) in servers.iter().enumerate() {
+                let more = format!(
+                    "node.id={}
+controller.quorum.voters={voters}
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.replication.factor=3
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+# A broker that says nothing is gone.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+",
+                    number + 1
+                );
+                scope.spawn(move || {
+                    server.format(&more, &[]);
+                    server.start_again();
+                });
+            }
+        });
+        servers
     }
 
     /// The same with listeners that ask who is there, and one whose certificate has expired. Only users with rights may do
@@ -140,6 +185,7 @@ super.users=User:ANONYMOUS
             port,
             controller_port: free_port().unwrap(),
             class_path: jars.join(":"),
+            replicas: 1,
             dir,
             process: Mutex::new(None),
         }
@@ -183,7 +229,11 @@ super.users=User:ANONYMOUS
 
     /// Makes a topic; `configs` are topic configurations like `("cleanup.policy", "compact")`.
     pub fn create_topic(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
-        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let mut topic = NewTopic::new(
+            name,
+            partitions,
+            TopicReplication::Fixed(self.replicas as i32),
+        );
         for (key, value) in configs {
             topic = topic.set(key, value);
         }
@@ -202,7 +252,11 @@ super.users=User:ANONYMOUS
 
     /// The same under a name that was just deleted: the broker needs a moment.
     pub fn create_topic_when_free(&self, name: &str, partitions: i32) {
-        let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        let topic = NewTopic::new(
+            name,
+            partitions,
+            TopicReplication::Fixed(self.replicas as i32),
+        );
         wait_for("the topic's name to be free", ADMIN_TIMEOUT, || {
             let results = block_on(self.admin().create_topics([&topic], &admin_options())).unwrap();
             results[0].is_ok().then_some(())
@@ -227,6 +281,15 @@ super.users=User:ANONYMOUS
                     .unwrap()
             })
             .collect()
+    }
+
+    /// The broker that leads a partition, and how many have all of it, as the cluster says.
+    pub fn leader(&self, topic: &str, partition: usize) -> Option<(i32, usize)> {
+        let consumer = self.consumer();
+        let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(2));
+        let metadata = metadata.ok()?;
+        let partition = metadata.topics().first()?.partitions().get(partition)?;
+        Some((partition.leader(), partition.isr().len()))
     }
 
     /// A configuration for a client of this broker.
@@ -271,7 +334,7 @@ super.users=User:ANONYMOUS
 
     fn answers(&self) -> bool {
         let metadata = self.consumer().fetch_metadata(None, Duration::from_secs(1));
-        metadata.is_ok_and(|metadata| !metadata.brokers().is_empty())
+        metadata.is_ok_and(|metadata| metadata.brokers().len() == self.replicas)
     }
 
     fn consumer(&self) -> BaseConsumer {
@@ -309,7 +372,11 @@ super.users=User:ANONYMOUS
 
     fn java(&self, main_class: &str) -> Command {
         let mut command = Command::new("java");
-        command.args(JAVA_OPTIONS).arg("-cp").arg(&self.class_path);
+        command.args(JAVA_OPTIONS);
+        if self.replicas > 1 {
+            command.arg("-Xmx256m");
+        }
+        command.arg("-cp").arg(&self.class_path);
         command.arg(main_class).current_dir(self.dir.path());
         command.stdin(Stdio::null());
         command
