@@ -197,6 +197,35 @@ fn an_event_whose_row_postgres_refuses_is_set_aside_and_the_rest_is_folded() {
 }
 
 #[test]
+fn a_constraint_that_no_new_row_of_a_shared_table_meets_is_waited_for_and_blames_no_event() {
+    let space = Space::new("constrained");
+    let topic = space.topic("events", 2);
+    space.definition("ledger", &both(&topic, "dead_letter"));
+    let worker = space.start_worker("worker");
+    worker.wait_for_log("caught up: live", IN_TIME);
+    // True of every row that events make, and not of the one that holds a missing key's place.
+    space
+        .database
+        .execute("alter table consolidator_g1.kinds add constraint c check (n > 0)");
+    let events: Vec<Sent> = (0..100)
+        .map(|number| paid(Some(&format!("k{number}")), number))
+        .collect();
+    write(&space, &topic, &events);
+    wait_until("the projection to wait", IN_TIME, || {
+        let told = "select count(*) from consolidator.waiting where reason like '%check constraint%' and hint like '%changed or dropped a table%'";
+        space.database.number(told) > 0
+    });
+    assert_eq!(letters(&space), 0);
+    space
+        .database
+        .execute("alter table consolidator_g1.kinds drop constraint c");
+    space.wait_applied("ledger", &[&topic], IN_TIME);
+    check(&space, 1);
+    assert_eq!(letters(&space), 0);
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
 fn when_a_fifth_of_the_events_fails_none_is_blamed_and_the_projection_waits() {
     for (name, definition) in [
         ("systemic_owned", ledger as fn(&str, &str) -> String),
