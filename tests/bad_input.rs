@@ -2,25 +2,12 @@
 
 use std::time::Duration;
 
+use crate::support::definitions::counter;
 use crate::support::space::Space;
 use crate::support::wait::wait_until;
 use crate::support::worker::Worker;
 
 const IN_TIME: Duration = Duration::from_secs(60);
-
-const SMALL: &str = "
-projection: small
-from: [TOPIC]
-tables:
-  small:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
 
 #[test]
 fn a_broken_settings_file_is_refused() {
@@ -77,7 +64,7 @@ fn a_kafka_property_that_librdkafka_refuses_is_named() {
 #[test]
 fn a_missing_topic_is_named() {
     let space = Space::new("topic");
-    space.definition("small", &SMALL.replace("TOPIC", "nobody-made-this"));
+    space.definition("small", &counter("small", "nobody-made-this"));
     let worker = space.start_worker("worker");
     wait_until("the topic to be named", IN_TIME, || {
         worker.log().contains("nobody-made-this")
@@ -145,9 +132,7 @@ fn a_column_type_that_postgres_refuses_is_placed() {
     for (kind, name) in [("numeric(2000,2)", "precision"), ("bigints", "unknown")] {
         let space = Space::new(name);
         let topic = space.topic("events", 1);
-        let text = SMALL
-            .replace("TOPIC", &topic)
-            .replace("n: bigint", &format!("n: {kind}"));
+        let text = counter("small", &topic).replace("n: bigint", &format!("n: {kind}"));
         space.definition("small", &text);
         assert_refused(&space.start_worker("worker"), &["small.yaml", kind]);
     }
@@ -157,7 +142,7 @@ fn a_column_type_that_postgres_refuses_is_placed() {
 fn space(name: &str) -> Space {
     let space = Space::new(name);
     let topic = space.topic("events", 1);
-    space.definition("small", &SMALL.replace("TOPIC", &topic));
+    space.definition("small", &counter("small", &topic));
     space
 }
 

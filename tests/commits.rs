@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::support::definitions::{ACCOUNTS, BRANCHES};
 use crate::support::oracle::assert_same;
 use crate::support::setting;
 use crate::support::space::Space;
@@ -15,39 +16,6 @@ const PARTITIONS: i32 = 4;
 const CHUNK_EVENTS: usize = 200;
 /// Of each kind, in the short form.
 const CUTS: u64 = 20;
-
-/// Rows of one partition each: batches are folded ahead of their commits.
-const OWNED: &str = "
-projection: accounts
-from: [TOPIC]
-tables:
-  accounts:
-    key:
-      account: text = event.key
-    columns:
-      n: bigint not null default 0
-      sum: bigint not null default 0
-      h: text not null default ''
-    rules:
-      Paid:
-        set: n = n + 1, sum = sum + data.amount, h = md5(h || event.id)
-";
-
-/// Rows that partitions share: locked, folded and committed in one transaction.
-const SHARED: &str = "
-projection: branches
-from: [TOPIC]
-tables:
-  branches:
-    key:
-      branch: text = data.branch
-    columns:
-      n: bigint not null default 0
-      sum: bigint not null default 0
-    rules:
-      Paid:
-        set: n = n + 1, sum = sum + data.amount
-";
 
 const ORACLE_SETUP: &str = "
     create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
@@ -77,8 +45,8 @@ fn connections_cut_before_and_after_their_commit_lose_nothing_and_count_nothing_
     let proxy = WireProxy::to(server);
     space.settings.postgres_url = format!("{user}@127.0.0.1:{}/{database}", proxy.port);
     let topic = space.topic("payments", PARTITIONS);
-    space.definition("accounts", &OWNED.replace("TOPIC", &topic));
-    space.definition("branches", &SHARED.replace("TOPIC", &topic));
+    space.definition("accounts", &ACCOUNTS.replace("TOPIC", &topic));
+    space.definition("branches", &BRANCHES.replace("TOPIC", &topic));
     let producer = Producer::new(space.kafka);
     let mut written = 0;
     let mut write = || {

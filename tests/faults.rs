@@ -8,28 +8,14 @@ use rdkafka::config::ClientConfig;
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
+use crate::support::definitions::{added, counter};
 use crate::support::proxy::Proxy;
 use crate::support::space::Space;
-use crate::support::topic::{Producer, Record};
+use crate::support::topic::Producer;
 use crate::support::wait::wait_until;
 use crate::support::worker::{http_address, is_ready};
 
 const IN_TIME: Duration = Duration::from_secs(60);
-
-const COUNTER: &str = "
-projection: counter
-on_error: stop
-from: [TOPIC]
-tables:
-  counter:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
 
 #[test]
 fn a_worker_with_more_lanes_than_partitions_becomes_ready() {
@@ -38,7 +24,7 @@ fn a_worker_with_more_lanes_than_partitions_becomes_ready() {
         space.settings.worker = vec!["lanes: 3".to_owned()];
         let protocol = ("group.protocol".to_owned(), protocol.to_owned());
         space.settings.kafka_properties.push(protocol);
-        counter(&space);
+        define_counter(&space);
         let _worker = space.start_worker("worker");
         let http = http_address(&space.dir().join("worker.settings.yaml"));
         wait_until("the worker to be ready", IN_TIME, || is_ready(&http));
@@ -48,7 +34,7 @@ fn a_worker_with_more_lanes_than_partitions_becomes_ready() {
 #[test]
 fn a_damaged_batch_of_the_log_stops_the_projection_at_its_offset_and_nothing_is_skipped() {
     let space = Space::new("damaged");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     for first in [0, 10, 20] {
         producer.write(&topic, &added(first..first + 10));
@@ -77,7 +63,7 @@ fn a_damaged_batch_of_the_log_stops_the_projection_at_its_offset_and_nothing_is_
 #[test]
 fn a_worker_that_was_frozen_past_retention_does_not_stop_what_its_successor_folds() {
     let space = Space::new("zombie");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..10));
     let frozen = space.start_worker("frozen");
@@ -114,7 +100,7 @@ fn a_worker_that_was_frozen_past_retention_does_not_stop_what_its_successor_fold
 #[test]
 fn a_partition_whose_next_offset_is_gone_stops_and_goes_on_only_if_that_is_accepted() {
     let space = Space::new("hole");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..10));
     let worker = space.start_worker("first");
@@ -158,7 +144,7 @@ fn a_partition_whose_next_offset_is_gone_stops_and_goes_on_only_if_that_is_accep
 #[test]
 fn an_event_whose_row_postgres_refuses_is_found_among_many_and_named() {
     let space = Space::new("refused");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let worker = space.start_worker("worker");
     space.wait_applied("counter", &[&topic], IN_TIME);
     wait_for_table(&space);
@@ -188,7 +174,7 @@ fn an_event_at_which_the_program_fails_is_found_and_stops_the_projection() {
         "panic-at-offset=return(1234)".to_owned(),
     );
     space.environment = vec![fail_point];
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     Producer::new(space.kafka).write(&topic, &added(0..3_000));
     let worker = space.start_worker("worker");
     wait_for_stop(&space);
@@ -206,7 +192,7 @@ fn an_event_at_which_the_program_fails_is_found_and_stops_the_projection() {
 #[test]
 fn a_worker_whose_generation_is_gone_blames_no_event_and_ends_when_asked() {
     let space = Space::new("gone");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..10));
     let worker = space.start_worker("worker");
@@ -234,7 +220,10 @@ fn a_partition_without_a_leader_waits_and_the_others_are_folded() {
         .kafka_properties
         .push((refresh.to_owned(), "1000".to_owned()));
     cluster.create_topic("events", 2, 1).unwrap();
-    space.definition("counter", &COUNTER.replace("TOPIC", "events"));
+    space.definition(
+        "counter",
+        &format!("on_error: stop{}", counter("counter", "events")),
+    );
     let events = |count: i64| {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", cluster.bootstrap_servers());
@@ -278,7 +267,10 @@ fn a_worker_that_is_cut_off_from_postgres_makes_room_for_one_that_is_not() {
     let (server, database) = server.split_once('/').unwrap();
     let proxy = Proxy::to(server);
     let topic = space.topic("events", 4);
-    space.definition("counter", &COUNTER.replace("TOPIC", &topic));
+    space.definition(
+        "counter",
+        &format!("on_error: stop{}", counter("counter", &topic)),
+    );
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..100));
     space.settings.postgres_url = format!("{user}@127.0.0.1:{}/{database}", proxy.port);
@@ -308,7 +300,7 @@ fn a_worker_that_is_cut_off_from_postgres_makes_room_for_one_that_is_not() {
 #[test]
 fn what_a_lane_waits_for_is_told_where_readers_look_until_it_goes_on() {
     let space = Space::new("waiting");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..10));
     let worker = space.start_worker("worker");
@@ -332,7 +324,7 @@ fn what_a_lane_waits_for_is_told_where_readers_look_until_it_goes_on() {
 #[test]
 fn a_generation_that_this_version_cannot_read_is_told_once_and_kept_in_view() {
     let space = Space::new("unreadable");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let worker = space.start_worker("worker");
     Producer::new(space.kafka).write(&topic, &added(0..10));
     space.wait_applied("counter", &[&topic], IN_TIME);
@@ -373,18 +365,13 @@ fn batch_length(batch: &[u8]) -> usize {
 }
 
 /// A topic of one partition, and the definition that counts its events.
-fn counter(space: &Space) -> String {
+fn define_counter(space: &Space) -> String {
     let topic = space.topic("events", 1);
-    space.definition("counter", &COUNTER.replace("TOPIC", &topic));
+    space.definition(
+        "counter",
+        &format!("on_error: stop{}", counter("counter", &topic)),
+    );
     topic
-}
-
-fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
-    let event = |number| {
-        let value = format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#);
-        Record::new(&format!("k{}", number % 7), value)
-    };
-    numbers.map(event).collect()
 }
 
 fn wait_for_stop(space: &Space) {

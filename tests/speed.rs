@@ -108,10 +108,19 @@ fn live_keeps_its_freshness_beside_a_rebuild() {
 }
 
 fn p95(probes: &[Probe]) -> Duration {
+    quantile(&latencies(probes), 0.95)
+}
+
+/// In ascending order.
+fn latencies(probes: &[Probe]) -> Vec<Duration> {
     let mut latencies: Vec<Duration> = probes.iter().filter_map(Probe::latency).collect();
     assert_eq!(latencies.len(), probes.len(), "every probe becomes visible");
     latencies.sort();
-    latencies[(latencies.len() - 1) * 95 / 100]
+    latencies
+}
+
+fn quantile(sorted: &[Duration], share: f64) -> Duration {
+    sorted[((sorted.len() - 1) as f64 * share) as usize]
 }
 
 #[test]
@@ -139,11 +148,8 @@ fn events_are_visible_soon_after_their_acknowledgement() {
         &watch,
         select,
     );
-    let mut latencies: Vec<Duration> = probes.iter().filter_map(Probe::latency).collect();
-    assert_eq!(latencies.len(), probes.len(), "every probe becomes visible");
-    latencies.sort();
-    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
-    let (p50, p99, max) = (at(0.5), at(0.99), at(1.0));
+    let latencies = latencies(&probes);
+    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| quantile(&latencies, share));
     let count = probes.len();
     println!("latency at {rate}/s: p50 {p50:.1?}, p99 {p99:.1?}, max {max:.1?} of {count} probes");
     println!(

@@ -5,6 +5,7 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::definitions::counter;
 use crate::support::kafka::KafkaServer;
 use crate::support::oracle::assert_same;
 use crate::support::space::Space;
@@ -13,20 +14,6 @@ use crate::support::wait::wait_until;
 use crate::support::worker::Worker;
 
 const IN_TIME: Duration = Duration::from_secs(60);
-
-const COUNTER: &str = "
-projection: counter
-from: [TOPIC]
-tables:
-  counter:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
 
 const STATES: &str = "
 projection: states
@@ -47,7 +34,7 @@ tables:
 #[test]
 fn a_topic_made_anew_while_the_worker_runs_stops_its_partitions_until_a_rebuild() {
     let space = Space::new("anew");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added("old", 0..40, 0));
     producer.write(&topic, &added("old", 0..40, 1));
@@ -83,7 +70,7 @@ fn a_topic_made_anew_while_the_worker_runs_stops_its_partitions_until_a_rebuild(
 #[test]
 fn a_topic_made_anew_while_no_worker_ran_is_told_by_its_id_even_if_it_holds_the_same() {
     let space = Space::new("anew_stopped");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     let same: Vec<Record> = added("same", 0..20, 0)
         .into_iter()
@@ -116,7 +103,7 @@ fn a_log_that_was_cut_off_and_written_on_stops_that_partition_and_the_others_go_
     // One that may be killed.
     space.kafka = Box::leak(Box::new(KafkaServer::start()));
     space.settings.brokers = space.kafka.brokers.clone();
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     for first in [0, 10, 20] {
         producer.write(&topic, &added("old", first..first + 10, 0));
@@ -153,7 +140,7 @@ fn a_log_that_was_cut_off_and_written_on_stops_that_partition_and_the_others_go_
 #[test]
 fn a_hole_in_one_partition_stops_that_one_and_the_others_go_on() {
     let space = Space::new("one_hole");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added("a", 0..10, 0));
     producer.write(&topic, &added("a", 0..10, 1));
@@ -234,9 +221,9 @@ fn states(numbers: std::ops::Range<usize>) -> Vec<Record> {
 }
 
 /// A topic of two partitions, and the definition that counts its events.
-fn counter(space: &Space) -> String {
+fn define_counter(space: &Space) -> String {
     let topic = space.topic("events", 2);
-    space.definition("counter", &COUNTER.replace("TOPIC", &topic));
+    space.definition("counter", &counter("counter", &topic));
     topic
 }
 

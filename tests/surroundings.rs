@@ -11,26 +11,13 @@ use rdkafka::mocking::{MockCluster, MockCoordinator};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use crate::support::database::Database;
+use crate::support::definitions::{added, counter};
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 use crate::support::wait::{let_pass, wait_until};
 use crate::support::worker::{BINARY, Worker, http_address, metrics};
 
 const IN_TIME: Duration = Duration::from_secs(60);
-
-const COUNTER: &str = "
-projection: counter
-from: [TOPIC]
-tables:
-  counter:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
 
 /// Adds the seconds in the file that CLOCK_FILE names to the time of day, and nothing to the clocks that never jump.
 const CLOCK: &str = r#"
@@ -57,7 +44,7 @@ int clock_gettime(clockid_t id, struct timespec *at) {
 #[test]
 fn a_clock_that_jumps_changes_nothing_in_the_tables() {
     let mut space = Space::new("clock");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let source = space.dir().join("clock.c");
     let library = space.dir().join("clock.so");
     let offset = space.dir().join("offset");
@@ -104,7 +91,7 @@ fn a_clock_that_jumps_changes_nothing_in_the_tables() {
 #[test]
 fn a_worker_whose_output_takes_nothing_folds_all_the_same() {
     let space = Space::new("mute");
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..500));
     // Every write fails with "no space left on device".
@@ -133,7 +120,7 @@ fn a_batch_slower_than_the_longest_time_between_polls_keeps_the_membership() {
     let mut space = Space::new("slow");
     let longest = ("max.poll.interval.ms".to_owned(), "6000".to_owned());
     space.settings.kafka_properties.push(longest);
-    let topic = counter(&space);
+    let topic = define_counter(&space);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..500));
     let worker = space.start_worker("worker");
@@ -163,7 +150,7 @@ fn leaders_and_coordinators_that_move_keep_no_partition_for_long() {
     let mut space = Space::new("moving");
     space.settings.brokers = cluster.bootstrap_servers();
     cluster.create_topic("events", 2, 3).unwrap();
-    space.definition("counter", &COUNTER.replace("TOPIC", "events"));
+    space.definition("counter", &counter("counter", "events"));
     let worker = space.start_worker("worker");
     let group = format!("{}.counter.g1", space.id);
     let mut config = ClientConfig::new();
@@ -195,18 +182,10 @@ fn leaders_and_coordinators_that_move_keep_no_partition_for_long() {
     ended(&worker);
 }
 
-fn counter(space: &Space) -> String {
+fn define_counter(space: &Space) -> String {
     let topic = space.topic("events", 2);
-    space.definition("counter", &COUNTER.replace("TOPIC", &topic));
+    space.definition("counter", &counter("counter", &topic));
     topic
-}
-
-fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
-    let event = |number| {
-        let value = format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#);
-        Record::new(&format!("k{}", number % 7), value)
-    };
-    numbers.map(event).collect()
 }
 
 fn events(space: &Space) -> i64 {

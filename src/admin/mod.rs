@@ -21,11 +21,7 @@ use crate::store::{ConnectSettings, Store, StoreError};
 /// # Errors
 /// As the server's.
 pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
-    let connect = ConnectSettings {
-        url: settings.postgres.url.clone(),
-        url_file: settings.secret_files.get("postgres.url").cloned(),
-        max_connections: 2,
-    };
+    let connect = ConnectSettings::new(settings, 2);
     Store::connect(&connect).await.map_err(failed)
 }
 
@@ -34,11 +30,7 @@ pub async fn connect(settings: &Settings) -> Result<Store, Failure> {
 /// # Errors
 /// As the server's; another deployment works on this control schema.
 pub async fn connect_as_worker(settings: &Settings) -> Result<Store, Failure> {
-    let connect = ConnectSettings {
-        url: settings.postgres.url.clone(),
-        url_file: settings.secret_files.get("postgres.url").cloned(),
-        max_connections: settings.postgres.max_connections,
-    };
+    let connect = ConnectSettings::new(settings, settings.postgres.max_connections);
     let store = Store::connect(&connect).await.map_err(failed)?;
     let group = &settings.kafka.group;
     store.claim_deployment(group).await.map_err(failed)?;

@@ -46,9 +46,9 @@ use std::sync::Arc;
 use table::TableState;
 use trace::Tracer;
 
-/// Most names of unheard types that are counted one by one; events of further ones are counted together under
 /// Most rows that one event may reach by a rule on their first key columns: all are in memory at once.
 pub const REACHED_ROWS_MAX: usize = 100_000;
+/// Most names of unheard types that are counted one by one; events of further ones are counted together under
 /// [`OTHER_TYPES`].
 pub const UNHEARD_NAMES_MAX: usize = 1_000;
 /// Longest name of an unheard type that is kept, in bytes.

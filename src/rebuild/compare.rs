@@ -9,6 +9,7 @@ use crate::definition::order_dependence;
 use crate::definition::projection::{Projection, Table};
 use crate::store::{
     Comparison, Difference, Generation, Offsets, Phase, Snapshot, State, Store, StoreError,
+    offsets_of,
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -77,17 +78,13 @@ pub async fn at_equal_offsets(
     // First to where the logs ended: what is left then is short.
     until_at(store, folded.id, ends).await?;
     for _ in 0..TRIES {
-        let reached = positions(store, folded.id).await?;
+        let reached = offsets_of(&store.positions(folded.id).await?);
         until_at(store, live.id, &reached).await?;
         let mut snapshot = store.snapshot(&live.projection).await?;
         if snapshot.generation != live.id {
             return Err(refused("readers were switched meanwhile: ask again"));
         }
-        let mut exactly = Offsets::new();
-        for at in &snapshot.positions {
-            let topic = exactly.entry(at.topic.clone()).or_default();
-            topic.insert(at.partition, at.next_offset);
-        }
+        let exactly = offsets_of(&snapshot.positions);
         store.set_stop_at(folded.id, &exactly).await?;
         until_at(store, folded.id, &exactly).await?;
         if !is_exactly_at(store, folded.id, &exactly).await? {
@@ -165,7 +162,7 @@ async fn compare(
     Ok(all)
 }
 
-pub(super) fn key_of(table: &Table) -> Vec<&str> {
+fn key_of(table: &Table) -> Vec<&str> {
     let key = &table.columns[..table.key_len];
     key.iter().map(|column| column.name.as_str()).collect()
 }
@@ -227,16 +224,7 @@ async fn compare_one(
     Ok(result)
 }
 
-pub(super) async fn positions(store: &Store, generation: i64) -> Result<Offsets, StoreError> {
-    let mut offsets = Offsets::new();
-    for at in store.positions(generation).await? {
-        let topic = offsets.entry(at.topic).or_default();
-        topic.insert(at.partition, at.next_offset);
-    }
-    Ok(offsets)
-}
-
-pub(super) async fn is_exactly_at(
+async fn is_exactly_at(
     store: &Store,
     generation: i64,
     offsets: &Offsets,

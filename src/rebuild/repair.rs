@@ -1,8 +1,8 @@
 //! Rows that are not the fold of their events are put right, live going on but for the moment that it takes. Knows nothing of who asks.
 
-use super::compare::{Compared, KEYS_MAX, positions, refused, until_at};
+use super::compare::{Compared, KEYS_MAX, refused, until_at};
 use crate::definition::Projection;
-use crate::store::{Damage, Generation, Repaired, Store, StoreError};
+use crate::store::{Damage, Generation, Repaired, Store, StoreError, offsets_of};
 
 /// How often the fold may fail to come level with live in the time that live waits.
 const TRIES: usize = 20;
@@ -30,7 +30,7 @@ pub async fn put_right(
     let damages = damages(&definition, compared);
     for _ in 0..TRIES {
         // Close behind live, so that live's lanes wait for little.
-        let reached = positions(store, live.id).await?;
+        let reached = offsets_of(&store.positions(live.id).await?);
         store.set_stop_at(folded.id, &reached).await?;
         until_at(store, folded.id, &reached).await?;
         match store.repair(live.id, folded.id, &damages).await? {

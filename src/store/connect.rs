@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::{migrate, socket, tls};
-use crate::settings::Secret;
+use crate::settings::{Secret, Settings};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +40,17 @@ pub struct ConnectSettings {
     pub url_file: Option<PathBuf>,
     /// Of this process, lanes included; [`CONTROL_CONNECTIONS`] of them are not for lanes.
     pub max_connections: u32,
+}
+
+impl ConnectSettings {
+    /// As the settings say, with this many connections.
+    pub fn new(settings: &Settings, max_connections: u32) -> ConnectSettings {
+        ConnectSettings {
+            url: settings.postgres.url.clone(),
+            url_file: settings.secret_files.get("postgres.url").cloned(),
+            max_connections,
+        }
+    }
 }
 
 /// The database: control schema, generations, views. Cheap to clone.

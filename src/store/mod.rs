@@ -67,7 +67,7 @@ pub use status::{
     BLOCKED_KEYS_SHOWN, BlockedKey, Blocker, GenerationStatus, PartitionStatus, ProjectionStatus,
     TableStatus,
 };
-pub use stop::Stop;
+pub use stop::{Stop, hint_of_other_log};
 pub use switch::{Prepared, SwitchOrder, Switched};
-pub use verify::{Comparison, Difference, Offsets, Snapshot};
+pub use verify::{Comparison, Difference, Offsets, Snapshot, offsets_of};
 pub use waiting::Waiting;

@@ -4,6 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::connect::Store;
 use super::error::{Context, Result, StoreError};
+use super::stop::hint_of_other_log;
 use crate::definition::projection::Projection;
 
 impl Store {
@@ -81,14 +82,10 @@ impl Store {
         if others.is_empty() {
             return Ok(());
         }
-        Err(StoreError::refused(
-            format!("projection {projection}"),
-            others.join("; "),
+        Err(
+            StoreError::refused(format!("projection {projection}"), others.join("; "))
+                .hint(hint_of_other_log(projection)),
         )
-        .hint(format!(
-            "`consolidator rebuild {projection}` makes the tables from what Kafka holds now. Only if the topic was moved with its \
-             records and offsets, `consolidator resume {projection} --accept-hole` goes on where it stood."
-        )))
     }
 
     /// The definition that should become live, as the files last said; `None`: there is no such projection.

@@ -11,7 +11,7 @@ use super::error::{Context, ErrorKind, Result, StoreError};
 use super::life::positions;
 use super::quote::{generation_schema, identifier, identifiers, qualified};
 use super::schema::OWNER;
-use super::verify::Offsets;
+use super::verify::offsets_of;
 use crate::definition::projection::Table;
 
 /// How long live's lanes may be kept from committing while the other generation comes level with them.
@@ -61,11 +61,7 @@ impl Store {
             Err(error) if error.kind == ErrorKind::Contention => return Ok(Repaired::NotLevel),
             locked => locked?,
         }
-        let mut exactly = Offsets::new();
-        for at in positions(&mut tx, live).await? {
-            let topic = exactly.entry(at.topic).or_default();
-            topic.insert(at.partition, at.next_offset);
-        }
+        let exactly = offsets_of(&positions(&mut tx, live).await?);
         self.set_stop_at(folded, &exactly).await?;
         let started = Instant::now();
         while !is_level(&mut tx, live, folded).await? {

@@ -32,6 +32,14 @@ pub struct Stop {
     pub stopped_at: Option<String>,
 }
 
+/// What to do where [`Stop::other_log`] is set.
+pub fn hint_of_other_log(projection: &str) -> String {
+    format!(
+        "`consolidator rebuild {projection}` makes the tables from what Kafka holds now. Only if the topic was moved with its \
+         records and offsets, `consolidator resume {projection} --accept-hole` goes on where it stood."
+    )
+}
+
 impl Store {
     /// Records that a generation or partition stands still; a later reason replaces an earlier one.
     ///

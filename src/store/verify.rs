@@ -28,6 +28,16 @@ const FETCH_ROWS: usize = 2_000;
 /// topic -> partition -> offset (exclusive).
 pub type Offsets = BTreeMap<String, BTreeMap<i32, i64>>;
 
+/// The first offsets that are not applied.
+pub fn offsets_of(positions: &[Position]) -> Offsets {
+    let mut offsets = Offsets::new();
+    for at in positions {
+        let topic = offsets.entry(at.topic.clone()).or_default();
+        topic.insert(at.partition, at.next_offset);
+    }
+    offsets
+}
+
 /// A snapshot of the live generation, and where it stands in it. Ends when dropped.
 #[derive(Debug)]
 pub struct Snapshot {

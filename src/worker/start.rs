@@ -59,11 +59,7 @@ pub(super) async fn connect(
     settings: &Settings,
     shutdown: &Shutdown,
 ) -> Result<Option<Store>, Failure> {
-    let connect = ConnectSettings {
-        url: settings.postgres.url.clone(),
-        url_file: settings.secret_files.get("postgres.url").cloned(),
-        max_connections: settings.postgres.max_connections,
-    };
+    let connect = ConnectSettings::new(settings, settings.postgres.max_connections);
     let mut attempt = 0;
     loop {
         let error = match Store::connect(&connect).await {

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 
 use super::load::Load;
 use crate::support::database::Database;
+use crate::support::definitions::{ACCOUNTS, BRANCHES};
 use crate::support::kafka::KafkaServer;
 use crate::support::node::Node;
 use crate::support::proxy::Proxy;
@@ -22,43 +23,7 @@ const PARTITIONS: i32 = 4;
 const PARTITIONS_MAX: i32 = 12;
 const IN_TIME: Duration = Duration::from_secs(60);
 
-const DEFINITIONS: [(&str, &str); 2] = [
-    (
-        "accounts",
-        "
-projection: accounts
-from: [TOPIC]
-tables:
-  accounts:
-    key:
-      account: text = event.key
-    columns:
-      n: bigint not null default 0
-      sum: bigint not null default 0
-      h: text not null default ''
-    rules:
-      Paid:
-        set: n = n + 1, sum = sum + data.amount, h = md5(h || event.id)
-",
-    ),
-    (
-        "branches",
-        "
-projection: branches
-from: [TOPIC]
-tables:
-  branches:
-    key:
-      branch: text = data.branch
-    columns:
-      n: bigint not null default 0
-      sum: bigint not null default 0
-    rules:
-      Paid:
-        set: n = n + 1, sum = sum + data.amount
-",
-    ),
-];
+const DEFINITIONS: [(&str, &str); 2] = [("accounts", ACCOUNTS), ("branches", BRANCHES)];
 
 /// What is done to the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::support::certificates::{Certificates, HOST};
+use crate::support::definitions::counter;
 use crate::support::kafka::{KafkaServer, SecuredKafka};
 use crate::support::kafka_rights::{Right, allow};
 use crate::support::space::Space;
@@ -49,22 +50,7 @@ fn counting(space: &mut Space, user: &str, port: u16) -> String {
     kafka.server.create_topic(&topic, 1, &[]);
     allow(&kafka.server, user, Right::ReadTopics(&topic));
     allow(&kafka.server, user, Right::ReadGroups(&space.id));
-    let definition = format!(
-        "
-projection: small
-from: [{topic}]
-tables:
-  small:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-"
-    );
-    space.definition("small", &definition);
+    space.definition("small", &counter("small", &topic));
     space.settings.brokers = format!("{HOST}:{port}");
     let trusting = trusting(&certificates.authority());
     space.settings.kafka_properties.extend(trusting);

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{IN_TIME, stderr};
 use crate::support::certificates::{Certificates, Certified, HOST};
 use crate::support::database::Database;
+use crate::support::definitions::counter;
 use crate::support::space::Space;
 use crate::support::start_postgres;
 use crate::support::topic::{Producer, Record};
@@ -158,7 +159,7 @@ fn a_worker_goes_on_through_it(secured: &Secured) {
     let grant = format!("grant create on database {} to {CERTIFIED}", space.id);
     secured.database.execute(&grant);
     let topic = space.topic("events", 1);
-    space.definition("small", &definition(&topic));
+    space.definition("small", &counter("small", &topic));
     Producer::new(space.kafka).write(&topic, &[Record::new("a", r#"{"type":"Added"}"#)]);
 
     let place = format!(
@@ -195,7 +196,7 @@ fn a_password_that_was_changed_is_read_again_from_the_file_of_the_url() {
     fs::write(&file, &url).unwrap();
     space.settings.postgres_url_file = Some(file.display().to_string());
     let topic = space.topic("events", 1);
-    space.definition("small", &definition(&topic));
+    space.definition("small", &counter("small", &topic));
     let event = [Record::new("a", r#"{"type":"Added"}"#)];
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &event);
@@ -216,21 +217,4 @@ fn a_password_that_was_changed_is_read_again_from_the_file_of_the_url() {
     });
     assert!(worker.is_running());
     assert!(!worker.log().contains("-secret"), "{}", worker.log());
-}
-
-fn definition(topic: &str) -> String {
-    let text = "
-projection: small
-from: [TOPIC]
-tables:
-  small:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
-    text.replace("TOPIC", topic)
 }

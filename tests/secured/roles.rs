@@ -2,23 +2,10 @@
 
 use super::{IN_TIME, stderr};
 use crate::support::database::Database;
+use crate::support::definitions::counter;
 use crate::support::root;
 use crate::support::space::{Space, can_mount, is_root};
 use crate::support::topic::{Producer, Record};
-
-const DEFINITION: &str = "
-projection: small
-from: [TOPIC]
-tables:
-  small:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-    rules:
-      Added:
-        set: n = n + 1
-";
 
 /// The manual's roles in this test's database, under names of its own; gives the urls of owner and writer.
 fn with_roles(space: &Space) -> [String; 2] {
@@ -43,7 +30,7 @@ fn a_worker_that_owns_nothing_folds_what_its_owner_has_made() {
     let mut space = Space::new("writer");
     let [owner, writer] = with_roles(&space);
     let topic = space.topic("events", 2);
-    space.definition("small", &DEFINITION.replace("TOPIC", &topic));
+    space.definition("small", &counter("small", &topic));
     let event = |n: i32| Record::new("a", r#"{"type":"Added"}"#).in_partition(n % 2);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &[event(0), event(1)]);
@@ -105,7 +92,7 @@ fn the_whole_suite_runs_as_a_role_that_may_only_create_schemas_in_its_database()
 fn the_worker_runs_as_nobody_on_a_root_that_it_cannot_write_to() {
     let space = Space::new("nobody");
     let topic = space.topic("events", 1);
-    space.definition("small", &DEFINITION.replace("TOPIC", &topic));
+    space.definition("small", &counter("small", &topic));
     Producer::new(space.kafka).write(&topic, &[Record::new("a", r#"{"type":"Added"}"#)]);
     let worker = space.start_unprivileged_worker("worker");
     space.wait_offset("small", &topic, 0, 0, IN_TIME);

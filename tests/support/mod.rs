@@ -6,6 +6,7 @@
 
 pub mod certificates;
 pub mod database;
+pub mod definitions;
 pub mod download;
 pub mod kafka;
 pub mod kafka_rights;

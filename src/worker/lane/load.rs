@@ -4,6 +4,7 @@
 use super::{Lane, Trouble};
 use crate::source::TopicPartition;
 use crate::store::{Checkpoint, Phase};
+use crate::worker::partitions::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use std::time::{Duration, Instant};
 const LOAD_MAX: Duration = Duration::from_secs(60);
 /// What is asked back earlier than this is folded again by whoever gets it, which costs less than to end the load.
 const GIVEN_BACK_UNWRITTEN: Duration = Duration::from_secs(5);
+/// Offsets of a partition that a load leaves to be folded as live does.
+const LEFT_MAX: i64 = 2_000;
 /// How often the lane says how far it has read.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often a lane that stands still looks around.
@@ -136,11 +139,24 @@ impl Lane {
             self.want_keys()?;
             return self.park();
         }
-        let ended = |at: TopicPartition| self.load.ended.contains(&at);
-        if !self.partitions.is_empty() && self.partitions.iter().all(|owned| ended(owned.at)) {
+        if !self.partitions.is_empty()
+            && self
+                .partitions
+                .iter()
+                .all(|partition| self.is_read(partition))
+        {
             return self.park();
         }
         self.note_reading_if_due()
+    }
+
+    /// To its end, or nearly so: while events arrive, the end itself is hardly ever met.
+    fn is_read(&self, partition: &Partition) -> bool {
+        let read = partition.folded_offset - partition.committed_offset;
+        let end = self.consumer.end_offset(partition.at);
+        let left = end.map(|end| end - partition.folded_offset);
+        self.load.ended.contains(&partition.at)
+            || left.is_some_and(|left| left <= LEFT_MAX.min(read / 8))
     }
 
     /// Writes what is folded, and stands still from now on.

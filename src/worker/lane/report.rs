@@ -6,7 +6,7 @@ use crate::fold::{CacheCounts, EventFailure, Folder};
 use crate::metrics::{MemoryKind, PartitionMetrics, SkipReason};
 use crate::source::{self, Start, TopicPartition};
 use crate::store::encode::EncodedChanges;
-use crate::store::{ErrorKind, Stop};
+use crate::store::{ErrorKind, Stop, hint_of_other_log};
 use crate::worker::Work;
 use crate::worker::partitions::Partitions;
 use crate::worker::policy::source_answer;
@@ -254,13 +254,9 @@ impl Report {
 
     /// Kafka holds something else than what was applied.
     pub(super) fn other_log(&self, at: TopicPartition, message: &str) -> Stop {
-        let name = &self.work.projection.name;
         Stop {
             reason: format!("what Kafka holds is not what was applied: {message}"),
-            hint: Some(format!(
-                "`consolidator rebuild {name}` makes the tables from what Kafka holds now. Only if the topic was moved with its \
-                 records and offsets, `consolidator resume {name} --accept-hole` goes on where it stood."
-            )),
+            hint: Some(hint_of_other_log(&self.work.projection.name)),
             alone: true,
             other_log: true,
             ..self.stop_at(at, None)
