@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::support::worker::run_command;
-use consolidator::definition::{self, Severity, commands, testing};
+use consolidator::definition::{self, Severity, testing};
 
 #[test]
 fn every_case_gets_the_diagnostics_that_stand_beside_it() {
@@ -316,7 +316,7 @@ fn a_name_belongs_to_one_file_only() {
     )
     .unwrap();
     fs::write(folder.path().join("c.yaml"), b"projection: \xff").unwrap();
-    let files = commands::load_files(&[folder.path().to_owned()]).unwrap();
+    let files = definition::files::load_files(&[folder.path().to_owned()]).unwrap();
     let codes: Vec<Vec<&str>> = files
         .iter()
         .map(|file| {
@@ -329,7 +329,7 @@ fn a_name_belongs_to_one_file_only() {
         })
         .collect();
     assert_eq!(codes, [vec![], vec!["duplicate-name"], vec!["not-utf8"]]);
-    assert!(commands::load_files(&[folder.path().join("none.yaml")]).is_err());
+    assert!(definition::files::load_files(&[folder.path().join("none.yaml")]).is_err());
 }
 
 #[test]

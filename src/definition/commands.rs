@@ -1,20 +1,17 @@
 //! `lint` and `test`: definitions on disk against themselves, offline. Prints; gives the process's exit status: 0 fine,
 //! 1 something is not fine, 2 could not run. Knows nothing of Kafka, Postgres and settings.
 
-use std::collections::HashMap;
-use std::io::{self, IsTerminal, Read, Write};
-use std::num::NonZero;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::Severity;
+use super::files::{
+    DefinitionFile, Name, find_all, load_all, load_file, load_files, names, shared_names,
+};
 use super::testing::coverage::{self, Coverage, Reached};
 use super::testing::oracle::{self, Answer, Question};
-use super::yaml::FILE_BYTES_MAX;
-use super::{Diagnostic, File, Loaded, Projection};
-
-/// Where definitions are looked for if no path is given.
-pub const DEFAULT_PATH: &str = "projections";
+use super::{Diagnostic, Projection};
 
 /// How findings are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,41 +24,41 @@ pub enum Format {
     Github,
 }
 
-/// A definition file that was read.
-#[derive(Debug)]
-pub struct DefinitionFile {
-    pub path: PathBuf,
-    pub text: String,
-    /// Name and text of the file of tests beside it, `NAME.test.yaml`.
-    pub tests: Option<(String, String)>,
-    pub loaded: Loaded,
+/// What `lint` keeps of a file. Hundreds of compiled definitions would fill so much fresh memory that it takes longer than to
+/// check them.
+struct Linted {
+    path: PathBuf,
+    names: Vec<Name>,
+    diagnostics: Vec<Diagnostic>,
 }
 
-impl DefinitionFile {
-    fn file<'f>(&'f self, file_name: &'f str) -> File<'f> {
-        File {
-            file_name,
-            text: &self.text,
+impl From<DefinitionFile> for Linted {
+    fn from(file: DefinitionFile) -> Linted {
+        Linted {
+            names: names(&file),
+            path: file.path,
+            diagnostics: file.loaded.diagnostics,
         }
-    }
-
-    fn beside(&self) -> Option<File<'_>> {
-        let (file_name, text) = self.tests.as_ref()?;
-        Some(File { file_name, text })
     }
 }
 
 /// Checks definitions. Prints every problem.
 pub fn lint(paths: &[PathBuf], format: Format) -> u8 {
     print(|out| {
-        let files = match load_files(paths) {
+        let files = match find_all(paths).and_then(|paths| load_all(&paths, Linted::from)) {
             Ok(files) => files,
             Err(message) => return could_not_run(out, format, &message),
         };
-        let diagnostics: Vec<&Diagnostic> = files
+        let named = files
             .iter()
-            .flat_map(|file| &file.loaded.diagnostics)
-            .collect();
+            .map(|file| (file.path.as_path(), &file.names[..]));
+        let shared = shared_names(named);
+        let of_file = |(index, file): (usize, _)| {
+            let shared = shared.iter().filter(move |(other, _)| *other == index);
+            let own: &Linted = file;
+            own.diagnostics.iter().chain(shared.map(|(_, found)| found))
+        };
+        let diagnostics: Vec<&Diagnostic> = files.iter().enumerate().flat_map(of_file).collect();
         write_diagnostics(out, &diagnostics, format)?;
         let count = |severity| {
             diagnostics
@@ -216,163 +213,6 @@ pub fn load_traced(path: &Path, format: Format) -> Result<Option<Projection>, St
     }
     let name = path.display().to_string();
     Ok(super::load_traced(file.file(&name), None).projection)
-}
-
-/// Reads and checks files; folders are searched for `*.yaml` and `*.yml`. Names that two files give are reported too.
-pub fn load_files(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
-    let default = [PathBuf::from(DEFAULT_PATH)];
-    let mut found = Vec::new();
-    for path in if paths.is_empty() {
-        &default[..]
-    } else {
-        paths
-    } {
-        found.extend(find(path)?);
-    }
-    let mut files = load_all(&found)?;
-    report_shared_names(&mut files);
-    Ok(files)
-}
-
-/// On all cores: a deployment may have hundreds of definitions, and none says anything about another.
-fn load_all(paths: &[PathBuf]) -> Result<Vec<DefinitionFile>, String> {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = paths.len().div_ceil(threads).max(1);
-    let load = |paths: &[PathBuf]| paths.iter().cloned().map(load_file).collect();
-    let loaded: Vec<Result<Vec<DefinitionFile>, String>> = std::thread::scope(|scope| {
-        let started = paths
-            .chunks(share)
-            .map(|paths| scope.spawn(move || load(paths)));
-        let started: Vec<_> = started.collect();
-        let ended = started.into_iter().map(|thread| thread.join());
-        ended
-            .map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let loaded = loaded.into_iter().collect::<Result<Vec<_>, _>>()?;
-    Ok(loaded.into_iter().flatten().collect())
-}
-
-fn load_file(path: PathBuf) -> Result<DefinitionFile, String> {
-    let name = path.display().to_string();
-    let tests = path.with_extension("test.yaml");
-    let (text, tests) = match (read_text(&path)?, tests.exists()) {
-        (text, false) => (text, None),
-        (text, true) => {
-            let beside = read_text(&tests)?;
-            (text, Some((tests.display().to_string(), beside)))
-        }
-    };
-    let (text, tests) = match (text, tests) {
-        (Ok(text), None) => (text, None),
-        (Ok(text), Some((name, Ok(tests)))) => (text, Some((name, tests))),
-        (Err(message), _) => return Ok(not_utf8(path, &name, message)),
-        (_, Some((tests, Err(message)))) => return Ok(not_utf8(path, &tests, message)),
-    };
-    let mut file = DefinitionFile {
-        path,
-        text,
-        tests,
-        loaded: Loaded::nothing(Vec::new()),
-    };
-    file.loaded = super::load_with_tests(file.file(&name), file.beside());
-    Ok(file)
-}
-
-/// The text, or why it is none; an error if the file cannot be read at all.
-fn read_text(path: &Path) -> Result<Result<String, String>, String> {
-    let mut bytes = Vec::new();
-    // What is beyond makes it too large, however large it is.
-    std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-        .map_err(|error| format!("{}: cannot read it: {error}", path.display()))?;
-    if bytes.len() > FILE_BYTES_MAX {
-        return Ok(Ok(String::from_utf8_lossy(&bytes).into_owned()));
-    }
-    Ok(String::from_utf8(bytes)
-        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to())))
-}
-
-fn not_utf8(path: PathBuf, name: &str, message: String) -> DefinitionFile {
-    let diagnostics = vec![Diagnostic::of_file(name, "not-utf8", message)];
-    DefinitionFile {
-        path,
-        text: String::new(),
-        tests: None,
-        loaded: Loaded::nothing(diagnostics),
-    }
-}
-
-fn find(path: &Path) -> Result<Vec<PathBuf>, String> {
-    let shown = path.display();
-    let about =
-        std::fs::metadata(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
-    if !about.is_dir() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let entries =
-        std::fs::read_dir(path).map_err(|error| format!("{shown}: cannot read it: {error}"))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let path = entry
-            .map_err(|error| format!("{shown}: cannot read it: {error}"))?
-            .path();
-        let yaml = path
-            .extension()
-            .is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let hidden = path
-            .file_name()
-            .is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let tests = path.to_string_lossy().ends_with(".test.yaml");
-        if yaml && !hidden && !tests && !path.is_dir() {
-            found.push(path);
-        }
-    }
-    if found.is_empty() {
-        return Err(format!(
-            "{shown}: there is no definition (*.yaml) in this folder"
-        ));
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// A projection, a table and a view each belong to one file.
-fn report_shared_names(files: &mut [DefinitionFile]) {
-    let mut owners: HashMap<(&str, String), String> = HashMap::new();
-    for file in files {
-        let Some(projection) = &file.loaded.projection else {
-            continue;
-        };
-        let tables = projection
-            .tables
-            .iter()
-            .map(|table| ("table or view", table.name.clone()));
-        let views = projection
-            .views
-            .iter()
-            .map(|view| ("table or view", view.name.clone()));
-        let names = std::iter::once(("projection", projection.name.clone()))
-            .chain(tables)
-            .chain(views);
-        let mut taken = Vec::new();
-        for (what, name) in names {
-            match owners.get(&(what, name.clone())) {
-                Some(owner) => taken.push((what, name, owner.clone())),
-                None => {
-                    owners.insert((what, name), file.path.display().to_string());
-                }
-            }
-        }
-        for (what, name, owner) in taken {
-            let message = format!("the {what} `{name}` is already defined in {owner}");
-            let shown = file.path.display().to_string();
-            let mut diagnostic = Diagnostic::of_file(&shown, "duplicate-name", message);
-            diagnostic.hint("readers see all projections in one schema: rename one of them");
-            file.loaded.diagnostics.push(diagnostic);
-            file.loaded.projection = None;
-        }
-    }
 }
 
 fn write_diagnostics(

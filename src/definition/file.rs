@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::source::Text;
+use super::sql::{Assignments, Sql};
 
 #[derive(Debug, Default)]
 pub struct ProjectionFile {
@@ -64,7 +65,7 @@ pub struct TableFile {
     pub rules: Vec<RuleFile>,
     pub indexes: Vec<IndexFile>,
     pub history: Option<Text>,
-    pub version: Option<Text>,
+    pub version: Option<Sql>,
 }
 
 #[derive(Debug)]
@@ -82,13 +83,13 @@ pub struct RuleFile {
     /// What to mark when the rule as a whole is meant.
     pub span: Range<usize>,
     pub topic: Option<Text>,
-    pub when: Option<Text>,
+    pub when: Option<Sql>,
     pub key: Option<Assignments>,
-    pub each: Option<Text>,
+    pub each: Option<Sql>,
     pub set: Option<Assignments>,
     pub delete: Option<Text>,
     pub if_missing: Option<Text>,
-    pub version: Option<Text>,
+    pub version: Option<Sql>,
     pub lookups: Vec<LookupFile>,
 }
 
@@ -99,13 +100,6 @@ pub struct LookupFile {
     pub name: Text,
     pub table: Text,
     pub key: Option<Assignments>,
-}
-
-/// Column = expression, several times: as SQL text or as a map.
-#[derive(Debug)]
-pub enum Assignments {
-    Sql(Text),
-    Map(Vec<(Text, Text)>),
 }
 
 #[derive(Debug)]
@@ -123,6 +117,6 @@ pub struct ViewFile {
 
 #[derive(Debug)]
 pub struct DeduplicateFile {
-    pub by: Option<Text>,
+    pub by: Option<Sql>,
     pub keep: Option<Text>,
 }

@@ -10,10 +10,10 @@
 
 use md5::{Digest, Md5};
 
-use super::check::pairs;
-use super::file::{Assignments, EnvelopeFile, ProjectionFile, RuleFile, TableFile};
+use super::file::{EnvelopeFile, ProjectionFile, RuleFile, TableFile};
 use super::projection::{Table, Topic};
 use super::source::Text;
+use super::sql::{Assignments, Sql};
 
 /// Raised when the same text begins to mean other rows, so that the change is noticed.
 const MEANING: &str = "1";
@@ -36,7 +36,7 @@ pub(super) fn of_fold(file: &ProjectionFile, topics: &[Topic], tables: &[Table])
         canon.table(file, table);
     }
     if let Some(deduplicate) = &file.deduplicate {
-        canon.expression("by", deduplicate.by.as_ref());
+        canon.sql("by", deduplicate.by.as_ref());
         canon.expression("keep", deduplicate.keep.as_ref());
     }
     hex(&canon.0.finalize())
@@ -102,7 +102,7 @@ impl Canon {
                 "false"
             },
         );
-        self.expression("version", file.version.as_ref());
+        self.sql("version", file.version.as_ref());
         for (file, rule) in file.rules.iter().zip(&table.rules) {
             self.add(
                 "rule",
@@ -117,11 +117,15 @@ impl Canon {
         }
     }
 
+    fn sql(&mut self, name: &str, sql: Option<&Sql>) {
+        self.expression(name, sql.map(|sql| &sql.text));
+    }
+
     fn rule(&mut self, file: &RuleFile) {
         self.expression("rule topic", file.topic.as_ref());
-        self.expression("when", file.when.as_ref());
-        self.expression("each", file.each.as_ref());
-        self.expression("version", file.version.as_ref());
+        self.sql("when", file.when.as_ref());
+        self.sql("each", file.each.as_ref());
+        self.sql("version", file.version.as_ref());
         for lookup in &file.lookups {
             self.add("lookup", lookup.name.as_str());
             self.add("of table", lookup.table.as_str());
@@ -133,12 +137,10 @@ impl Canon {
     }
 
     fn assignments(&mut self, name: &str, assignments: Option<&Assignments>) {
-        for (column, expression) in assignments
-            .and_then(|list| pairs(list).ok())
-            .unwrap_or_default()
-        {
-            self.add(name, &column.text);
-            self.add("=", &squeezed(expression.as_str()));
+        let pairs = assignments.and_then(|list| list.pairs().ok());
+        for pair in pairs.unwrap_or_default() {
+            self.add(name, pair.column.as_str());
+            self.add("=", &squeezed(pair.sql.text.as_str()));
         }
     }
 }

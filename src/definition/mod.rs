@@ -1,4 +1,5 @@
-//! What a projection is: as written (a file) and as meant (checked). Pure, but for `commands`, which reads the files.
+//! What a projection is: as written (a file) and as meant (checked). Pure, but for `files`, which reads them, and
+//! `commands`, which prints what is found.
 //!
 //! A text goes through [`load`]: `yaml` (a tree that keeps its places) → `read` with `shape` (a definition as written,
 //! `file`) → `check` (names, types, expressions) → [`Projection`]. Problems gather in a `Report` on the way and come out
@@ -10,6 +11,7 @@ pub mod commands;
 pub mod diagnostic;
 pub mod draft;
 mod file;
+pub mod files;
 pub mod fingerprint;
 pub mod projection;
 
@@ -17,6 +19,7 @@ mod read;
 pub mod schema;
 mod shape;
 mod source;
+mod sql;
 pub mod testing;
 pub mod trial;
 mod warnings;

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use super::diagnostic::Report;
 use super::file::{
-    Assignments, ColumnFile, DeduplicateFile, EnvelopeFile, EventFile, IndexFile, LookupFile,
-    MemberFile, MemberValue, ProjectionFile, RuleFile, TableFile, TopicFile, ViewFile,
+    ColumnFile, DeduplicateFile, EnvelopeFile, EventFile, IndexFile, LookupFile, MemberFile,
+    MemberValue, ProjectionFile, RuleFile, TableFile, TopicFile, ViewFile,
 };
 use super::shape::{self, Fields};
 use super::source::Text;
+use super::sql::{Assignments, Sql, Written};
 use super::testing::{self, TestCase};
 use super::yaml::{Entry, Kind, Node};
 
@@ -193,7 +194,7 @@ fn table(report: &mut Report<'_>, entry: &Entry) -> Option<TableFile> {
         rules: Vec::new(),
         indexes: Vec::new(),
         history: optional_text(report, &fields, "history"),
-        version: optional_sql(report, &fields, "version"),
+        version: optional_sql(report, &fields, "version").map(Sql::new),
     };
     if let Some((node, span)) = required(report, &fields, "key", "a table")
         && let Some(entries) = shape::map(report, node, &span, "`key` of a table")
@@ -271,15 +272,15 @@ fn rule(report: &mut Report<'_>, types: &Text, node: &Node) -> Option<RuleFile> 
             false => types.span.clone(),
         },
         topic: optional_text(report, &fields, "topic"),
-        when: optional_sql(report, &fields, "when"),
+        when: optional_sql(report, &fields, "when").map(Sql::new),
         key: optional(&fields, "key")
             .and_then(|(node, span)| assignments(report, node, &span, "`key`")),
-        each: optional_sql(report, &fields, "each"),
+        each: optional_sql(report, &fields, "each").map(Sql::new),
         set: optional(&fields, "set")
             .and_then(|(node, span)| assignments(report, node, &span, "`set`")),
         delete: optional_text(report, &fields, "delete"),
         if_missing: optional_text(report, &fields, "if_missing"),
-        version: optional_sql(report, &fields, "version"),
+        version: optional_sql(report, &fields, "version").map(Sql::new),
         lookups: optional(&fields, "lookup")
             .and_then(|(node, span)| shape::map(report, node, &span, "`lookup`"))
             .unwrap_or_default()
@@ -314,10 +315,11 @@ fn assignments(
     owner: &Range<usize>,
     what: &str,
 ) -> Option<Assignments> {
-    match node.kind {
-        Kind::Map(_) => shape::sql_map(report, node, owner, what).map(Assignments::Map),
-        _ => shape::sql(report, node, owner, what).map(Assignments::Sql),
-    }
+    let written = match node.kind {
+        Kind::Map(_) => shape::sql_map(report, node, owner, what).map(Written::Map),
+        _ => shape::sql(report, node, owner, what).map(Written::Sql),
+    };
+    written.map(Assignments::new)
 }
 
 fn index(report: &mut Report<'_>, node: &Node, owner: &Range<usize>) -> Option<IndexFile> {
@@ -365,7 +367,7 @@ fn deduplicate(
         let (node, span) = required(report, &fields, key, "`deduplicate`")?;
         shape::sql(report, node, &span, "a part of `deduplicate`")
     };
-    let (by, keep) = (part("by"), part("keep"));
+    let (by, keep) = (part("by").map(Sql::new), part("keep"));
     Some(DeduplicateFile { by, keep })
 }
 

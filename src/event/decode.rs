@@ -222,7 +222,8 @@ fn utf8(
     kind: DecodeErrorKind,
     what: impl FnOnce() -> String,
 ) -> Result<&str, DecodeError> {
-    match std::str::from_utf8(bytes) {
+    let text = json::ascii(bytes).map_or_else(|| std::str::from_utf8(bytes), Ok);
+    match text {
         Ok(text) if !bytes.contains(&0) => Ok(text),
         Ok(_) => {
             let message = format!("{} has a NUL byte, which text cannot hold", what());
@@ -243,6 +244,7 @@ impl<'a> Parts<'_, 'a> {
             Source::Header(slot) => self.headers[slot]
                 .ok_or_else(|| error("the header for event.type is missing", None)),
             Source::Slot(slot) => match self.slots[slot] {
+                Member::Text(text) => Ok(text),
                 Member::Json(raw) if raw.starts_with('"') => Ok(self.string(raw)),
                 Member::Json(raw) => {
                     let message = "event.type is not a JSON string";
@@ -259,6 +261,7 @@ impl<'a> Parts<'_, 'a> {
             Source::Nowhere => Ok(None),
             Source::Header(slot) => Ok(self.headers[slot]),
             Source::Slot(slot) => match self.slots[slot] {
+                Member::Text(text) => Ok(Some(text)),
                 Member::Json(raw) if raw.starts_with('"') => Ok(Some(self.string(raw))),
                 Member::Json(raw) => match field::text(raw, self.arena) {
                     Ok(text) => Ok(Some(text)),
@@ -279,6 +282,7 @@ impl<'a> Parts<'_, 'a> {
             Source::Nowhere => (None, None),
             Source::Header(slot) => (self.headers[slot], None),
             Source::Slot(slot) => match self.slots[slot] {
+                Member::Text(text) => (Some(text), Some(self.offset(text) - 1)),
                 // A bare number has no unit: rather an error than an event in the wrong century.
                 Member::Json(raw) if !raw.starts_with('"') => {
                     let message = "event.time is not a JSON string".to_owned();
@@ -311,6 +315,7 @@ impl<'a> Parts<'_, 'a> {
             Err(error) => {
                 let at = match source {
                     Source::Slot(slot) => match self.slots[slot] {
+                        Member::Text(text) => Some(self.offset(text) - 1),
                         Member::Json(raw) => Some(self.offset(raw)),
                         _ => None,
                     },
@@ -324,7 +329,7 @@ impl<'a> Parts<'_, 'a> {
 
     #[inline]
     fn string(&self, raw: &'a str) -> &'a str {
-        field::string(self.value, self.offset(raw), raw, self.arena)
+        field::unescaped(raw, self.arena)
     }
 
     /// Where a slice of the value begins in it.

@@ -7,15 +7,9 @@ use crate::expression::json_member::json_member_text;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 use bumpalo::Bump;
 
-/// The text of the JSON string `raw`, which stands at `start` of `value`. Given both, because looking into the bytes behind
-/// it is faster than looking for its end.
-#[inline]
-pub(super) fn string<'a>(value: &'a str, start: usize, raw: &'a str, arena: &'a Bump) -> &'a str {
-    json::plain_string(value, start).unwrap_or_else(|| unescaped(raw, arena))
-}
-
+/// The text of the JSON string `raw`.
 #[cold]
-fn unescaped<'a>(raw: &'a str, arena: &'a Bump) -> &'a str {
+pub(super) fn unescaped<'a>(raw: &'a str, arena: &'a Bump) -> &'a str {
     let inside = raw.get(1..raw.len().max(2) - 1).unwrap_or_default();
     let mut text = String::with_capacity(inside.len());
     json::unescape(inside, |part| text.push_str(part));

@@ -68,7 +68,9 @@ pub struct Event<'a> {
 pub enum Member<'a> {
     /// Not there, or JSON null.
     Missing,
-    /// The bytes of one valid JSON value, whitespace trimmed, as they stand in the record.
+    /// A JSON string without escapes: what stands between its quotes.
+    Text(&'a str),
+    /// Any other JSON value: its bytes, whitespace trimmed, as they stand in the record.
     Json(&'a str),
     /// From formats that carry types (Avro, Protobuf), to come.
     Typed(Value<'a>),

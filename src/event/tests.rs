@@ -49,9 +49,11 @@ fn record(value: &str) -> Record<'_> {
     }
 }
 
-fn members<'a>(event: &Event<'a>) -> Vec<Option<&'a str>> {
-    let raw = |member: &Member<'a>| match *member {
-        Member::Json(raw) => Some(raw),
+/// Members as they stand in the record.
+fn members(event: &Event<'_>) -> Vec<Option<String>> {
+    let raw = |member: &Member<'_>| match *member {
+        Member::Text(text) => Some(format!("\"{text}\"")),
+        Member::Json(raw) => Some(raw.to_owned()),
         _ => None,
     };
     event.members.iter().map(raw).collect()
@@ -85,7 +87,14 @@ fn a_plain_envelope_gives_every_part_of_an_event() {
     );
     assert_eq!(event.key, Some("K-1"));
     let data = r#"{"units":5,"type":"inner"}"#;
-    assert_eq!(members(&event), [Some("5"), Some(data), Some("\"inner\"")]);
+    assert_eq!(
+        members(&event),
+        [
+            Some("5".to_owned()),
+            Some(data.to_owned()),
+            Some("\"inner\"".to_owned())
+        ]
+    );
 }
 
 #[test]
@@ -94,7 +103,14 @@ fn a_plain_record_without_data_is_its_own_payload() {
     let arena = Bump::new();
     let value = r#"{"type":"Sold","units":6}"#;
     let event = decoder.decode(&record(value), &arena).unwrap();
-    assert_eq!(members(&event), [Some("6"), Some("\"Sold\""), Some(value)]);
+    assert_eq!(
+        members(&event),
+        [
+            Some("6".to_owned()),
+            Some("\"Sold\"".to_owned()),
+            Some(value.to_owned())
+        ]
+    );
     assert_eq!(event.time, event.timestamp);
     assert_eq!((event.id, event.version), (None, None));
     let value = r#"{"type":"Sold","units":6,"data":null}"#;
@@ -108,9 +124,12 @@ fn no_envelope_takes_any_value_as_data() {
     let arena = Bump::new();
     let event = decoder.decode(&record(r#" {"a":[1,2]} "#), &arena).unwrap();
     assert_eq!(event.event_type, RECORD);
-    assert_eq!(members(&event), [Some(r#"{"a":[1,2]}"#), Some("2")]);
+    assert_eq!(
+        members(&event),
+        [Some(r#"{"a":[1,2]}"#.to_owned()), Some("2".to_owned())]
+    );
     let event = decoder.decode(&record("17"), &arena).unwrap();
-    assert_eq!(members(&event), [Some("17"), None]);
+    assert_eq!(members(&event), [Some("17".to_owned()), None]);
 }
 
 #[test]
@@ -138,7 +157,7 @@ fn a_mapping_takes_parts_from_members_and_headers() {
     assert_eq!((event.event_type, event.id), ("A", Some("new")));
     assert_eq!(event.time, 86_400_000_000);
     assert_eq!(event.headers, [None, Some("new")]);
-    assert_eq!(members(&event), [Some("1")]);
+    assert_eq!(members(&event), [Some("1".to_owned())]);
     record.value = Some(br#"{"body":{"eventType":"A"},"x":2}"#);
     assert_eq!(members(&decoder.decode(&record, &arena).unwrap()), [None]);
     record.value = None;

@@ -282,6 +282,18 @@ impl Compiler {
         if same && to.modifier == Modifier::None {
             return Some(());
         }
+        if let (true, false, Modifier::Numeric { precision, scale }) = (
+            from.scalar == Scalar::Numeric && same,
+            to.array,
+            to.modifier,
+        ) {
+            self.emit(Op::Fit {
+                at,
+                precision,
+                scale,
+            });
+            return Some(());
+        }
         self.program.casts.push(CastTo { ty: to, explicit });
         let cast = u16::try_from(self.program.casts.len() - 1).ok()?;
         self.emit(Op::Cast { cast, at });
@@ -314,6 +326,12 @@ impl Compiler {
             } else {
                 Op::AddBigInt { at }
             });
+            return Some(());
+        }
+        if let ([left, right], "numeric_add" | "numeric_sub") = (list, code.name) {
+            self.pair(left, right, at)?;
+            let subtract = code.name == "numeric_sub";
+            self.emit(Op::AddNumeric { at, subtract });
             return Some(());
         }
         self.nodes(list, at)?;

@@ -67,6 +67,17 @@ fn at_path(json: &str, path: &Path) -> Option<String> {
     Some(json)
 }
 
+/// As the decoder gives it.
+fn member(json: &str) -> Member<'_> {
+    let inside = json
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    match inside.filter(|text| !text.contains('\\')) {
+        Some(text) => Member::Text(text),
+        None => Member::Json(json),
+    }
+}
+
 /// The value as text (`None` for null), or what went wrong.
 fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> {
     let columns = types();
@@ -94,7 +105,7 @@ fn evaluate(text: &str, target: Option<&str>) -> Result<Option<String>, String> 
     let taken = |json: &str, paths: &Paths| -> Vec<Member> {
         let found = paths.as_slice().iter().map(|path| at_path(json, path));
         found
-            .map(|found| found.map_or(Member::Missing, |json| Member::Json(arena.alloc_str(&json))))
+            .map(|found| found.map_or(Member::Missing, |json| member(arena.alloc_str(&json))))
             .collect()
     };
     let (members, items) = (taken(DATA, &data), taken(ITEM, &item));

@@ -2,6 +2,7 @@
 //! comments come from sqlparser's tokenizer; operators are cut here by PostgreSQL's own rule, because `a<-1` and
 //! `a||-1` mean different things there. Knows nothing of grammar.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use sqlparser::dialect::PostgreSqlDialect;
@@ -13,16 +14,16 @@ use super::problem::Problem;
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Tok {
+pub(super) enum Tok<'t> {
     /// `folded` is what an SQL name means (lower case unless quoted), `written` keeps the case for member names.
     Word {
-        folded: String,
-        written: String,
+        folded: Cow<'t, str>,
+        written: Cow<'t, str>,
         quoted: bool,
     },
-    Number(String),
-    Text(String),
-    Op(String),
+    Number(&'t str),
+    Text(Cow<'t, str>),
+    Op(&'t str),
     LeftParen,
     RightParen,
     LeftBracket,
@@ -35,13 +36,13 @@ pub(super) enum Tok {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Token {
-    pub tok: Tok,
+pub(super) struct Token<'t> {
+    pub tok: Tok<'t>,
     pub span: Range<usize>,
 }
 
 /// All tokens, the last one is `End`.
-pub(super) fn lex(text: &str) -> Result<Vec<Token>, Problem> {
+pub(super) fn lex(text: &str) -> Result<Vec<Token<'_>>, Problem> {
     if text.len() > EXPRESSION_BYTES_MAX {
         let message = format!("the expression is longer than {EXPRESSION_BYTES_MAX} bytes");
         return Err(Problem::new(0..text.len(), "too-long", message));
@@ -85,7 +86,7 @@ fn unexpected(text: &str, span: Range<usize>) -> Problem {
     Problem::new(span, "syntax", format!("unexpected `{shown}`"))
 }
 
-fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
+fn cut<'t>(text: &'t str, raw: &Raw, span: Range<usize>) -> Result<Tok<'t>, Problem> {
     let source = &text[span.clone()];
     Ok(match raw {
         Raw::Word(word) if word.quote_style.is_some() => {
@@ -96,25 +97,29 @@ fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
                     "a quoted name must not be empty",
                 ));
             }
-            let value = word.value.replace("\"\"", "\"");
+            let value = Cow::<str>::Owned(word.value.replace("\"\"", "\""));
             Tok::Word {
                 folded: value.clone(),
                 written: value,
                 quoted: true,
             }
         }
-        Raw::Word(word) => Tok::Word {
-            folded: word.value.to_ascii_lowercase(),
-            written: word.value.clone(),
+        Raw::Word(_) => Tok::Word {
+            folded: match source.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                true => source.to_ascii_lowercase().into(),
+                false => source.into(),
+            },
+            written: source.into(),
             quoted: false,
         },
         Raw::Number(..) => number(text, span)?,
         Raw::SingleQuotedString(_) => Tok::Text(quoted_text(source, span)?),
         Raw::EscapedStringLiteral(_) => Tok::Text(
             super::escape::unescape(source)
-                .map_err(|message| Problem::new(span, "syntax", message))?,
+                .map_err(|message| Problem::new(span, "syntax", message))?
+                .into(),
         ),
-        Raw::DollarQuotedString(dollar) => Tok::Text(dollar.value.clone()),
+        Raw::DollarQuotedString(dollar) => Tok::Text(dollar.value.clone().into()),
         Raw::LParen => Tok::LeftParen,
         Raw::RParen => Tok::RightParen,
         Raw::LBracket => Tok::LeftBracket,
@@ -123,15 +128,13 @@ fn cut(text: &str, raw: &Raw, span: Range<usize>) -> Result<Tok, Problem> {
         Raw::Period => Tok::Dot,
         Raw::Colon => Tok::Colon,
         Raw::DoubleColon => Tok::DoubleColon,
-        _ if is_operator_byte(source.as_bytes()[0]) => {
-            Tok::Op(operator(&text[span.start..]).to_owned())
-        }
+        _ if is_operator_byte(source.as_bytes()[0]) => Tok::Op(operator(&text[span.start..])),
         _ => return Err(unexpected(text, span)),
     })
 }
 
 /// PostgreSQL's numbers: digits, one point, an exponent; nothing that touches a letter.
-fn number(text: &str, span: Range<usize>) -> Result<Tok, Problem> {
+fn number(text: &str, span: Range<usize>) -> Result<Tok<'_>, Problem> {
     let source = &text[span.clone()];
     let digits = |s: &str| s.bytes().all(|b| b.is_ascii_digit());
     let (mantissa, exponent) = match source.find(['e', 'E']) {
@@ -159,12 +162,15 @@ fn number(text: &str, span: Range<usize>) -> Result<Tok, Problem> {
             format!("`{source}` is no number"),
         ));
     }
-    Ok(Tok::Number(source.to_owned()))
+    Ok(Tok::Number(source))
 }
 
-fn quoted_text(source: &str, span: Range<usize>) -> Result<String, Problem> {
+fn quoted_text(source: &str, span: Range<usize>) -> Result<Cow<'_, str>, Problem> {
     match source.strip_prefix('\'').and_then(|s| s.strip_suffix('\'')) {
-        Some(inner) if !inner.contains('\0') => Ok(inner.replace("''", "'")),
+        Some(inner) if !inner.contains('\0') => Ok(match inner.contains('\'') {
+            true => inner.replace("''", "'").into(),
+            false => inner.into(),
+        }),
         _ => Err(Problem::new(span, "syntax", "this string is not closed")),
     }
 }

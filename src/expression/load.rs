@@ -29,14 +29,41 @@ pub fn compile(
     compile_tree(text, &expr, scope, target, false)
 }
 
-/// As [`compile`]; the program knows its text, and notes which branches of its `case` expressions are taken.
-pub fn compile_traced(
+/// As [`compile`], of what the text has been parsed to. `traced`: the program knows its text, and notes which branches of its
+/// `case` expressions are taken.
+pub fn compile_tree(
     text: &str,
+    expr: &Expr,
     scope: &mut Scope<'_>,
     target: Option<Type>,
+    traced: bool,
 ) -> Result<Program, Vec<Problem>> {
-    let expr = parse(text).map_err(|problem| vec![problem])?;
-    compile_tree(text, &expr, scope, target, true)
+    let mut checker = Checker {
+        text,
+        scope,
+        problems: Vec::new(),
+    };
+    let node = checker
+        .check(expr)
+        .and_then(|node| place(&mut checker, node, target));
+    let (Some(node), true) = (node, checker.problems.is_empty()) else {
+        return Err(checker.problems);
+    };
+    let names = traced.then(|| inputs(&node)).flatten();
+    let node = simplify(node).map_err(|problem| vec![problem])?;
+    let result = target.unwrap_or_else(|| emit::result_type(&node));
+    let mut program = emit::emit(&node, result, traced).ok_or_else(|| {
+        vec![Problem::new(
+            expr.span.clone(),
+            "too-long",
+            "the expression is too large",
+        )]
+    })?;
+    if traced {
+        program.text = Some(text.into());
+        program.inputs = names;
+    }
+    Ok(program)
 }
 
 /// The value of an expression that names nothing, cast to the type as an assignment.
@@ -94,41 +121,6 @@ pub(super) fn evaluate_constant(program: &Program) -> Result<Cell, super::error:
     program
         .evaluate(&env, &mut Machine::new())
         .map(Cell::from_value)
-}
-
-fn compile_tree(
-    text: &str,
-    expr: &Expr,
-    scope: &mut Scope<'_>,
-    target: Option<Type>,
-    traced: bool,
-) -> Result<Program, Vec<Problem>> {
-    let mut checker = Checker {
-        text,
-        scope,
-        problems: Vec::new(),
-    };
-    let node = checker
-        .check(expr)
-        .and_then(|node| place(&mut checker, node, target));
-    let (Some(node), true) = (node, checker.problems.is_empty()) else {
-        return Err(checker.problems);
-    };
-    let names = traced.then(|| inputs(&node)).flatten();
-    let node = simplify(node).map_err(|problem| vec![problem])?;
-    let result = target.unwrap_or_else(|| emit::result_type(&node));
-    let mut program = emit::emit(&node, result, traced).ok_or_else(|| {
-        vec![Problem::new(
-            expr.span.clone(),
-            "too-long",
-            "the expression is too large",
-        )]
-    })?;
-    if traced {
-        program.text = Some(text.into());
-        program.inputs = names;
-    }
-    Ok(program)
 }
 
 /// Settles the whole expression: by the target, or as text where a literal suggests it.

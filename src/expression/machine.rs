@@ -178,6 +178,26 @@ fn steps<'a>(program: &'a Program, env: &Env<'a>, r: &mut [Value<'a>]) -> Result
                 let at = usize::from(at);
                 r[at] = bigint(r[at], r[at + 1], i64::checked_sub)?;
             }
+            Op::AddNumeric { at, subtract } => {
+                let at = usize::from(at);
+                r[at] = match (r[at], r[at + 1]) {
+                    (Value::Numeric(a), Value::Numeric(b)) if subtract => {
+                        Value::Numeric(a.subtract(b, env.arena)?)
+                    }
+                    (Value::Numeric(a), Value::Numeric(b)) => Value::Numeric(a.add(b, env.arena)?),
+                    _ => Value::Null,
+                };
+            }
+            Op::Fit {
+                at,
+                precision,
+                scale,
+            } => {
+                let at = usize::from(at);
+                if let Value::Numeric(number) = r[at] {
+                    r[at] = Value::Numeric(number.fit(precision, scale, env.arena)?);
+                }
+            }
             Op::Not { at } => {
                 let at = usize::from(at);
                 if let Value::Bool(value) = r[at] {

@@ -18,10 +18,16 @@ pub(super) fn value<'a>(
     array: bool,
     arena: &'a Bump,
 ) -> Result<Value<'a>, EvalError> {
-    if let (Member::Json(json), false) = (member, array)
-        && let Some(value) = quick(json, scalar)
-    {
-        return Ok(value);
+    match member {
+        Member::Text(text) if matches!(scalar, Scalar::Text | Scalar::Varchar) && !array => {
+            return Ok(Value::Text(text));
+        }
+        Member::Json(json) if !array => {
+            if let Some(value) = quick(json, scalar) {
+                return Ok(value);
+            }
+        }
+        _ => {}
     }
     slow(member, scalar, array, arena)
 }
@@ -40,6 +46,11 @@ fn slow<'a>(
     };
     match member {
         Member::Missing | Member::Json("null") => Ok(Value::Null),
+        // As jsonb prints it: a string without escapes needs none.
+        Member::Text(text) if scalar == Scalar::Jsonb && !array => {
+            Ok(Value::Jsonb(arena.alloc_str(&format!("\"{text}\""))))
+        }
+        Member::Text(text) => cast::parse_text(text, &ty, arena),
         Member::Json(json) if scalar == Scalar::Jsonb && !array => {
             Ok(Value::Jsonb(jsonb::canonical(json, arena)?))
         }

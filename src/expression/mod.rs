@@ -103,7 +103,7 @@ mod table_tests;
 pub use ast::{EXPRESSION_DEPTH_MAX, Expr, Kind, Special};
 pub use keywords::is_reserved_word;
 pub use lex::EXPRESSION_BYTES_MAX;
-pub use load::{compile, compile_traced};
+pub use load::{compile, compile_tree};
 pub use parse::parse;
 pub use parse_definition::{AssignmentText, ColumnText, parse_assignments, parse_column};
 pub use parse_type::parse_type;

@@ -40,21 +40,18 @@ pub(super) enum Grammar {
 
 pub(super) struct Parser<'t> {
     pub text: &'t str,
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<Token<'t>>,
     pub at: usize,
     depth: usize,
 }
 
 /// Parses the whole text as one expression.
 pub fn parse(text: &str) -> Result<Expr, Problem> {
-    let mut parser = Parser::new(text)?;
-    let expr = parser.expr()?;
-    parser.expect_end()?;
-    Ok(expr)
+    Parser::new(text)?.whole()
 }
 
 /// What stands between two operands.
-enum Infix {
+enum Infix<'t> {
     Or,
     And,
     Not,
@@ -64,13 +61,13 @@ enum Infix {
     In,
     Like(&'static str),
     Similar,
-    Operator(String, u8),
+    Operator(&'t str, u8),
     At,
     Collate,
     Cast,
 }
 
-impl Infix {
+impl Infix<'_> {
     fn level(&self) -> u8 {
         match self {
             Infix::Or => level::OR,
@@ -94,12 +91,24 @@ impl Infix {
 
 impl<'t> Parser<'t> {
     pub fn new(text: &'t str) -> Parsed<Parser<'t>> {
-        Ok(Parser {
+        Ok(Parser::over(text, lex(text)?))
+    }
+
+    /// Over tokens of the text, the last one `End`.
+    pub fn over(text: &'t str, tokens: Vec<Token<'t>>) -> Parser<'t> {
+        Parser {
             text,
-            tokens: lex(text)?,
+            tokens,
             at: 0,
             depth: 0,
-        })
+        }
+    }
+
+    /// The whole text as one expression.
+    pub fn whole(mut self) -> Parsed<Expr> {
+        let expr = self.expr()?;
+        self.expect_end()?;
+        Ok(expr)
     }
 
     pub fn expr(&mut self) -> Parsed<Expr> {
@@ -138,12 +147,12 @@ impl<'t> Parser<'t> {
     fn prefix(&mut self, grammar: Grammar) -> Parsed<Expr> {
         let start = self.span().start;
         if let Tok::Op(op) = &self.token().tok {
-            let op = op.clone();
+            let op = *op;
             self.at += 1;
-            let signs = matches!(op.as_str(), "+" | "-");
+            let signs = matches!(op, "+" | "-");
             if !signs
                 && matches!(
-                    op.as_str(),
+                    op,
                     "*" | "/" | "%" | "^" | "<" | ">" | "=" | "<=" | ">=" | "<>" | "!="
                 )
             {
@@ -168,15 +177,15 @@ impl<'t> Parser<'t> {
     }
 
     /// Looks at what follows an operand, without taking it.
-    fn infix(&self, grammar: Grammar) -> Option<Infix> {
+    fn infix(&self, grammar: Grammar) -> Option<Infix<'t>> {
         let infix = match &self.token().tok {
-            Tok::Op(op) => Infix::Operator(op.clone(), operator_level(op)),
+            Tok::Op(op) => Infix::Operator(op, operator_level(op)),
             Tok::DoubleColon => Infix::Cast,
             Tok::Word {
                 folded,
                 quoted: false,
                 ..
-            } => match folded.as_str() {
+            } => match folded.as_ref() {
                 "or" => Infix::Or,
                 "and" => Infix::And,
                 "not" => Infix::Not,
@@ -199,7 +208,7 @@ impl<'t> Parser<'t> {
 
     /// Takes the operator and its right side. The flag tells that the result ends in a token of its own (`is null`),
     /// so that the same level may follow.
-    fn after(&mut self, left: Expr, infix: Infix, grammar: Grammar) -> Parsed<(Expr, bool)> {
+    fn after(&mut self, left: Expr, infix: Infix<'t>, grammar: Grammar) -> Parsed<(Expr, bool)> {
         self.at += 1;
         Ok(match infix {
             Infix::Or | Infix::And => {
@@ -254,7 +263,7 @@ impl<'t> Parser<'t> {
     fn operator(
         &mut self,
         left: Expr,
-        op: String,
+        op: &str,
         level: u8,
         grammar: Grammar,
     ) -> Parsed<(Expr, bool)> {
@@ -263,11 +272,11 @@ impl<'t> Parser<'t> {
             .find(|word| self.is_word(word));
         let Some(quantifier) = quantifier else {
             let right = self.expr_above(level + 1, grammar)?;
-            return Ok((Expr::binary(canonical(&op), left, right), false));
+            return Ok((Expr::binary(canonical(op), left, right), false));
         };
         self.at += 1;
         Ok((
-            self.quantified(left, canonical(&op), quantifier == "all")?,
+            self.quantified(left, canonical(op), quantifier == "all")?,
             true,
         ))
     }
@@ -326,7 +335,7 @@ impl<'t> Parser<'t> {
     }
 
     /// `between`, `in`, `like`, whose key word has been taken.
-    fn matching(&mut self, left: Expr, infix: Infix, negated: bool) -> Parsed<(Expr, bool)> {
+    fn matching(&mut self, left: Expr, infix: Infix<'t>, negated: bool) -> Parsed<(Expr, bool)> {
         match infix {
             Infix::Between => {
                 let symmetric = self.take_word("symmetric");
@@ -405,7 +414,7 @@ impl<'t> Parser<'t> {
     }
 
     /// Expressions up to `close`, which is taken.
-    pub fn list(&mut self, close: &Tok) -> Parsed<Vec<Expr>> {
+    pub fn list(&mut self, close: &Tok<'_>) -> Parsed<Vec<Expr>> {
         let mut list = Vec::new();
         if self.take(close) {
             return Ok(list);
@@ -452,14 +461,14 @@ fn canonical(op: &str) -> &str {
 }
 
 /// A minus before a number belongs to the number, so that `-2147483648` is an integer.
-fn signed(op: String, operand: Expr, start: usize) -> Expr {
+fn signed(op: &str, operand: Expr, start: usize) -> Expr {
     let span = start..operand.span.end;
     let kind = match operand.kind {
         Kind::Number(number) if op == "-" => Kind::Number(match number.strip_prefix('-') {
             Some(positive) => positive.to_owned(),
             None => format!("-{number}"),
         }),
-        _ => Kind::Unary(op, Box::new(operand)),
+        _ => Kind::Unary(op.to_owned(), Box::new(operand)),
     };
     Expr::new(kind, span)
 }

@@ -93,14 +93,14 @@ impl Parser<'_> {
     /// Plain arguments; refuses what PostgreSQL allows there and the language does not.
     pub(super) fn arguments(&mut self) -> Parsed<Vec<Expr>> {
         let refused = match &self.token().tok {
-            Tok::Op(op) if op == "*" => {
+            Tok::Op("*") => {
                 Some("aggregates are not part of the fold language: a table's row is the aggregate")
             }
             Tok::Word {
                 folded,
                 quoted: false,
                 ..
-            } if matches!(folded.as_str(), "distinct" | "all" | "variadic") => {
+            } if matches!(folded.as_ref(), "distinct" | "all" | "variadic") => {
                 Some("this form of call is not supported")
             }
             _ => None,
@@ -110,9 +110,7 @@ impl Parser<'_> {
         }
         self.refuse_subquery()?;
         let list = self.list(&Tok::RightParen);
-        if self.token().tok == Tok::Op("=>".to_owned())
-            || self.token().tok == Tok::Op(":=".to_owned())
-        {
+        if self.token().tok == Tok::Op("=>") || self.token().tok == Tok::Op(":=") {
             return Err(Problem::new(
                 self.span(),
                 "unsupported",
@@ -133,7 +131,7 @@ impl Parser<'_> {
         self.expect_word("from")?;
         let of = self.expr()?;
         self.expect(&Tok::RightParen)?;
-        Ok(vec![Expr::new(Kind::Text(field), span), of])
+        Ok(vec![Expr::new(Kind::Text(field.into_owned()), span), of])
     }
 
     pub(super) fn trim(&mut self) -> Parsed<(&'static str, Vec<Expr>)> {

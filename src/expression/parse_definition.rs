@@ -5,19 +5,21 @@ use std::ops::Range;
 
 use super::ast::{Expr, Kind};
 use super::cell::Cell;
-use super::lex::Tok;
+use super::lex::{Tok, Token};
 use super::parse::{Grammar, Parsed, Parser, level};
 use super::problem::Problem;
 use super::value::Type;
 
 /// One `name = expression` of a set.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct AssignmentText {
     /// As SQL means it: lower case unless quoted.
     pub name: String,
     /// Bytes in the text that was parsed, as all spans here.
     pub name_span: Range<usize>,
     pub expr_span: Range<usize>,
+    /// What the expression parses to, as if it stood alone: spans count from its beginning.
+    pub tree: Result<Expr, Problem>,
 }
 
 /// `bigint not null default 0`, or for a key column `text = event.key`.
@@ -33,7 +35,8 @@ pub struct ColumnText {
     pub expr_span: Option<Range<usize>>,
 }
 
-/// Splits `a = expression, b = expression`; the expressions themselves are left for [`super::compile`].
+/// Splits `a = expression, b = expression`, and parses each expression; what is wrong with one of them is no problem of the
+/// others.
 pub fn parse_assignments(text: &str) -> Result<Vec<AssignmentText>, Vec<Problem>> {
     let split = || {
         let mut parser = Parser::new(text)?;
@@ -67,19 +70,35 @@ impl Parser<'_> {
             return Err(problem.with_hint("a set is a list of `column = expression`"));
         };
         self.at += 1;
-        if self.token().tok != Tok::Op("=".to_owned()) {
+        if self.token().tok != Tok::Op("=") {
             let problem = self.unexpected();
             return Err(problem.with_hint(format!(
                 "after a column stands `=` and an expression: {folded} = …"
             )));
         }
         self.at += 1;
+        let first = self.at;
         let expr_span = self.skip_expression()?;
         Ok(AssignmentText {
-            name: folded,
+            name: folded.into_owned(),
             name_span,
+            tree: self.parse_alone(first..self.at, &expr_span),
             expr_span,
         })
+    }
+
+    /// Parses tokens that stand at `span` of the text as a text of their own. They are taken out, but for their places.
+    fn parse_alone(&mut self, tokens: Range<usize>, span: &Range<usize>) -> Result<Expr, Problem> {
+        let text = &self.text[span.clone()];
+        let taken = self.tokens[tokens].iter_mut().map(|token| Token {
+            tok: std::mem::replace(&mut token.tok, Tok::End),
+            span: token.span.start - span.start..token.span.end - span.start,
+        });
+        let end = Token {
+            tok: Tok::End,
+            span: text.len()..text.len(),
+        };
+        Parser::over(text, taken.chain([end]).collect()).whole()
     }
 
     /// Moves to the comma that ends the expression, or to the end.
@@ -132,7 +151,7 @@ impl Parser<'_> {
                 column.default_span = Some(expr.span.start..self.previous().span.end);
                 default = Some(expr).filter(|e| !matches!(e.kind, Kind::Null));
                 column.default_span = column.default_span.filter(|_| default.is_some());
-            } else if self.token().tok == Tok::Op("=".to_owned()) {
+            } else if self.token().tok == Tok::Op("=") {
                 self.at += 1;
                 column.expr_span = Some(self.skip_expression()?);
                 break;

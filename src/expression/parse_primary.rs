@@ -13,11 +13,11 @@ impl Parser<'_> {
         match self.token().tok.clone() {
             Tok::Number(number) => {
                 self.at += 1;
-                Ok(Expr::new(Kind::Number(number), span))
+                Ok(Expr::new(Kind::Number(number.to_owned()), span))
             }
             Tok::Text(text) => {
                 self.at += 1;
-                Ok(Expr::new(Kind::Text(text), span))
+                Ok(Expr::new(Kind::Text(text.into_owned()), span))
             }
             Tok::LeftParen => self.parenthesis(),
             Tok::Word {
@@ -126,7 +126,7 @@ impl Parser<'_> {
                     );
                     return Err(problem.with_hint("write the unit inside: interval '1 day'"));
                 }
-                let of = Expr::new(Kind::Text(text), span.clone());
+                let of = Expr::new(Kind::Text(text.into_owned()), span.clone());
                 Ok(Some(Expr::new(
                     Kind::Cast(Box::new(of), ty),
                     start..span.end,
@@ -234,9 +234,7 @@ impl Parser<'_> {
             folded, written, ..
         } = self.token().tok.clone()
         else {
-            if let Tok::Op(op) = &self.token().tok
-                && op == "*"
-            {
+            if self.token().tok == Tok::Op("*") {
                 return Err(Problem::new(
                     span,
                     "unsupported",
@@ -249,8 +247,8 @@ impl Parser<'_> {
         };
         self.at += 1;
         Ok(Part {
-            folded,
-            written,
+            folded: folded.into_owned(),
+            written: written.into_owned(),
             span,
         })
     }
@@ -258,14 +256,14 @@ impl Parser<'_> {
     /// `[0]`, `[-1]` or `['name']` below `data` or `item`: one more element of the path.
     fn path_subscript(&mut self) -> Parsed<Part> {
         let start = self.expect(&Tok::LeftBracket)?.start;
-        let minus = self.token().tok == Tok::Op("-".to_owned());
+        let minus = self.token().tok == Tok::Op("-");
         self.at += usize::from(minus);
         let written = match self.token().tok.clone() {
             Tok::Number(number) if number.bytes().all(|b| b.is_ascii_digit()) => {
                 let sign = if minus { "-" } else { "" };
                 format!("{sign}{number}")
             }
-            Tok::Text(text) if !minus => text,
+            Tok::Text(text) if !minus => text.into_owned(),
             _ => {
                 let problem = Problem::new(
                     self.span(),

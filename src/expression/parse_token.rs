@@ -6,16 +6,16 @@ use super::lex::{Tok, Token};
 use super::parse::{Parsed, Parser};
 use super::problem::Problem;
 
-impl Parser<'_> {
-    pub(super) fn token(&self) -> &Token {
+impl<'t> Parser<'t> {
+    pub(super) fn token(&self) -> &Token<'t> {
         &self.tokens[self.at]
     }
 
-    pub(super) fn peek(&self, ahead: usize) -> Option<&Tok> {
+    pub(super) fn peek(&self, ahead: usize) -> Option<&Tok<'t>> {
         self.tokens.get(self.at + ahead).map(|t| &t.tok)
     }
 
-    pub(super) fn previous(&self) -> &Token {
+    pub(super) fn previous(&self) -> &Token<'t> {
         &self.tokens[self.at.saturating_sub(1)]
     }
 
@@ -49,7 +49,7 @@ impl Parser<'_> {
         found
     }
 
-    pub(super) fn take(&mut self, tok: &Tok) -> bool {
+    pub(super) fn take(&mut self, tok: &Tok<'_>) -> bool {
         let found = self.token().tok == *tok;
         self.at += usize::from(found);
         found
@@ -68,7 +68,7 @@ impl Parser<'_> {
     }
 
     /// The span of the token that was expected and taken.
-    pub(super) fn expect(&mut self, tok: &Tok) -> Parsed<Range<usize>> {
+    pub(super) fn expect(&mut self, tok: &Tok<'_>) -> Parsed<Range<usize>> {
         let span = self.span();
         if self.take(tok) {
             return Ok(span);

@@ -139,7 +139,7 @@ impl Parser<'_> {
         }
         let mut numbers = Vec::new();
         loop {
-            let minus = self.take(&Tok::Op("-".to_owned()));
+            let minus = self.take(&Tok::Op("-"));
             let number = match &self.token().tok {
                 Tok::Number(number) => number.parse::<i64>().ok(),
                 _ => None,

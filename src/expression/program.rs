@@ -266,6 +266,17 @@ pub(super) enum Op {
     SubtractBigInt {
         at: Register,
     },
+    /// The same of `numeric`.
+    AddNumeric {
+        at: Register,
+        subtract: bool,
+    },
+    /// A cast of `numeric` to `numeric(precision, scale)`.
+    Fit {
+        at: Register,
+        precision: u16,
+        scale: i16,
+    },
     Not {
         at: Register,
     },

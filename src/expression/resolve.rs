@@ -1,6 +1,8 @@
 //! Which operator or function a name means for given argument types: PostgreSQL's rules (manual, chapter 10;
 //! `parse_func.c`, `parse_oper.c`, `parse_coerce.c`), step for step. Knows nothing of syntax and values.
 
+use std::borrow::Cow;
+
 use super::catalog::{Entry, Name, array_of, casts_implicitly, catalog, category, element_of};
 
 pub(super) const UNKNOWN: Name = "unknown";
@@ -26,19 +28,20 @@ pub(super) enum Unresolved {
 /// A candidate with its arguments spread to the number given.
 struct Candidate {
     entry: &'static Entry,
-    arguments: Vec<Name>,
+    arguments: Cow<'static, [Name]>,
+}
+
+impl Candidate {
+    /// With the arguments as they are declared.
+    fn declared(entry: &'static Entry) -> Candidate {
+        let arguments = Cow::Borrowed(entry.arguments.as_slice());
+        Candidate { entry, arguments }
+    }
 }
 
 /// A binary or prefix operator; `types` holds `unknown` for string literals.
 pub(super) fn operator(name: &str, types: &[Name]) -> Result<Resolved, Unresolved> {
-    let candidates: Vec<Candidate> = catalog()
-        .operators(name, types.len())
-        .into_iter()
-        .map(|entry| Candidate {
-            entry,
-            arguments: entry.arguments.clone(),
-        })
-        .collect();
+    let entries = || catalog().operators(name, types.len());
     let mut exact = types.to_vec();
     if let [left, right] = exact.as_mut_slice() {
         if *left == UNKNOWN {
@@ -47,10 +50,10 @@ pub(super) fn operator(name: &str, types: &[Name]) -> Result<Resolved, Unresolve
             *right = *left;
         }
     }
-    if let Some(found) = candidates.iter().find(|c| c.arguments == exact) {
-        return finish(found, types);
+    match entries().find(|entry| entry.arguments == exact) {
+        Some(found) => finish(&Candidate::declared(found), types),
+        None => choose(entries().map(Candidate::declared), types),
     }
-    choose(candidates, types)
 }
 
 pub(super) fn function(name: &str, types: &[Name]) -> Result<Resolved, Unresolved> {
@@ -60,7 +63,7 @@ pub(super) fn function(name: &str, types: &[Name]) -> Result<Resolved, Unresolve
             candidates.push(candidate);
         }
     }
-    if let Some(found) = candidates.iter().find(|c| c.arguments == types) {
+    if let Some(found) = candidates.iter().find(|c| *c.arguments == *types) {
         return finish(found, types);
     }
     choose(candidates, types)
@@ -80,6 +83,9 @@ pub(super) fn parameter_types(name: &str, count: usize, place: usize) -> Vec<Nam
 
 fn spread(entry: &'static Entry, count: usize) -> Option<Candidate> {
     let declared = entry.arguments.len();
+    if !entry.variadic && count == declared {
+        return Some(Candidate::declared(entry));
+    }
     let mut arguments = entry.arguments.clone();
     if entry.variadic {
         if count < declared {
@@ -98,14 +104,18 @@ fn spread(entry: &'static Entry, count: usize) -> Option<Candidate> {
         }
         arguments.truncate(count);
     }
+    let arguments = arguments.into();
     Some(Candidate { entry, arguments })
 }
 
-fn choose(candidates: Vec<Candidate>, types: &[Name]) -> Result<Resolved, Unresolved> {
-    let mut possible: Vec<Candidate> = candidates
+fn choose(
+    candidates: impl IntoIterator<Item = Candidate>,
+    types: &[Name],
+) -> Result<Resolved, Unresolved> {
+    let accepted = candidates
         .into_iter()
-        .filter(|c| accepts(&c.arguments, types))
-        .collect();
+        .filter(|c| accepts(&c.arguments, types));
+    let mut possible: Vec<Candidate> = accepted.collect();
     match possible.len() {
         0 => Err(Unresolved::Missing),
         1 => finish(&possible[0], types),

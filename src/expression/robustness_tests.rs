@@ -223,7 +223,8 @@ fn evaluates(program: &Program, columns: &[(String, Type)], slots: [usize; 3]) {
     for member in [
         Member::Missing,
         Member::Json("1e131071"),
-        Member::Json("\"{1,a}\""),
+        Member::Json("\"{1,\\u0061}\""),
+        Member::Text("{1,a}"),
     ] {
         let members = vec![member; slots[0]];
         let items = vec![member; slots[1]];

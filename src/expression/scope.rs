@@ -1,5 +1,6 @@
 //! What an expression may name, and the slots that its payload members and headers get. Knows nothing of expressions.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::event::Path;
@@ -32,6 +33,7 @@ pub struct Lookup {
 #[derive(Debug, Default)]
 pub struct Paths {
     list: Vec<Path>,
+    slots: HashMap<Path, usize>,
     /// Slots, and where in the expression they are named; since they were last taken.
     named: Vec<(usize, Range<usize>)>,
 }
@@ -42,7 +44,13 @@ impl Paths {
     }
 
     pub fn slot(&mut self, path: Path) -> usize {
-        intern(&mut self.list, path)
+        if let Some(slot) = self.slots.get(&path) {
+            return *slot;
+        }
+        let slot = self.list.len();
+        self.slots.insert(path.clone(), slot);
+        self.list.push(path);
+        slot
     }
 
     /// As [`Paths::slot`], and keeps where the path is named.
@@ -76,7 +84,11 @@ impl Names {
     }
 
     pub fn slot(&mut self, name: &str) -> usize {
-        intern(&mut self.0, name.to_owned())
+        let known = self.0.iter().position(|known| known == name);
+        known.unwrap_or_else(|| {
+            self.0.push(name.to_owned());
+            self.0.len() - 1
+        })
     }
 
     pub fn as_slice(&self) -> &[String] {
@@ -85,15 +97,5 @@ impl Names {
 
     pub fn into_vec(self) -> Vec<String> {
         self.0
-    }
-}
-
-fn intern<T: PartialEq>(list: &mut Vec<T>, wanted: T) -> usize {
-    match list.iter().position(|known| *known == wanted) {
-        Some(slot) => slot,
-        None => {
-            list.push(wanted);
-            list.len() - 1
-        }
     }
 }

@@ -120,6 +120,7 @@ impl Input {
 fn member(member: Member<'_>, ty: Type) -> String {
     match member {
         Member::Missing | Member::Json("null") => format!("(null::{ty})"),
+        Member::Text(text) => self::member(Member::Json(&format!("\"{text}\"")), ty),
         Member::Json(raw) if ty.scalar == Scalar::Jsonb && !ty.array => {
             format!("({}::jsonb)", quoted(raw))
         }

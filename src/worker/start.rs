@@ -27,7 +27,7 @@ const TOPICS_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Every error of every file; the folder cannot be read.
 pub fn definitions(settings: &Settings) -> Result<Vec<Projection>, Failure> {
-    let files = definition::commands::load_files(std::slice::from_ref(&settings.projections))
+    let files = definition::files::load_files(std::slice::from_ref(&settings.projections))
         .map_err(Failure::new)?;
     let mut projections = Vec::new();
     let mut problems = Vec::new();

@@ -308,6 +308,7 @@ fn whole(record: &[u8]) -> Option<String> {
     json::extract(text, &json::Plan::new([&Path(Vec::new())]), &mut members).ok()?;
     let arena = Bump::new();
     match members[0] {
+        Member::Text(found) => Some(format!("\"{found}\"")),
         Member::Json(found) => Some(canonical(found, &arena).expect("checked before").to_owned()),
         // JSON null.
         _ => Some("null".to_owned()),

@@ -4,8 +4,8 @@
 use std::ops::Range;
 
 use crate::definition::diagnostic::Report;
-use crate::definition::file::Assignments;
 use crate::definition::source::Text;
+use crate::definition::sql::Sql;
 use crate::event::Path;
 use crate::expression::program::Program;
 use crate::expression::value::{Type, Value};
@@ -64,7 +64,7 @@ impl Compiler {
     pub fn compile(
         &mut self,
         report: &mut Report<'_>,
-        text: &Text,
+        sql: &Sql,
         mut reads: Reads<'_>,
         target: Option<Type>,
     ) -> Option<Program> {
@@ -76,11 +76,14 @@ impl Compiler {
             data: &mut self.paths,
             headers: &mut self.headers,
         };
-        let compile = match self.traced {
-            true => expression::compile_traced,
-            false => expression::compile,
+        let text = &sql.text;
+        let compiled = match sql.tree() {
+            Ok(tree) => {
+                expression::compile_tree(text.as_str(), tree, &mut scope, target, self.traced)
+            }
+            Err(problem) => Err(vec![problem.clone()]),
         };
-        let program = match compile(text.as_str(), &mut scope, target) {
+        let program = match compiled {
             Ok(mut program) => {
                 program.place_branches(|span| text.locate(span));
                 Some(program)
@@ -139,34 +142,15 @@ fn note_reads(
     }
 }
 
-pub fn report_problems(report: &mut Report<'_>, text: &Text, problems: Vec<Problem>) {
+pub fn report_problems(
+    report: &mut Report<'_>,
+    text: &Text,
+    problems: impl IntoIterator<Item = Problem>,
+) {
     for problem in problems {
         report
             .error(text.locate(problem.span), problem.code, problem.message)
             .maybe_hint(problem.hint);
-    }
-}
-
-/// A column and its expression.
-pub type Pair = (Text, Text);
-
-/// Column and expression of every assignment, whether written as SQL text or as a map.
-pub fn pairs(assignments: &Assignments) -> Result<Vec<Pair>, (&Text, Vec<Problem>)> {
-    match assignments {
-        Assignments::Map(pairs) => Ok(pairs.clone()),
-        Assignments::Sql(text) => {
-            let parsed = expression::parse_assignments(text.as_str())
-                .map_err(|problems| (text, problems))?;
-            let pairs = parsed.into_iter().map(|assignment| {
-                // The name as SQL means it, in lower case unless quoted, at the place where it was written.
-                let written = text.slice(assignment.name_span).span;
-                (
-                    Text::mapped(assignment.name, written, Vec::new()),
-                    text.slice(assignment.expr_span),
-                )
-            });
-            Ok(pairs.collect())
-        }
     }
 }
 

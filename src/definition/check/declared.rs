@@ -152,7 +152,7 @@ fn find<'f>(event: &'f EventFile, file: &RuleFile, read: &'f MemberRead) -> Foun
         return below(&event.members, &path);
     }
     // Only an array that is named as it stands says what its elements are.
-    let array = file.each.as_ref().map(|text| text.as_str().trim());
+    let array = file.each.as_ref().map(|sql| sql.text.as_str().trim());
     let Some(array) = array.and_then(|text| text.strip_prefix("data.")) else {
         return Found::Unknown;
     };

@@ -86,21 +86,21 @@ fn key(
 ) -> Option<Vec<expression::Program>> {
     let own = match &file.key {
         Some(assignments) => own_key(report, target, assignments)?,
-        None => Vec::new(),
+        None => &[],
     };
     let mut programs = Vec::new();
     for ((name, column_type), default) in target.columns.iter().zip(&target.key) {
-        let mut given = own.iter().filter(|(column, _)| column.text == *name);
+        let mut given = own.iter().filter(|pair| pair.column.text == *name);
         let default = default.as_ref();
-        let default = default.filter(|text| item.is_some() || !reads_item(text.as_str()));
-        let Some(expression) = given.next().map(|(_, text)| text).or(default) else {
+        let default = default.filter(|sql| item.is_some() || !reads_item(sql.text.as_str()));
+        let Some(expression) = given.next().map(|pair| &pair.sql).or(default) else {
             let message = format!("which row of `{}`? its `{name}` is not given", target.name);
             report
                 .error(file.name.span.clone(), "missing-key-expression", message)
                 .hint(format!("`key: {{ {name}: … }}`, from the event"));
             return None;
         };
-        if reads_row(report, layout, expression) {
+        if reads_row(report, layout, &expression.text) {
             return None;
         }
         let reads = Reads {

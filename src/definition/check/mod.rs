@@ -20,8 +20,6 @@ use super::projection::{Deduplicate, OnError, Projection, View};
 use super::source::Text;
 use compile::{Compiler, Reads};
 
-pub use compile::pairs;
-
 /// Tables of a definition.
 pub const TABLES_MAX: usize = 1_000;
 /// Rules of a table.

@@ -2,17 +2,18 @@
 
 use std::collections::HashSet;
 
-use super::compile::{Compiler, Reads, pairs, report_problems};
+use super::compile::{Compiler, Reads, report_problems};
 use super::lookup::lookups;
 use super::table::{Draft, Layout, version};
 use super::{declared, one_of};
 use crate::definition::diagnostic::{Report, did_you_mean};
-use crate::definition::file::{Assignments, RuleFile};
+use crate::definition::file::RuleFile;
 use crate::definition::projection::{Action, Assignment, Each, IfMissing, Rule, TypeMatch};
 use crate::definition::source::Text;
+use crate::definition::sql::{Assigned, Assignments};
 use crate::expression::program::Program;
 use crate::expression::value::{Modifier, Scalar, Type};
-use crate::expression::{Lookup, Paths, Problem};
+use crate::expression::{Lookup, Paths};
 
 const BOOLEAN: Type = Type {
     scalar: Scalar::Boolean,
@@ -43,19 +44,19 @@ pub fn rule(
     let array = file
         .each
         .as_ref()
-        .map(|text| compiler.compile(report, text, Reads::EVENT, Some(JSONB)));
+        .map(|sql| compiler.compile(report, sql, Reads::EVENT, Some(JSONB)));
     let mut item = file.each.as_ref().map(|_| Paths::default());
     let key = key(report, compiler, layout, file, item.as_mut());
     // Expressions cannot be judged without knowing every name.
     let (lookups, scope) = lookups(report, compiler, layout, all, file, item.as_mut())?;
-    let when = file.when.as_ref().map(|text| {
+    let when = file.when.as_ref().map(|sql| {
         let reads = Reads {
             columns: &layout.columns,
             old: true,
             lookups: &scope,
             item: item.as_mut(),
         };
-        compiler.compile(report, text, reads, Some(BOOLEAN))
+        compiler.compile(report, sql, reads, Some(BOOLEAN))
     });
     let action = action(report, compiler, layout, &scope, file, item.as_mut());
     let of_prefix = key.as_ref().is_some_and(|key| key.len() < layout.key.len());
@@ -149,11 +150,11 @@ fn key(
 ) -> Option<Vec<Program>> {
     let own = match &file.key {
         Some(assignments) => own_key(report, layout, assignments)?,
-        None => Vec::new(),
+        None => &[],
     };
     let given: Vec<bool> = layout.columns[..layout.key.len()]
         .iter()
-        .map(|(name, _)| own.iter().any(|(column, _)| column.text == *name))
+        .map(|(name, _)| own.iter().any(|pair| pair.column.text == *name))
         .collect();
     let leading = given.iter().take_while(|given| **given).count();
     let of_prefix = !own.is_empty() && leading == own.len() && leading < given.len();
@@ -162,17 +163,17 @@ fn key(
     for ((name, column_type), default) in layout.columns.iter().zip(&layout.key).take(reached) {
         let of_rule = own
             .iter()
-            .find(|(column, _)| column.text == *name)
-            .map(|(_, expression)| expression);
+            .find(|pair| pair.column.text == *name)
+            .map(|pair| &pair.sql);
         let Some(expression) = of_rule.or(default.as_ref()) else {
             report
                 .error(file.types.span.clone(), "missing-key-expression", format!("what is `{name}` for this rule?"))
                 .hint(format!("give it under the table's `key:` as `{name}: {column_type} = …`, or in the rule's `key:`"));
             return None;
         };
-        if let Some(column) = row_column(layout, expression) {
+        if let Some(column) = row_column(layout, &expression.text) {
             report
-                .error(expression.span.clone(), "key-reads-row", format!("a key cannot come from the column `{column}`"))
+                .error(expression.text.span.clone(), "key-reads-row", format!("a key cannot come from the column `{column}`"))
                 .hint("a key is what finds the row, so it comes from the event alone: data, event, headers, item");
             return None;
         }
@@ -184,13 +185,13 @@ fn key(
     }
     let programs: Vec<Program> = programs.into_iter().collect::<Option<_>>()?;
     if of_prefix && !programs.iter().any(Program::is_event_key) {
-        prefix_without_event_key(report, layout, &own);
+        prefix_without_event_key(report, layout, own);
         return None;
     }
     Some(programs)
 }
 
-fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &[(Text, Text)]) {
+fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &[Assigned]) {
     let key = &layout.columns[..layout.key.len()];
     let names = |columns: &[(String, Type)]| {
         let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).collect();
@@ -199,7 +200,7 @@ fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &
     let (given, left_out) = key.split_at(own.len());
     report
         .error(
-            own[0].1.span.clone(),
+            own[0].sql.text.span.clone(),
             "prefix-without-event-key",
             format!(
                 "this key reaches every row with the same {}, which takes `event.key` among its columns",
@@ -212,18 +213,18 @@ fn prefix_without_event_key(report: &mut Report<'_>, layout: &Layout<'_>, own: &
         ));
 }
 
-pub fn own_key(
+pub fn own_key<'f>(
     report: &mut Report<'_>,
     layout: &Layout<'_>,
-    file: &Assignments,
-) -> Option<Vec<(Text, Text)>> {
+    file: &'f Assignments,
+) -> Option<&'f [Assigned]> {
     let pairs = split(report, file)?;
     let key: Vec<&str> = layout.columns[..layout.key.len()]
         .iter()
         .map(|(name, _)| name.as_str())
         .collect();
     let mut sound = true;
-    for (index, (column, _)) in pairs.iter().enumerate() {
+    for (index, Assigned { column, .. }) in pairs.iter().enumerate() {
         if !key.contains(&column.as_str()) {
             let message = format!("`{}` has no key column `{}`", layout.name, column.text);
             report
@@ -232,7 +233,7 @@ pub fn own_key(
             sound = false;
         } else if pairs[..index]
             .iter()
-            .any(|(other, _)| other.text == column.text)
+            .any(|other| other.column.text == column.text)
         {
             report.error(
                 column.span.clone(),
@@ -301,7 +302,7 @@ fn set(
     let pairs = split(report, file)?;
     let mut assignments: Vec<Option<Assignment>> = Vec::new();
     let mut names = HashSet::new();
-    for (name, expression) in &pairs {
+    for Assigned { column: name, sql } in pairs {
         if report.is_full() {
             return None;
         }
@@ -323,13 +324,13 @@ fn set(
         let target = column.map(|column| layout.columns[column].1);
         let program = match (column, target) {
             (None, _) => None,
-            (Some(_), target) => compiler.compile(report, expression, reads, target),
+            (Some(_), target) => compiler.compile(report, sql, reads, target),
         };
         assignments.push(match (column, program) {
             (Some(column), Some(program)) => Some(Assignment {
                 column,
                 program,
-                text: expression.text.clone(),
+                text: sql.text.text.clone(),
             }),
             _ => None,
         });
@@ -398,9 +399,9 @@ fn if_missing(
     meaning.unwrap_or(default)
 }
 
-fn split(report: &mut Report<'_>, file: &Assignments) -> Option<Vec<(Text, Text)>> {
-    pairs(file)
-        .map_err(|(text, problems): (&Text, Vec<Problem>)| report_problems(report, text, problems))
+fn split<'f>(report: &mut Report<'_>, file: &'f Assignments) -> Option<&'f [Assigned]> {
+    file.pairs()
+        .map_err(|(text, problems)| report_problems(report, text, problems.iter().cloned()))
         .ok()
 }
 

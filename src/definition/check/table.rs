@@ -8,6 +8,7 @@ use crate::definition::diagnostic::{Report, did_you_mean};
 use crate::definition::file::{ColumnFile, IndexFile, TableFile, TopicFile};
 use crate::definition::projection::{Column, GHOST, Index, Lookup, Rule, Table, Version};
 use crate::definition::source::Text;
+use crate::definition::sql::Sql;
 use crate::expression;
 use crate::expression::cell::Cell;
 use crate::expression::value::{Modifier, Scalar, Type, Value};
@@ -23,7 +24,7 @@ pub struct Layout<'f> {
     /// Key columns first.
     pub columns: Vec<(String, Type)>,
     /// Per key column the expression under the table's `key:`.
-    pub key: Vec<Option<Text>>,
+    pub key: Vec<Option<Sql>>,
     pub topics: &'f [TopicFile],
 }
 
@@ -44,12 +45,13 @@ pub fn draft<'f>(
     for column in &file.key {
         if let Some((column, expression)) = key_column(report, column) {
             columns.push(column);
-            key.push(expression);
+            key.push(expression.map(Sql::new));
         }
     }
     if let ([only], [None]) = (file.key.as_slice(), key.as_slice()) {
         let place = only.definition.span.clone();
-        key[0] = Some(Text::mapped("event.key".to_owned(), place, Vec::new()));
+        let text = Text::mapped("event.key".to_owned(), place, Vec::new());
+        key[0] = Some(Sql::new(text));
     }
     columns.extend(file.columns.iter().filter_map(|file| column(report, file)));
     check_columns(report, file);
@@ -141,16 +143,16 @@ pub fn share_looked_up(tables: &mut [Table]) {
 pub(super) fn version(
     report: &mut Report<'_>,
     compiler: &mut Compiler,
-    text: Option<&Text>,
+    sql: Option<&Sql>,
     column: usize,
 ) -> Option<Version> {
-    let text = text?;
-    let program = compiler.compile(report, text, Reads::EVENT, None)?;
+    let sql = sql?;
+    let program = compiler.compile(report, sql, Reads::EVENT, None)?;
     let ty = program.result();
     if ty.array || ty.scalar == Scalar::Jsonb {
         report
             .error(
-                text.span.clone(),
+                sql.text.span.clone(),
                 "wrong-type",
                 format!("a version of type {ty} has no order to rely on"),
             )

@@ -12,8 +12,9 @@ use std::collections::BTreeSet;
 use super::diagnostic::Report;
 use super::file::{ProjectionFile, RuleFile};
 use super::projection::{Action, IfMissing, Projection, Rule, TypeMatch};
+use super::sql::Assigned;
 use super::testing::{Given, Payload, TestCase};
-use syntax::{Written, assignments};
+use syntax::assigned;
 
 pub fn warn(
     report: &mut Report<'_>,
@@ -22,7 +23,7 @@ pub fn warn(
     tests: &[TestCase],
 ) {
     for (table_file, table) in file.tables.iter().zip(&projection.tables) {
-        let sets: Vec<Vec<Written>> = table_file.rules.iter().map(assignments).collect();
+        let sets: Vec<&[Assigned]> = table_file.rules.iter().map(assigned).collect();
         nulls::not_null_unset(report, table_file, table);
         for ((file, set), rule) in table_file.rules.iter().zip(&sets).zip(&table.rules) {
             nulls::null_arithmetic(report, table, set);

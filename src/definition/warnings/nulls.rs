@@ -1,11 +1,12 @@
 //! Nulls that are probably not meant.
 
 use super::covers;
-use super::syntax::{Written, conjuncts, is_column, parse};
+use super::syntax::{conjuncts, is_column, operator_on_itself};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Action, IfMissing, Rule, Table};
 use crate::definition::source::Text;
+use crate::definition::sql::Assigned;
 use crate::expression::program::Program;
 use crate::expression::value::Value;
 use crate::expression::{Expr, Kind};
@@ -46,19 +47,19 @@ pub fn not_null_unset(report: &mut Report<'_>, file: &TableFile, table: &Table) 
 }
 
 /// `x = x + e` where x begins as null, and so stays null.
-pub fn null_arithmetic(report: &mut Report<'_>, table: &Table, set: &[Written]) {
+pub fn null_arithmetic(report: &mut Report<'_>, table: &Table, set: &[Assigned]) {
     for written in set {
-        let name = &written.name.text;
+        let name = &written.column.text;
         let Some(column) = table.columns.iter().find(|column| column.name == *name) else {
             continue;
         };
         if column.not_null || !column.default.is_null() {
             continue;
         }
-        if written.operator_on_itself().is_some() {
+        if operator_on_itself(written).is_some() {
             report
                 .warning(
-                    written.text.span.clone(),
+                    written.sql.text.span.clone(),
                     "null-arithmetic",
                     format!("`{name}` is null in a new row, and stays null under this assignment"),
                 )
@@ -69,10 +70,10 @@ pub fn null_arithmetic(report: &mut Report<'_>, table: &Table, set: &[Written]) 
 
 /// A condition that compares a column of which a new row has nothing: it is never true there.
 pub fn null_condition(report: &mut Report<'_>, table: &Table, file: &RuleFile, rule: &Rule) {
-    let (Some(text), IfMissing::Create) = (&file.when, rule.if_missing) else {
+    let (Some(sql), IfMissing::Create) = (&file.when, rule.if_missing) else {
         return;
     };
-    let Some(condition) = parse(text) else {
+    let Ok(condition) = sql.tree() else {
         return;
     };
     let columns = &table.columns[table.key_len..];
@@ -85,10 +86,10 @@ pub fn null_condition(report: &mut Report<'_>, table: &Table, file: &RuleFile, r
         }
         _ => None,
     };
-    if let Some(name) = conjuncts(&condition).iter().find_map(compared) {
+    if let Some(name) = conjuncts(condition).iter().find_map(compared) {
         report
             .warning(
-                text.span.clone(),
+                sql.text.span.clone(),
                 "null-condition",
                 format!("`{name}` is null in a new row, so this is never true for one"),
             )
@@ -101,25 +102,25 @@ fn is_comparison(op: &str) -> bool {
 }
 
 /// Expressions that come to null, or conditions to false, whatever the event.
-pub fn always_null(report: &mut Report<'_>, file: &RuleFile, set: &[Written], rule: &Rule) {
+pub fn always_null(report: &mut Report<'_>, file: &RuleFile, set: &[Assigned], rule: &Rule) {
     let constant = |program: &Program| match program.constant()?.value() {
         Value::Null => Some("null"),
         Value::Bool(false) => Some("false"),
         _ => None,
     };
-    if let (Some(text), Some(when)) = (&file.when, &rule.when)
+    if let (Some(sql), Some(when)) = (&file.when, &rule.when)
         && let Some(value) = constant(when)
     {
         let message = format!("this is always {value}, so the rule never applies");
-        report.warning(text.span.clone(), "never-true", message);
+        report.warning(sql.text.span.clone(), "never-true", message);
     }
     let Action::Set(assignments) = &rule.action else {
         return;
     };
     for (written, assignment) in set.iter().zip(assignments) {
-        if constant(&assignment.program) == Some("null") && !is_written_null(&written.text) {
+        if constant(&assignment.program) == Some("null") && !is_written_null(&written.sql.text) {
             report
-                .warning(written.text.span.clone(), "always-null", "this is null whatever the event")
+                .warning(written.sql.text.span.clone(), "always-null", "this is null whatever the event")
                 .hint("an operator with a null operand gives null; `is null` and `is distinct from` compare with null");
         }
     }

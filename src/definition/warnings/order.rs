@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::syntax::{Written, is_column, is_constant, mentions};
+use super::syntax::{is_column, is_constant, mentions};
 use crate::definition::diagnostic::Report;
 use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Action, Projection, Rule, Table};
 use crate::definition::source::Text;
+use crate::definition::sql::Assigned;
 use crate::expression::program::Program;
 use crate::expression::value::Scalar;
 use crate::expression::{self, Expr, Kind, Special};
 
 /// Rows that several partitions reach: slower, and what depends on order between partitions is not settled by the log.
-pub fn shared(report: &mut Report<'_>, file: &TableFile, sets: &[Vec<Written>], table: &Table) {
+pub fn shared(report: &mut Report<'_>, file: &TableFile, sets: &[&[Assigned]], table: &Table) {
     let own = table.has_own_rules();
     report
         .warning(
@@ -37,15 +38,15 @@ pub fn shared(report: &mut Report<'_>, file: &TableFile, sets: &[Vec<Written>], 
         if matches!(rule.action, Action::Delete) && !guarded {
             order_dependent(report, &file.types, "deleting a row");
         }
-        for written in set {
-            let name = &written.name.text;
+        for written in *set {
+            let name = &written.column.text;
             let settled = |tree: &Expr| {
                 guarded && !reads_row(tree, table) || is_order_free(tree, name, table)
             };
-            if !written.tree().is_some_and(settled) {
+            if !written.sql.tree().is_ok_and(settled) {
                 order_dependent(
                     report,
-                    &written.text,
+                    &written.sql.text,
                     &format!("this assignment to `{name}`"),
                 );
             }
@@ -165,7 +166,7 @@ pub fn of_lookups(
     report: &mut Report<'_>,
     projection: &Projection,
     file: &RuleFile,
-    set: &[Written],
+    set: &[Assigned],
     rule: &Rule,
 ) {
     let foreign = rule.lookups.iter().zip(&file.lookups);
@@ -183,8 +184,8 @@ pub fn of_lookups(
         Action::Set(set) => set.iter().map(|assignment| &assignment.program).collect(),
         Action::Delete => Vec::new(),
     };
-    let set = set.iter().map(|written| &written.text).zip(programs);
-    let when = file.when.iter().zip(&rule.when);
+    let set = set.iter().map(|written| &written.sql.text).zip(programs);
+    let when = file.when.iter().map(|sql| &sql.text).zip(&rule.when);
     let reads = when
         .chain(set)
         .filter(|(_, program)| program.reads_lookup());

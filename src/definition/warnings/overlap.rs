@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::syntax::{Written, mentions};
+use super::syntax::{mentions, operator_on_itself};
 use crate::definition::diagnostic::Report;
-use crate::definition::file::{Assignments, RuleFile, TableFile};
+use crate::definition::file::{RuleFile, TableFile};
 use crate::definition::projection::{Projection, Rule, Table, TypeMatch};
+use crate::definition::sql::{Assigned, Written};
 use crate::event::TOMBSTONE;
 
 /// How many rules for one column are compared with a later one.
@@ -15,16 +16,19 @@ const RULES_COMPARED_MAX: usize = 64;
 pub fn lost_assignments(
     report: &mut Report<'_>,
     file: &TableFile,
-    sets: &[Vec<Written>],
+    sets: &[&[Assigned]],
     table: &Table,
 ) {
     // By column: the rules, in their order, that set it.
     let mut setters: HashMap<&str, Vec<usize>> = HashMap::new();
     for (later, set) in sets.iter().enumerate() {
-        for written in set {
-            let name = &written.name;
+        for written in *set {
+            let name = &written.column;
             let known = setters.entry(&name.text).or_default();
-            let reads_it = || written.tree().is_none_or(|tree| mentions(tree, &name.text));
+            let reads_it = || {
+                let tree = written.sql.tree();
+                tree.map_or(true, |tree| mentions(tree, &name.text))
+            };
             let mut earlier = known.iter().rev().take(RULES_COMPARED_MAX);
             let lost = earlier.find(|earlier| always_follows(file, table, **earlier, later));
             if let Some(earlier) = lost.filter(|_| !reads_it()) {
@@ -48,10 +52,12 @@ pub fn lost_assignments(
 fn always_follows(file: &TableFile, table: &Table, earlier: usize, later: usize) -> bool {
     let (one, other) = (&table.rules[earlier], &table.rules[later]);
     let (one_file, other_file) = (&file.rules[earlier], &file.rules[later]);
-    let same_topic = other.topic.is_none() || one.topic == other.topic;
-    let same_rows =
-        key_text(one_file) == key_text(other_file) && each_text(one_file) == each_text(other_file);
-    meet(&other.types, &one.types) && same_topic && same_rows && other.when.is_none()
+    // Most rules are for other types, so that is asked first.
+    meet(&other.types, &one.types)
+        && (other.topic.is_none() || one.topic == other.topic)
+        && other.when.is_none()
+        && key_text(one_file) == key_text(other_file)
+        && each_text(one_file) == each_text(other_file)
 }
 
 fn meet(one: &TypeMatch, other: &TypeMatch) -> bool {
@@ -64,14 +70,14 @@ fn meet(one: &TypeMatch, other: &TypeMatch) -> bool {
 }
 
 fn each_text(file: &RuleFile) -> Option<&str> {
-    file.each.as_ref().map(|text| text.as_str())
+    file.each.as_ref().map(|sql| sql.text.as_str())
 }
 
 fn key_text(file: &RuleFile) -> Vec<(String, String)> {
-    match &file.key {
+    match file.key.as_ref().map(|key| &key.written) {
         None => Vec::new(),
-        Some(Assignments::Sql(text)) => vec![(String::new(), text.text.clone())],
-        Some(Assignments::Map(pairs)) => {
+        Some(Written::Sql(text)) => vec![(String::new(), text.text.clone())],
+        Some(Written::Map(pairs)) => {
             let texts = pairs
                 .iter()
                 .map(|(column, text)| (column.text.clone(), text.text.clone()));
@@ -84,7 +90,7 @@ fn key_text(file: &RuleFile) -> Vec<(String, String)> {
 /// others cannot be summed up again.
 pub fn deltas_of_compacted(
     report: &mut Report<'_>,
-    sets: &[Vec<Written>],
+    sets: &[&[Assigned]],
     projection: &Projection,
     table: &Table,
 ) {
@@ -110,12 +116,12 @@ pub fn deltas_of_compacted(
     }
 }
 
-fn delta(report: &mut Report<'_>, topic: &str, set: &[Written]) {
+fn delta(report: &mut Report<'_>, topic: &str, set: &[Assigned]) {
     for written in set {
-        if matches!(written.operator_on_itself(), Some("+" | "-")) {
+        if matches!(operator_on_itself(written), Some("+" | "-")) {
             report
                 .warning(
-                    written.text.span.clone(),
+                    written.sql.text.span.clone(),
                     "delta-of-compacted",
                     format!("`{topic}` has tombstones, so it is probably compacted: a rebuild would not find all of these events"),
                 )

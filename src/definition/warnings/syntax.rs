@@ -1,51 +1,24 @@
 //! Expressions as they are written: just enough of a look to warn about what is probably not meant. Knows nothing of types.
 
-use std::cell::OnceCell;
-
-use crate::definition::check::pairs;
 use crate::definition::file::RuleFile;
-use crate::definition::source::Text;
-use crate::expression::{self, Expr, Kind};
+use crate::definition::sql::Assigned;
+use crate::expression::{Expr, Kind};
 
-/// `name = text` of a rule's set.
-pub struct Written {
-    pub name: Text,
-    pub text: Text,
-    tree: OnceCell<Option<Expr>>,
+/// What a rule sets.
+pub fn assigned(file: &RuleFile) -> &[Assigned] {
+    let pairs = file.set.as_ref().and_then(|set| set.pairs().ok());
+    pairs.unwrap_or_default()
 }
 
-impl Written {
-    pub fn tree(&self) -> Option<&Expr> {
-        self.tree.get_or_init(|| parse(&self.text)).as_ref()
+/// The operator, if the column itself is an operand of what it is set to.
+pub fn operator_on_itself(pair: &Assigned) -> Option<&str> {
+    match &pair.sql.tree().ok()?.kind {
+        Kind::Binary(op, left, right) => [left, right]
+            .iter()
+            .any(|side| is_column(side, pair.column.as_str()))
+            .then_some(op.as_str()),
+        _ => None,
     }
-
-    /// The operator, if the column itself is an operand of what it is set to.
-    pub fn operator_on_itself(&self) -> Option<&str> {
-        match &self.tree()?.kind {
-            Kind::Binary(op, left, right) => [left, right]
-                .iter()
-                .any(|side| is_column(side, &self.name.text))
-                .then_some(op.as_str()),
-            _ => None,
-        }
-    }
-}
-
-pub fn assignments(file: &RuleFile) -> Vec<Written> {
-    let pairs = file.set.as_ref().and_then(|set| pairs(set).ok());
-    let written = pairs
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(name, text)| Written {
-            name,
-            text,
-            tree: OnceCell::new(),
-        });
-    written.collect()
-}
-
-pub fn parse(text: &Text) -> Option<Expr> {
-    expression::parse(text.as_str()).ok()
 }
 
 pub fn is_constant(expression: &Expr) -> bool {

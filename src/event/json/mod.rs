@@ -15,7 +15,8 @@ mod text;
 mod tests;
 
 pub use plan::Plan;
-pub use text::{plain_string, unescape};
+pub(super) use simd::ascii;
+pub use text::unescape;
 
 use crate::event::Member;
 use std::fmt;
@@ -93,13 +94,16 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Bytes as text that may hold a JSON value: UTF-8, no NUL byte, at most [`MAX_BYTES`].
+/// Bytes as text that may hold a JSON value: UTF-8, at most [`MAX_BYTES`]. A NUL byte needs no look of its own: no place in a
+/// JSON text allows one.
 pub fn text_of(bytes: &[u8]) -> Result<&str, JsonError> {
     if bytes.len() > MAX_BYTES {
         let (fault, offset) = (Fault::TooLong, MAX_BYTES);
         return Err(JsonError { fault, offset });
     }
-    // A NUL byte needs no look of its own: no place in a JSON text allows one.
+    if let Some(text) = ascii(bytes) {
+        return Ok(text);
+    }
     std::str::from_utf8(bytes).map_err(|error| JsonError {
         fault: Fault::Utf8,
         offset: error.valid_up_to(),

@@ -89,22 +89,43 @@ impl<'a, 'p> Scanner<'a, 'p> {
         let node = plan.node(node);
         self.watched |= node.watched;
         let end = match self.peek(at) {
+            Some(b'"') => return self.text_value(at, node),
             Some(b'{') if node.has_members() => self.object(at, node)?,
             Some(b'[') if !node.elements.is_empty() => self.array(at, node)?,
             _ => self.skip(at)?,
         };
-        if !node.slots.is_empty() {
-            let raw = &self.text[at..end];
-            let member = if raw.as_bytes()[0] == b'n' {
-                Member::Missing
-            } else {
-                Member::Json(raw)
-            };
-            for &slot in &node.slots {
-                self.members[slot as usize] = member;
+        let text = self.text;
+        self.fill(node, || match text.as_bytes()[at] {
+            b'n' => Member::Missing,
+            _ => Member::Json(&text[at..end]),
+        });
+        Ok(end)
+    }
+
+    /// Over the string at `at`. Whoever finds its end knows whether it has escapes, and nobody need look again.
+    #[inline]
+    fn text_value(&mut self, at: usize, node: &'p Node) -> At {
+        let quote = next_interruption(self.text.as_bytes(), at + 1);
+        if self.peek(quote) == Some(b'"') {
+            let text = self.text;
+            self.fill(node, || Member::Text(&text[at + 1..quote]));
+            return Ok(quote + 1);
+        }
+        let end = self.rest_of_string(quote)?;
+        let raw = &self.text[at..end];
+        self.fill(node, || Member::Json(raw));
+        Ok(end)
+    }
+
+    #[inline(always)]
+    fn fill(&mut self, node: &'p Node, member: impl FnOnce() -> Member<'a>) {
+        if let [first, more @ ..] = &node.slots[..] {
+            let member = member();
+            self.members[*first as usize] = member;
+            for slot in more {
+                self.members[*slot as usize] = member;
             }
         }
-        Ok(end)
     }
 
     fn object(&mut self, at: usize, node: &'p Node) -> At {

@@ -18,12 +18,18 @@ fn extracted<'a>(text: &'a str, paths: &[&str]) -> Result<Vec<Option<&'a str>>, 
     let plan = Plan::new(&paths);
     let mut members = vec![Member::Missing; plan.slots()];
     extract(text, &plan, &mut members)?;
-    Ok(members.iter().map(|m| raw(*m)).collect())
+    Ok(members.iter().map(|m| raw(text, *m)).collect())
 }
 
-fn raw(member: Member<'_>) -> Option<&str> {
+/// A member as it stands in the text.
+fn raw<'a>(text: &'a str, member: Member<'a>) -> Option<&'a str> {
     match member {
         Member::Missing => None,
+        Member::Text(inside) => {
+            assert!(!inside.contains('\\'), "{inside}");
+            let start = inside.as_ptr().addr() - text.as_ptr().addr();
+            Some(&text[start - 1..start + inside.len() + 1])
+        }
         Member::Json(raw) => Some(raw),
         Member::Typed(_) => panic!("no typed members in JSON"),
     }

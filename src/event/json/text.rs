@@ -76,16 +76,6 @@ fn code_unit(bytes: &[u8], at: usize) -> Result<u32, (Fault, usize)> {
     Ok(unit)
 }
 
-/// The inside of the checked JSON string whose opening quote is at `start` of `text`, if it stands for itself.
-#[inline]
-pub fn plain_string(text: &str, start: usize) -> Option<&str> {
-    let end = next_interruption(text.as_bytes(), start + 1);
-    match text.as_bytes().get(end) {
-        Some(b'"') => text.get(start + 1..end),
-        _ => None,
-    }
-}
-
 /// Appends the text that the inside of a checked JSON string stands for.
 pub fn unescape(inside: &str, mut push: impl FnMut(&str)) {
     let bytes = inside.as_bytes();
