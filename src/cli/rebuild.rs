@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
+use tracing::debug;
 
 use super::commands::{end_on_signal, runtime};
 use super::output;
@@ -15,6 +16,9 @@ use crate::admin::verify::{self, VerifyRequest};
 use crate::error::{Failure, Outcome};
 use crate::settings::Settings;
 use crate::worker::Shutdown;
+
+/// What is added to the nice value: about a tenth of the processor where others want all of it.
+const NICENESS: i32 = 10;
 
 #[derive(Debug, Subcommand)]
 pub enum GenerationCommand {
@@ -132,6 +136,12 @@ pub struct DropArguments {
 }
 
 pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome, Failure> {
+    if let GenerationCommand::Rebuild(_)
+    | GenerationCommand::Verify(_)
+    | GenerationCommand::Explain(_) = command
+    {
+        give_way();
+    }
     runtime()?.block_on(async {
         let text = match command {
             GenerationCommand::Plan(arguments) => {
@@ -184,6 +194,14 @@ pub fn answer(settings: &Settings, command: GenerationCommand) -> Result<Outcome
         output::print_line(&text)?;
         Ok(Outcome::Fine)
     })
+}
+
+/// Whoever reads whole logs leaves the processor to others that want it: to live, Kafka and Postgres, where they are on this machine.
+/// Threads that are started from now on are as this one is.
+fn give_way() {
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        debug!("works at the priority that it was given: {error}");
+    }
 }
 
 async fn rebuild(settings: &Settings, arguments: &RebuildArguments) -> Result<Outcome, Failure> {

@@ -126,6 +126,7 @@ fn a_worker_takes_over_a_build_whose_command_was_killed() {
     wait_until("something to be loaded", IN_TIME, || {
         space.database.number(loaded) > 0
     });
+    assert!(command.gives_way_by() > 0, "live comes first");
     command.kill();
     let worker = space.start_worker("worker");
     wait_until("the worker to end the build", IN_TIME, || {

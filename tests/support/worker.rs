@@ -127,13 +127,23 @@ impl Worker {
 
     /// CPU time that the process has used, in user and system mode together.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
-        // The name in parentheses may hold spaces; user and system time are the 12th and 13th after it.
-        let after_name = stat.rsplit(") ").next().unwrap_or_default();
-        let fields = after_name.split_whitespace().skip(11).take(2);
-        let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
-        Duration::from_millis(ticks * 10)
+        let ticks = numbers_of(self.pid(), 11, 2).iter().sum::<i64>();
+        Duration::from_millis(ticks as u64 * 10)
     }
+
+    /// Its nice value, above that of these tests.
+    pub fn gives_way_by(&self) -> i64 {
+        let niceness = |pid| numbers_of(pid, 16, 1)[0];
+        niceness(self.pid()) - niceness(std::process::id() as i32)
+    }
+}
+
+/// Of /proc/PID/stat, behind the name in parentheses, which may hold spaces.
+fn numbers_of(pid: i32, first: usize, count: usize) -> Vec<i64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let fields = after_name.split_whitespace().skip(first).take(count);
+    fields.filter_map(|field| field.parse().ok()).collect()
 }
 
 /// Runs a command of the binary to its end.
