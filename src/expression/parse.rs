@@ -269,7 +269,7 @@ impl<'t> Parser<'t> {
     ) -> Parsed<(Expr, bool)> {
         let quantifier = ["any", "some", "all"]
             .into_iter()
-            .find(|word| self.is_word(word));
+            .find(|word| grammar == Grammar::Full && self.is_word(word));
         let Some(quantifier) = quantifier else {
             let right = self.expr_above(level + 1, grammar)?;
             return Ok((Expr::binary(canonical(op), left, right), false));
