@@ -3,30 +3,15 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::support::definitions::{assert_chains, define_chains};
 use crate::support::kafka::KafkaServer;
-use crate::support::oracle::assert_same;
 use crate::support::space::Space;
-use crate::support::topic::{Producer, Record, dump};
+use crate::support::topic::{Producer, Record};
 use crate::support::wait::{wait_for, wait_until};
 
 const IN_TIME: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 6;
 const EVENTS_AT_ONCE: usize = 200;
-
-const CHAINS: &str = "
-projection: chains
-from: [TOPIC]
-tables:
-  chains:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-      chain: text not null default ''
-    rules:
-      Added:
-        set: n = n + 1, chain = md5(chain || event.id)
-";
 
 #[test]
 fn a_leader_that_is_killed_and_comes_back_costs_no_event_that_was_acknowledged() {
@@ -35,11 +20,10 @@ fn a_leader_that_is_killed_and_comes_back_costs_no_event_that_was_acknowledged()
     let mut space = Space::new("brokers");
     space.kafka = &brokers[0];
     space.settings.brokers = space.kafka.brokers.clone();
-    let topic = space.topic("events", PARTITIONS);
-    space.definition("chains", &CHAINS.replace("TOPIC", &topic));
+    let topic = define_chains(&space, PARTITIONS);
     let worker = space.start_worker("worker");
     let is_over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let written = std::thread::scope(|scope| {
         let producing = scope.spawn(|| {
             let producer = Producer::new(space.kafka);
             let mut written = 0;
@@ -67,23 +51,10 @@ fn a_leader_that_is_killed_and_comes_back_costs_no_event_that_was_acknowledged()
         });
         await_progress(&space);
         is_over.store(true, Ordering::Relaxed);
-        let written = producing.join().expect("every event is acknowledged");
-        assert_eq!(
-            dump(space.kafka, &[&topic], &space.database),
-            written as u64
-        );
+        producing.join().expect("every event is acknowledged")
     });
     space.wait_applied("chains", &[&topic], IN_TIME);
-    space.database.execute(
-        "create function link(text, text) returns text language sql immutable as $$ select md5($1 || $2) $$;
-         create aggregate chained (text) (sfunc = link, stype = text, initcond = '')",
-    );
-    assert_same(
-        &space.database,
-        "chains",
-        "select name, n, chain from read_model.chains",
-        "select key, count(*), chained(value::json->>'id' order by \"offset\") from raw group by key",
-    );
+    assert_eq!(assert_chains(&space, &topic), written as u64);
     wait_until("no lag", IN_TIME, || {
         let behind = "select count(*) from consolidator.freshness where gap > 0 or state <> 'live'";
         space.database.number(behind) == 0

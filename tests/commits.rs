@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::definitions::{ACCOUNTS, BRANCHES};
-use crate::support::oracle::assert_same;
+use crate::support::oracle::{CHAIN, assert_same};
 use crate::support::setting;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
@@ -18,8 +18,6 @@ const CHUNK_EVENTS: usize = 200;
 const CUTS: u64 = 20;
 
 const ORACLE_SETUP: &str = "
-    create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
-    create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '');
     create view event as
     select key, \"offset\", v->>'id' as id, v->'data'->>'branch' as branch, (v->'data'->>'amount')::bigint as amount
     from (select key, \"offset\", value::jsonb as v from raw) r";
@@ -75,6 +73,7 @@ fn connections_cut_before_and_after_their_commit_lose_nothing_and_count_nothing_
         dump(space.kafka, &[&topic], &space.database),
         written as u64
     );
+    space.database.execute(CHAIN);
     space.database.execute(ORACLE_SETUP);
     for (table, oracle) in ORACLE {
         let product = format!("select * from read_model.{table}");

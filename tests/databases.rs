@@ -8,32 +8,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::support::database::Database;
+use crate::support::definitions::{assert_chains, define_chains};
 use crate::support::node::Node;
-use crate::support::oracle::assert_same;
 use crate::support::proxy::Proxy;
 use crate::support::space::{Space, can_mount};
-use crate::support::topic::{Producer, Record, dump};
+use crate::support::topic::{Producer, Record};
 use crate::support::wait::wait_until;
 use crate::support::wire::WireProxy;
 use crate::support::{run_dir, start_postgres};
 
 const IN_TIME: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 3;
-
-const CHAINS: &str = "
-projection: chains
-from: [TOPIC]
-tables:
-  chains:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-      h: text not null default ''
-    rules:
-      Added:
-        set: n = n + 1, h = md5(h || event.id)
-";
 
 const APPLIED: &str = "select coalesce(sum(next_offset), 0)::bigint from consolidator.checkpoint";
 
@@ -52,7 +37,7 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
     let notices = ("topic.metadata.refresh.interval.ms", "1000");
     let notices = (notices.0.to_owned(), notices.1.to_owned());
     space.settings.kafka_properties.push(notices);
-    let topic = chains(&space);
+    let topic = define_chains(&space, PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..2_000));
     let worker = space.start_worker("worker");
@@ -80,7 +65,7 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
     producer.write(&topic, &added(5_000..6_000));
     space.wait_applied("chains", &[&topic], IN_TIME);
     assert!(worker.terminate(IN_TIME).success());
-    assert_exact(&space, &topic);
+    assert_chains(&space, &topic);
 }
 
 #[test]
@@ -88,7 +73,7 @@ fn a_database_restored_from_an_older_backup_goes_on_from_its_own_checkpoints() {
     let node = std::cell::RefCell::new(Node::start());
     let space = Space::on_postgres("restored", &|database| node.borrow().url(database));
     let mut node = node.borrow_mut();
-    let topic = chains(&space);
+    let topic = define_chains(&space, PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..2_000));
     let worker = space.start_worker("worker");
@@ -106,13 +91,13 @@ fn a_database_restored_from_an_older_backup_goes_on_from_its_own_checkpoints() {
     producer.write(&topic, &added(5_000..6_000));
     space.wait_applied("chains", &[&topic], IN_TIME);
     assert!(worker.terminate(IN_TIME).success());
-    assert_exact(&space, &topic);
+    assert_chains(&space, &topic);
 }
 
 #[test]
 fn a_server_that_goes_away_while_a_worker_starts_is_waited_for() {
     let space = Space::new("starting");
-    let topic = chains(&space);
+    let topic = define_chains(&space, PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..1_000));
     let first = space.start_worker("first");
@@ -130,14 +115,14 @@ fn a_server_that_goes_away_while_a_worker_starts_is_waited_for() {
     producer.write(&topic, &added(1_000..2_000));
     space.wait_applied("chains", &[&topic], IN_TIME);
     assert!(second.terminate(IN_TIME).success());
-    assert_exact(&space, &topic);
+    assert_chains(&space, &topic);
 }
 
 /// The server's own error, without a disk that is full: how it comes about makes no difference to a client.
 #[test]
 fn a_full_disk_pauses_the_projection_blames_no_event_and_is_over_by_itself() {
     let space = Space::new("full");
-    let topic = chains(&space);
+    let topic = define_chains(&space, PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..1_000));
     let worker = space.start_worker("worker");
@@ -163,7 +148,7 @@ fn a_full_disk_pauses_the_projection_blames_no_event_and_is_over_by_itself() {
         assert_eq!(space.database.number(&count), 0);
     }
     assert!(worker.terminate(IN_TIME).success());
-    assert_exact(&space, &topic);
+    assert_chains(&space, &topic);
 }
 
 /// Where this machine lets us make file systems: elsewhere only the test above shows it.
@@ -183,7 +168,7 @@ fn a_disk_that_is_really_full_is_waited_for_and_no_event_is_blamed() {
         disk.dir.display()
     ));
     admin.execute(&format!("alter database {} set tablespace small", space.id));
-    let topic = chains(&space);
+    let topic = define_chains(&space, PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &added(0..1_000));
     let worker = space.start_worker("worker");
@@ -201,7 +186,7 @@ fn a_disk_that_is_really_full_is_waited_for_and_no_event_is_blamed() {
         assert_eq!(space.database.number(&count), 0);
     }
     assert!(worker.terminate(IN_TIME).success());
-    assert_exact(&space, &topic);
+    assert_chains(&space, &topic);
 }
 
 /// A file system in memory that is soon full.
@@ -249,12 +234,6 @@ impl Drop for SmallDisk {
     }
 }
 
-fn chains(space: &Space) -> String {
-    let topic = space.topic("events", PARTITIONS);
-    space.definition("chains", &CHAINS.replace("TOPIC", &topic));
-    topic
-}
-
 /// Every key belongs to one partition, whatever partitions are added.
 fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
     let event = |number| {
@@ -266,19 +245,4 @@ fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
 
 fn value(number: usize) -> String {
     format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#)
-}
-
-fn assert_exact(space: &Space, topic: &str) {
-    dump(space.kafka, &[topic], &space.database);
-    space.database.execute(
-        "create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
-         create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '')",
-    );
-    let oracle = "select key, count(*), chain(value::jsonb->>'id' order by \"offset\") from raw group by key";
-    assert_same(
-        &space.database,
-        "chains",
-        "select * from read_model.chains",
-        oracle,
-    );
 }

@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::support::oracle::{assert_same, differences};
+use crate::support::oracle::{CHAIN, assert_same, differences};
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::let_pass;
@@ -124,8 +124,6 @@ const ORACLE: [(&str, &str); 3] = [
 ];
 
 const ORACLE_SETUP: &str = "
-    create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
-    create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '');
     create table event as
     select key, \"offset\", v->>'type' as type, v->>'id' as id, v->'data'->>'branch' as branch,
            (v->'data'->>'amount')::numeric as amount, v->'data'->'lines' as lines,
@@ -176,6 +174,7 @@ fn tables_are_exact_although_workers_are_killed_and_frozen_and_postgres_crashes(
     space.wait_applied("ledger", &[&topic], HEALED_WITHIN);
     let written = (chunks * CHUNK_EVENTS) as u64;
     assert_eq!(dump(space.kafka, &[&topic], &space.database), written);
+    space.database.execute(CHAIN);
     space.database.execute(ORACLE_SETUP);
     for (table, oracle) in ORACLE {
         let product = format!("select * from read_model.{table}");
@@ -205,6 +204,7 @@ fn without_the_guard_on_the_claim_a_thawed_worker_is_found_out() {
         let pause = Duration::from_millis(120);
         run(&space, &topic, 80, pause, &schedule, &server);
         dump(space.kafka, &[&topic], &space.database);
+        space.database.execute(CHAIN);
         space.database.execute(ORACLE_SETUP);
         let product = "select * from read_model.accounts";
         if !differences(&space.database, product, BALANCES_ORACLE).is_empty() {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sqlx::postgres::PgDatabaseError;
 
-use super::layout::Layout;
+use super::layout::{Layout, TableLayout};
 use super::tls;
 
 const NO_TLS: &str = "Nothing is sent to it: turn `ssl` on at the server; where the network is your own, \
@@ -221,6 +221,39 @@ impl<T> Context<T> for std::result::Result<T, sqlx::Error> {
 
     fn doing(self, context: &'static str) -> Result<T> {
         self.map_err(|error| StoreError::from_sqlx(&error, context))
+    }
+}
+
+impl StoreError {
+    /// 23505 on the table's own key; on any other index of somebody's it is the event's fault.
+    pub(super) fn into_ownership_conflict(
+        mut self,
+        layout: &TableLayout,
+        table: usize,
+    ) -> StoreError {
+        if self.sqlstate.as_deref() == Some("23505") && self.is_about_key_of(&layout.name) {
+            self.kind = ErrorKind::OwnershipConflict { table };
+            self.context = format!("writing table {}", layout.name);
+        }
+        self
+    }
+
+    /// PostgreSQL names a primary key after its table, with a number behind it if that name is taken.
+    fn is_about_key_of(&self, table: &str) -> bool {
+        let constraint = self.constraint.as_deref().unwrap_or_default();
+        let named = constraint.strip_prefix(table);
+        named
+            .and_then(|rest| rest.strip_prefix("_pkey"))
+            .is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
+    /// A placeholder holds nothing of an event but its key: a constraint that refuses one is not of our making, and would refuse
+    /// every new row.
+    pub(super) fn blames_the_table(mut self) -> StoreError {
+        if matches!(self.sqlstate.as_deref(), Some("23502" | "23503" | "23514")) {
+            self.kind = ErrorKind::SchemaDiffers;
+        }
+        self
     }
 }
 

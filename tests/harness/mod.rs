@@ -14,7 +14,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::support::oracle::assert_same;
+use crate::support::oracle::{CHAIN, assert_same};
 use crate::support::setting;
 use crate::support::topic::dump;
 use crate::support::wait::let_pass;
@@ -41,8 +41,6 @@ const ORACLE: [(&str, &str); 2] = [
 ];
 
 const ORACLE_SETUP: &str = "
-    create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
-    create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '');
     create view event as
     select key, \"offset\", v->>'id' as id, v->'data'->>'branch' as branch, (v->'data'->>'amount')::bigint as amount
     from (select key, \"offset\", value::jsonb as v from raw where key not like 'p%') r";
@@ -68,6 +66,7 @@ fn tables_are_the_fold_of_their_checkpoints_at_every_moment_of_a_random_schedule
     assert!(checker.check(&world), "everything can be read");
     world.end_workers();
     dump(world.kafka, &[&world.topic], &world.space.database);
+    world.space.database.execute(CHAIN);
     world.space.database.execute(ORACLE_SETUP);
     for (product, oracle) in ORACLE {
         assert_same(&world.space.database, product, product, oracle);

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{IN_TIME, stderr};
+use crate::support::definitions::counter;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
 use crate::support::wait::wait_until;
@@ -264,22 +265,22 @@ fn definitions_that_would_take_all_time_or_memory_are_refused_at_once() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
 }
 
+/// A topic that takes large records, and the projection `hostile` of it, folded within little memory.
+fn with_room_for_bombs(space: &mut Space, partitions: i32) -> String {
+    let topic = format!("{}.events", space.id);
+    let room = [("max.message.bytes", "120000000")];
+    space.kafka.create_topic(&topic, partitions, &room);
+    space.definition("hostile", &counter("hostile", &topic));
+    let limit = "memory_limit: 256MiB".to_owned();
+    space.settings.worker.push(limit);
+    topic
+}
+
 /// Of a few kilobytes on the wire, and forty megabytes unpacked, more than a record may have.
 #[test]
 fn a_record_that_unpacks_to_forty_megabytes_is_set_aside_and_the_rest_is_folded() {
     let mut space = Space::alone("unpacks");
-    let topic = format!("{}.events", space.id);
-    space
-        .kafka
-        .create_topic(&topic, 1, &[("max.message.bytes", "120000000")]);
-    let text = TABLE.replace("TOPIC", &topic).replace("NAME", "hostile");
-    let text = text.split("      COLUMN").next().unwrap().to_owned()
-        + "    rules:\n      Added:\n        set: n = n + 1\n";
-    space.definition("hostile", &text.replace("COMMENT", "none"));
-    space
-        .settings
-        .worker
-        .push("memory_limit: 256MiB".to_owned());
+    let topic = with_room_for_bombs(&mut space, 1);
     let producer = Producer::with(
         space.kafka,
         &[
@@ -330,18 +331,7 @@ fn a_record_that_unpacks_to_forty_megabytes_is_set_aside_and_the_rest_is_folded(
 #[test]
 fn a_record_of_almost_a_hundred_megabytes_is_set_aside_within_the_memory_limit() {
     let mut space = Space::alone("hundred");
-    let topic = format!("{}.events", space.id);
-    space
-        .kafka
-        .create_topic(&topic, 2, &[("max.message.bytes", "120000000")]);
-    let text = TABLE.replace("TOPIC", &topic).replace("NAME", "hostile");
-    let text = text.split("      COLUMN").next().unwrap().to_owned()
-        + "    rules:\n      Added:\n        set: n = n + 1\n";
-    space.definition("hostile", &text.replace("COMMENT", "none"));
-    space
-        .settings
-        .worker
-        .push("memory_limit: 256MiB".to_owned());
+    let topic = with_room_for_bombs(&mut space, 2);
     let producer = Producer::with(space.kafka, &[("message.max.bytes", "120000000")]);
     let good = |key: &str| Record::new(key, r#"{"type":"Added"}"#).in_partition(0);
     let padding = "x".repeat(99_000_000);

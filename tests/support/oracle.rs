@@ -2,6 +2,12 @@
 
 use super::database::Database;
 
+/// The aggregate `chain`: each text is hashed with what came of those before it, so that loss, repetition and another order show.
+pub const CHAIN: &str = "
+    create function chain_step(text, text) returns text language sql immutable as 'select md5($1 || $2)';
+    create aggregate chain(text) (sfunc = chain_step, stype = text, initcond = '');
+";
+
 /// How many differing rows of each side are shown.
 const ROWS_SHOWN: usize = 5;
 
