@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod brokers;
 mod commits;
+mod connections;
 mod databases;
 mod dead_letters;
 mod definitions;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::error::{Context, ErrorKind, Result, StoreError};
-use super::{migrate, socket, tls};
+use super::{migrate, pooled, socket, tls};
 use crate::settings::{Secret, Settings};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
@@ -23,6 +23,7 @@ const STATEMENTS_KEPT: usize = 1_000;
 
 /// Sent after connecting, not as start-up parameters, so that poolers in session mode take it.
 const SESSION: &str = "set client_min_messages = warning; \
+     set extra_float_digits = 1; \
      set search_path = pg_catalog, pg_temp; \
      set default_transaction_isolation = 'read committed'; \
      set jit = off; \
@@ -127,7 +128,7 @@ impl Store {
     /// Connects once, brings the control schema up to date, and opens the pool.
     ///
     /// # Errors
-    /// `Refused` (the URL), `Disconnected` (nobody answers), `Authentication`, `NoDatabase`, `Permission` (no schema yet and
+    /// `Refused` (the URL, a pooler of transactions), `Disconnected` (nobody answers), `Authentication`, `NoDatabase`, `Permission` (no schema yet and
     /// no right to create it), each with the server's own words.
     pub async fn connect(settings: &ConnectSettings) -> Result<Store> {
         let address = Address {
@@ -143,6 +144,7 @@ impl Store {
             .connect()
             .await
             .context(|| format!("connecting to Postgres at {place}"))?;
+        pooled::refuse_shared_sessions(&mut first, &options).await?;
         refuse_other_encodings(&mut first).await?;
         migrate::migrate(&mut first).await?;
         first.close().await.doing("closing a connection")?;
@@ -202,6 +204,8 @@ pub(super) fn options(url: &str) -> Result<PgConnectOptions> {
     };
     Ok(options
         .application_name(&application)
+        // sqlx would send it as a start-up parameter, which pgbouncer refuses.
+        .extra_float_digits(None)
         .statement_cache_capacity(STATEMENTS_KEPT)
         .disable_statement_logging())
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use sqlx::postgres::PgDatabaseError;
 
 use super::layout::{Layout, TableLayout};
-use super::tls;
+use super::{pooled, tls};
 
 const NO_TLS: &str = "Nothing is sent to it: turn `ssl` on at the server; where the network is your own, \
                       sslmode=disable in the url asks for plain text";
@@ -174,12 +174,17 @@ impl StoreError {
             (Some(text), None) | (None, Some(text)) => Some(text.into()),
             (Some(detail), Some(hint)) => Some(format!("{detail} {hint}").into()),
         };
+        let kind = ErrorKind::of_sqlstate(error.code());
         StoreError {
-            kind: ErrorKind::of_sqlstate(error.code()),
+            kind,
             sqlstate: Some(error.code().into()),
             constraint: error.constraint().map(Into::into),
             message: error.message().to_owned(),
-            hint,
+            // Nobody else takes statements away from a session, or brings some into it.
+            hint: match kind {
+                ErrorKind::StatementGone => Some(pooled::HINT.into()),
+                _ => hint,
+            },
             context,
         }
     }

@@ -24,6 +24,7 @@ mod life;
 mod load;
 mod migrate;
 mod pointer;
+mod pooled;
 mod progress;
 mod projection;
 mod quote;

@@ -62,7 +62,12 @@ pub(super) async fn connect(
     let connect = ConnectSettings::new(settings, settings.postgres.max_connections);
     let mut attempt = 0;
     loop {
-        let error = match Store::connect(&connect).await {
+        // A server, or a pooler, may also keep us waiting without a word.
+        let connected = tokio::select! {
+            () = shutdown.asked() => return Ok(None),
+            connected = Store::connect(&connect) => connected,
+        };
+        let error = match connected {
             Ok(store) => return Ok(Some(store)),
             Err(error) => error,
         };

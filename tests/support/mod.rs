@@ -12,6 +12,7 @@ pub mod kafka;
 pub mod kafka_rights;
 pub mod node;
 pub mod oracle;
+pub mod pooler;
 pub mod proxy;
 pub mod space;
 pub mod steady;

@@ -78,6 +78,10 @@ impl Worker {
         self.process.signal(libc::SIGCONT);
     }
 
+    pub fn signal(&self, signal: libc::c_int) {
+        self.process.signal(signal);
+    }
+
     /// SIGTERM, then waits for the end.
     pub fn terminate(&self, timeout: Duration) -> ExitStatus {
         self.process.signal(libc::SIGTERM);
