@@ -42,6 +42,9 @@ pub(super) struct TableCache {
     dirty: Vec<u32>,
     /// Rows that the batch brought in: absent ones do not outlive it.
     fresh: Vec<u32>,
+    /// Those of them that were brought in `NEEDED`, until it is known what there is of them. A load brings in millions and needs none:
+    /// nobody looks through `fresh` for them.
+    needed: Vec<u32>,
     hand: u32,
     /// One per number of first key columns by which rules reach rows.
     pub(super) prefixes: Vec<PrefixIndex>,
@@ -121,6 +124,7 @@ impl TableCache {
             heap_bytes: 0,
             dirty: Vec::new(),
             fresh: Vec::new(),
+            needed: Vec::new(),
             hand: 0,
             prefixes: prefix_lens
                 .iter()
@@ -209,6 +213,7 @@ impl TableCache {
         let (row, known_by_prefix) = self.insert_known(hash, slot, key);
         if !known && !known_by_prefix {
             self.head_mut(row).marks |= mark::NEEDED;
+            self.needed.push(row);
         }
         row
     }
@@ -282,8 +287,10 @@ impl TableCache {
         &self.dirty
     }
 
-    pub(super) fn fresh(&self) -> &[u32] {
-        &self.fresh
+    /// Rows that must be loaded.
+    pub(super) fn needed(&self) -> impl Iterator<Item = u32> {
+        let needed = self.needed.iter().copied();
+        needed.filter(|row| self.head(*row).has(mark::NEEDED))
     }
 
     /// A rule reaches all rows with this prefix; gives the number of their group. `complete`: all of them are in memory.
@@ -299,10 +306,11 @@ impl TableCache {
     /// Rows that are still needed have been looked for, and are not there. False if rows that a rule reaches together belong to
     /// different owners.
     pub(super) fn needed_are_absent(&mut self) -> bool {
-        for at in 0..self.fresh.len() {
-            let row = self.fresh[at];
+        for at in 0..self.needed.len() {
+            let row = self.needed[at];
             self.head_mut(row).marks &= !mark::NEEDED;
         }
+        self.needed.clear();
         // Each is told, also behind one that is not sound.
         let mut sound = true;
         for prefix in &mut self.prefixes {
@@ -341,6 +349,7 @@ impl TableCache {
 
     /// Forgets every row that the batch changed or brought in, so that memory tells again what the database did before it.
     pub(super) fn discard(&mut self) {
+        self.needed.clear();
         let dirty = std::mem::take(&mut self.dirty);
         for row in dirty.into_iter().chain(std::mem::take(&mut self.fresh)) {
             if self.head(row).has(mark::USED) {
@@ -408,7 +417,8 @@ impl TableCache {
 
     /// Memory that is allocated for rows, in use or not.
     pub(super) fn allocated_bytes(&self) -> usize {
-        let lists = self.free.capacity() + self.dirty.capacity() + self.fresh.capacity();
+        let lists = [&self.free, &self.dirty, &self.fresh, &self.needed];
+        let lists: usize = lists.iter().map(|list| list.capacity()).sum();
         let index = self.index.capacity() * 8 / 7 * (size_of::<IndexEntry>() + 1);
         self.chunks.len() * CHUNK_ROWS * (size_of::<Head>() + self.stride * size_of::<Cell>())
             + index

@@ -100,9 +100,7 @@ impl<'f> Rows<'f> {
 
 impl<'f> Needs<'f> {
     pub(super) fn of(cache: &'f TableCache, shared: bool) -> Needs<'f> {
-        let needed = |row: &u32| cache.head(*row).has(mark::NEEDED);
-        let rows = cache.fresh().iter().copied().filter(needed).collect();
-        let rows = Rows::sorted(cache, rows);
+        let rows = Rows::sorted(cache, cache.needed().collect());
         let prefixes: Vec<Prefixes<'f>> = cache
             .prefixes
             .iter()
