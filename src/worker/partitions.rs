@@ -45,8 +45,9 @@ pub struct Partitions {
 }
 
 impl Partitions {
-    /// Starts, or starts again, from a stored checkpoint; what was folded and not committed is forgotten.
-    pub fn restart(&mut self, at: TopicPartition, checkpoint: &Checkpoint) {
+    /// Starts, or starts again, from a stored checkpoint; what was folded and not committed is forgotten. True if the checkpoint has moved,
+    /// and nobody had it in between: a commit of ours without an answer took effect.
+    pub fn restart(&mut self, at: TopicPartition, checkpoint: &Checkpoint) -> bool {
         let fresh = Partition {
             at,
             slot: checkpoint.slot,
@@ -61,8 +62,15 @@ impl Partitions {
             topic_id: checkpoint.topic_id.clone(),
         };
         match self.index(at) {
-            Some(index) => self.owned[index] = fresh,
-            None => self.owned.push(fresh),
+            Some(index) => {
+                let before = std::mem::replace(&mut self.owned[index], fresh);
+                before.epoch + 1 == checkpoint.epoch
+                    && before.committed_offset < checkpoint.next_offset
+            }
+            None => {
+                self.owned.push(fresh);
+                false
+            }
         }
     }
 
@@ -299,22 +307,34 @@ mod tests {
         partition: 3,
     };
 
-    fn started_at(next_offset: i64) -> Partitions {
-        let mut partitions = Partitions::default();
-        let checkpoint = Checkpoint {
+    fn checkpoint(next_offset: i64, epoch: i64) -> Checkpoint {
+        Checkpoint {
             topic: "t".into(),
             partition: 3,
             slot: 7,
             begin_offset: 0,
             next_offset,
-            epoch: 2,
+            epoch,
             topic_id: None,
             last_offset: None,
             last_epoch: None,
             last_fingerprint: None,
-        };
-        partitions.restart(AT, &checkpoint);
+        }
+    }
+
+    fn started_at(next_offset: i64) -> Partitions {
+        let mut partitions = Partitions::default();
+        assert!(!partitions.restart(AT, &checkpoint(next_offset, 2)));
         partitions
+    }
+
+    #[test]
+    fn a_checkpoint_that_moved_between_two_epochs_of_ours_was_moved_by_us() {
+        for (next_offset, epoch, by_us) in [(15, 3, true), (10, 3, false), (15, 4, false)] {
+            let mut partitions = started_at(10);
+            let moved = partitions.restart(AT, &checkpoint(next_offset, epoch));
+            assert_eq!(moved, by_us, "{next_offset} {epoch}");
+        }
     }
 
     #[test]

@@ -179,7 +179,10 @@ impl Lane {
                     && self.work.projection.topics[at.topic].name == checkpoint.topic
             };
             if let Some((at, _)) = starts.iter().find(|(at, _)| of_checkpoint(at)) {
-                self.partitions.restart(*at, checkpoint);
+                if self.partitions.restart(*at, checkpoint) {
+                    // The tries are not in vain: the next one need not wait longer.
+                    self.attempt = 0;
+                }
                 self.load.forget(*at);
                 offsets.push(Start {
                     at: *at,
