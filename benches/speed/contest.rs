@@ -11,6 +11,17 @@ use crate::{Size, orders};
 /// Whole rows: what two contestants must agree on.
 const COLUMNS: &str = "order_id, events, quantity, amount, carrier, tracking, status, version";
 
+/// What `cells` gives of a contestant.
+pub const HEAD: [&str; 7] = [
+    "",
+    "thousand events/s",
+    "lowest–highest",
+    "after its first commit",
+    "CPU µs/event",
+    "Postgres µs/event",
+    "peak MiB",
+];
+
 /// Whom a row of the table is about.
 #[derive(Clone, Copy, PartialEq)]
 enum Contestant {
@@ -71,6 +82,7 @@ pub fn live(size: &Size) -> Table {
     space.database.execute(
         "create table hand_checkpoint as select partition, next_offset from consolidator.checkpoint;
          alter table hand_checkpoint add primary key (partition);
+         grant all on hand_checkpoint to public;
          create table begin_offset as select partition, next_offset from consolidator.checkpoint",
     );
     let ends = space.kafka.offsets(&topic);
@@ -89,7 +101,7 @@ pub fn live(size: &Size) -> Table {
     report("Live: catching up on existing rows", size, &runs)
 }
 
-fn write_orders(space: &Space, topic: &str, from: u64, to: u64, keys: u64) {
+pub fn write_orders(space: &Space, topic: &str, from: u64, to: u64, keys: u64) {
     write(space, topic, from, to, &|n| {
         let (key, value) = orders::event(n, keys);
         Record::new(&key, value)
@@ -106,7 +118,8 @@ fn compare(space: &Space) {
 fn rewind(space: &Space) {
     space.database.execute(
         "update hand_checkpoint c set next_offset = b.next_offset from begin_offset b where b.partition = c.partition;
-         update consolidator.checkpoint c set next_offset = b.next_offset from begin_offset b where b.partition = c.partition",
+         update consolidator.checkpoint c set next_offset = b.next_offset, last_offset = null, last_epoch = null, last_fingerprint = null
+         from begin_offset b where b.partition = c.partition",
     );
     space.database.execute("checkpoint");
 }
@@ -118,16 +131,7 @@ fn report(title: &str, size: &Size, runs: &[(Contestant, Run)]) -> Table {
         rounds,
         ..
     } = size;
-    let head = [
-        "",
-        "thousand events/s",
-        "lowest–highest",
-        "after its first commit",
-        "CPU µs/event",
-        "Postgres µs/event",
-        "peak MiB",
-    ];
-    let mut table = Table::new(title, "thousand events a second", &head);
+    let mut table = Table::new(title, "thousand events a second", &HEAD);
     let rates = |who: Contestant| -> Vec<f64> {
         let of = runs.iter().filter(|(one, _)| *one == who);
         of.map(|(_, run)| *events as f64 / run.wall.as_secs_f64() / 1e3)
@@ -137,7 +141,8 @@ fn report(title: &str, size: &Size, runs: &[(Contestant, Run)]) -> Table {
         let of = runs.iter().filter(|(one, _)| *one == who);
         let of: Vec<Run> = of.map(|(_, run)| *run).collect();
         if !of.is_empty() {
-            add(&mut table, who.name(), &of, *events);
+            let row = cells(&mut table, who.name(), &of, *events);
+            table.row(row);
         }
     }
     let worker = rates(Contestant::Worker);
@@ -157,7 +162,8 @@ fn report(title: &str, size: &Size, runs: &[(Contestant, Run)]) -> Table {
     table
 }
 
-fn add(table: &mut Table, name: &str, of: &[Run], events: u64) {
+/// The cells of a contestant's row under `HEAD`, whose bar is added to the plot.
+pub fn cells(table: &mut Table, name: &str, of: &[Run], events: u64) -> Vec<String> {
     let mut rates: Vec<f64> = of
         .iter()
         .map(|run| events as f64 / run.wall.as_secs_f64() / 1e3)
@@ -185,7 +191,7 @@ fn add(table: &mut Table, name: &str, of: &[Run], events: u64) {
         high,
     });
     let rate = table.last_value();
-    table.row(vec![
+    vec![
         name.to_owned(),
         format!("{rate:.0}"),
         format!("{low:.0}–{high:.0}"),
@@ -193,5 +199,5 @@ fn add(table: &mut Table, name: &str, of: &[Run], events: u64) {
         format!("{:.2}", per_event(|run| run.cpu)),
         format!("{:.2}", per_event(|run| run.postgres_cpu)),
         format!("{:.0}", peak as f64 / 1_048_576.0),
-    ]);
+    ]
 }

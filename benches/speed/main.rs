@@ -1,9 +1,10 @@
 //! How fast the worker is beside programs written by hand for the same job, in one run on one machine: real Kafka, real Postgres with
-//! fsync on, contestants in turn; how soon an event is visible; and what other shapes of work cost.
+//! fsync on, contestants in turn; how soon an event is visible; what other shapes of work cost; and what others would take for the job.
 //!
-//! `cargo bench --bench speed [-- --only build|live|latency|shape --events N --keys N --rounds N --smoke --write]`. The full size is
+//! `cargo bench --bench speed [-- --only build|live|latency|shape|peers --events N --keys N --rounds N --smoke --write]`. The full size is
 //! 3,000,000 events, 300,000 keys and 3 rounds; `--smoke` is a small one that takes less than a minute. `--write` puts the results into
-//! docs/performance.md, each between its marks, and its plots beside it.
+//! docs/performance.md, each between its marks, and its plots beside it. `peers` needs a JDK and Python 3 and fetches some hundred
+//! megabytes under target/: `--smoke` leaves it out, unless `--only` asks for it.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -13,6 +14,7 @@ mod hand;
 mod latency;
 mod measure;
 mod orders;
+mod peers;
 mod report;
 mod run;
 mod shape;
@@ -47,15 +49,20 @@ fn main() {
         rounds: number("--rounds", 3, 1) as usize,
         smoke,
     };
-    let parts: [(&str, Part); 4] = [
+    let parts: [(&str, Part); 5] = [
         ("build", contest::build),
         ("live", contest::live),
         ("latency", latency::latency),
         ("shape", shape::shapes),
+        ("peers", peers::peers),
     ];
     let write = given("--write").is_some();
     for (name, part) in parts {
-        if value("--only").is_none_or(|only| only == name) {
+        let is_asked_for = match value("--only") {
+            Some(only) => only == name,
+            None => !(smoke && name == "peers"),
+        };
+        if is_asked_for {
             let table = part(&size);
             table.print();
             if write {

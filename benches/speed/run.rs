@@ -22,7 +22,7 @@ pub fn write(space: &Space, topic: &str, from: u64, to: u64, record: &dyn Fn(u64
     }
 }
 
-fn postmaster() -> i32 {
+pub fn postmaster() -> i32 {
     support::postgres_pid()
 }
 
