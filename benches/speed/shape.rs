@@ -1,8 +1,8 @@
-//! What else than the usual work costs: `rebuild` over other numbers of events, keys, partitions and rules, over wide events, and
-//! over a table whose rows partitions share.
+//! What else than the usual work costs: `rebuild` over other numbers of events, keys, partitions, rules and workers, over wide events,
+//! over more keys than memory holds, and over a table whose rows partitions share.
 
 use crate::report::{Bar, Table};
-use crate::run::{rebuild, worker, write};
+use crate::run::{LIMIT, hand, rebuild, worker, write};
 use crate::support::space::Space;
 use crate::support::topic::Record;
 use crate::{Size, orders};
@@ -19,7 +19,12 @@ struct Shape {
     rules: usize,
     /// Bytes that no rule reads, in each event.
     padding: usize,
+    /// Each key comes in every partition.
     shared: bool,
+    /// `worker.memory_limit`, where it is not the default.
+    memory_limit: Option<&'static str>,
+    /// `run` processes that help.
+    helpers: usize,
 }
 
 const USUAL: Shape = Shape {
@@ -30,9 +35,11 @@ const USUAL: Shape = Shape {
     rules: 1,
     padding: 0,
     shared: false,
+    memory_limit: None,
+    helpers: 0,
 };
 
-const SHAPES: [Shape; 10] = [
+const SHAPES: [Shape; 14] = [
     USUAL,
     Shape {
         name: "3 M events",
@@ -42,6 +49,11 @@ const SHAPES: [Shape; 10] = [
     Shape {
         name: "10 M events",
         events: 10_000_000,
+        ..USUAL
+    },
+    Shape {
+        name: "30 M events",
+        events: 30_000_000,
         ..USUAL
     },
     Shape {
@@ -55,6 +67,13 @@ const SHAPES: [Shape; 10] = [
         ..USUAL
     },
     Shape {
+        name: "12 M events, 10 M keys, memory limit 512 MiB",
+        events: 12_000_000,
+        keys: 10_000_000,
+        memory_limit: Some("512MiB"),
+        ..USUAL
+    },
+    Shape {
         name: "1 partition",
         partitions: 1,
         ..USUAL
@@ -62,6 +81,18 @@ const SHAPES: [Shape; 10] = [
     Shape {
         name: "64 partitions",
         partitions: 64,
+        ..USUAL
+    },
+    Shape {
+        name: "3 M events, with 1 worker beside",
+        events: 3_000_000,
+        helpers: 1,
+        ..USUAL
+    },
+    Shape {
+        name: "3 M events, with 2 workers beside",
+        events: 3_000_000,
+        helpers: 2,
         ..USUAL
     },
     Shape {
@@ -88,6 +119,7 @@ pub fn shapes(size: &Size) -> Table {
         "",
         "thousand events/s",
         "MB/s",
+        "of plain consume",
         "CPU µs/event",
         "Postgres µs/event",
         "peak MiB",
@@ -99,26 +131,43 @@ pub fn shapes(size: &Size) -> Table {
         ..shape
     };
     // In small only what takes other ways through the program: many rules, wide events, shared rows.
-    let shapes = SHAPES.into_iter().skip(if size.smoke { 7 } else { 0 });
+    let shapes = SHAPES.into_iter().skip(if size.smoke { 11 } else { 0 });
     for shape in shapes {
         add(&mut table, if size.smoke { small(shape) } else { shape });
     }
-    table.note("One rebuild of each shape; what is not named is as in the first row.".to_owned());
+    table.note("One rebuild of each shape; what is not named is as in the first row. CPU and memory are those of the command; workers beside it help.".to_owned());
+    table.note("Of plain consume: the rate of the same two consumers that do nothing with the records, in the same run, is 1.".to_owned());
     table
 }
 
 fn add(table: &mut Table, shape: Shape) {
-    let space = Space::alone("shape");
+    let mut space = Space::alone("shape");
+    let limit = shape.memory_limit;
+    let limit = limit.map(|limit| format!("memory_limit: {limit}"));
+    space.settings.worker.extend(limit);
     let topic = space.topic("orders", shape.partitions);
     space.definition("orders", &definition(shape).replace("TOPIC", &topic));
     let record = |n| {
         let (key, value) = event(shape, n);
-        Record::new(&key, value)
+        let record = Record::new(&key, value);
+        match shape.shared {
+            true => record.in_partition((n % shape.partitions as u64) as i32),
+            false => record,
+        }
     };
     write(&space, &topic, 0, FIRST_EVENTS, &record);
     worker(&space, "orders", &topic, FIRST_EVENTS);
     write(&space, &topic, FIRST_EVENTS, shape.events, &record);
+    let zeros = vec![0; shape.partitions as usize];
+    let consume = hand(&space, "consume", &topic, &zeros);
+    let helpers: Vec<_> = (0..shape.helpers)
+        .map(|n| space.start_worker(&format!("helper{n}")))
+        .collect();
+    if !helpers.is_empty() {
+        space.wait_applied("orders", &[&topic], LIMIT);
+    }
     let run = rebuild(&space);
+    drop(helpers);
     let count = space
         .database
         .number("select count(*) from read_model.orders");
@@ -130,6 +179,7 @@ fn add(table: &mut Table, shape: Shape) {
         shape.name.to_owned(),
         format!("{:.0}", rate / 1e3),
         format!("{:.0}", rate * sample.len() as f64 / 1e6),
+        format!("{:.2}", consume.wall.as_secs_f64() / run.wall.as_secs_f64()),
         format!("{:.2}", per_event(run.cpu)),
         format!("{:.2}", per_event(run.postgres_cpu)),
         format!("{:.0}", run.peak_bytes as f64 / 1_048_576.0),

@@ -158,7 +158,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         let mut partition = None;
         let mut slot = SHARED_SLOT;
         let mut event_index = 0;
-        let mut block = Vec::with_capacity(BLOCK);
+        let mut block: Vec<Ahead<'f>> = Vec::with_capacity(BLOCK);
         for events in self.batch.events.chunks(BLOCK) {
             for event in events {
                 if partition != Some((event.topic, event.partition)) {
@@ -170,6 +170,11 @@ impl<'f, 'b> Planner<'f, 'b> {
                 }
                 block.push(self.look_ahead(event, slot));
             }
+            // By itself, so that the processor waits for several of them at a time.
+            for place in block.iter_mut().filter_map(|ahead| ahead.place.as_mut()) {
+                let cache = &self.tables[usize::from(place.table)].cache;
+                place.row = cache.prefetch_by_hash(place.hash);
+            }
             for (event, ahead) in events.iter().zip(block.drain(..)) {
                 self.event(event, event_index, ahead);
                 event_index += 1;
@@ -179,7 +184,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         self.batch
     }
 
-    /// Finds the event's rules, and where the first one's key is quickly told, its row; memory fetches that meanwhile.
+    /// Finds the event's rules, and where the first one's key is quickly told, its hash.
     fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f> {
         let matching = self.dispatch.matching(event.topic, event.event_type);
         let mut place = None;
@@ -193,7 +198,7 @@ impl<'f, 'b> Planner<'f, 'b> {
             place = Some(Place {
                 table: rule.table,
                 hash,
-                row: state.cache.prefetch_by_hash(hash),
+                row: None,
             });
         }
         Ahead {
