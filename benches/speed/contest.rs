@@ -82,7 +82,7 @@ pub fn live(size: &Size) -> Table {
     space.database.execute(
         "create table hand_checkpoint as select partition, next_offset from consolidator.checkpoint;
          alter table hand_checkpoint add primary key (partition);
-         grant all on hand_checkpoint to public;
+         grant select, update on hand_checkpoint to public;
          create table begin_offset as select partition, next_offset from consolidator.checkpoint",
     );
     let ends = space.kafka.offsets(&topic);

@@ -4,7 +4,8 @@
 //! `cargo bench --bench speed [-- --only build|live|latency|shape|peers --events N --keys N --rounds N --smoke --write]`. The full size is
 //! 3,000,000 events, 300,000 keys and 3 rounds; `--smoke` is a small one that takes less than a minute. `--write` puts the results into
 //! docs/performance.md, each between its marks, and its plots beside it. `peers` needs a JDK and Python 3 and fetches some hundred
-//! megabytes under target/: `--smoke` leaves it out, unless `--only` asks for it.
+//! megabytes under target/: the small one leaves it out, unless `--only` asks for it. `cargo test`, which runs this program without
+//! `--bench`, has the small one, unless it is asked for some test by name.
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
@@ -38,7 +39,12 @@ fn main() {
     }
     let given = |name: &str| arguments.iter().position(|argument| argument == name);
     let value = |name: &str| arguments.get(given(name)? + 1);
-    let smoke = given("--smoke").is_some();
+    let measures = given("--bench").is_some();
+    let smoke = given("--smoke").is_some() || !measures;
+    if !measures && arguments.iter().any(|argument| !argument.starts_with('-')) {
+        println!("nothing is measured: a test was asked for by name");
+        return;
+    }
     let number = |name: &str, full: u64, small: u64| {
         let number = value(name).and_then(|text| text.parse().ok());
         number.unwrap_or(if smoke { small } else { full })

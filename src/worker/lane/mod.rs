@@ -112,6 +112,8 @@ pub(super) struct Lane {
     arena: Bump,
     /// Shrinks to one record while a batch that Postgres refuses is searched for its event, and grows back.
     chunk_records: usize,
+    /// Records from the checkpoints on among which that event is; 0: it has been found, or is not among them any more.
+    search_left: usize,
     /// The one event of a batch of one, in case Postgres refuses it.
     suspect: Option<Box<Stop>>,
     /// Events folded and not yet sealed into a batch, and since when there are any.
@@ -193,6 +195,7 @@ impl Lane {
             records,
             arena: Bump::new(),
             chunk_records: CHUNK_RECORDS,
+            search_left: 0,
             suspect: None,
             pending_events: 0,
             pending_since: now,
