@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::support::definitions::{assert_chains, define_chains};
+use crate::support::chains::{assert_chains, chain_value, define_chains};
 use crate::support::kafka::KafkaServer;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
@@ -67,7 +67,7 @@ fn a_leader_that_is_killed_and_comes_back_costs_no_event_that_was_acknowledged()
 
 fn added(first: usize) -> Vec<Record> {
     let record = |number: usize| {
-        let value = format!(r#"{{"type":"Added","id":"e{number}"}}"#);
+        let value = chain_value(&format!("e{number}"));
         Record::new(&format!("k{}", number % 50), value)
     };
     (first..first + EVENTS_AT_ONCE).map(record).collect()

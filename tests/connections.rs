@@ -3,12 +3,15 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::chains::{
+    assert_chains, chain_event, chain_events, chains_at_work, define_chains,
+};
 use crate::support::database::Database;
-use crate::support::definitions::{assert_chains, define_chains};
 use crate::support::pooler::Pooler;
 use crate::support::root;
 use crate::support::space::Space;
@@ -104,11 +107,7 @@ fn a_worker_that_is_asked_to_end_under_load_ends_well_within_its_grace_period() 
 #[test]
 fn a_second_signal_ends_a_worker_at_once_that_cannot_commit_and_nothing_is_lost() {
     let space = Space::new("twice");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let first = space.start_worker("first");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, first) = chains_at_work(&space, PARTITIONS, "first", 1_000);
     let holder = hold_table(&space);
     producer.write(&topic, &added(1_000..2_000));
     wait_for_blocked(&space);
@@ -130,11 +129,7 @@ fn a_second_signal_ends_a_worker_at_once_that_cannot_commit_and_nothing_is_lost(
 #[test]
 fn a_worker_that_is_asked_to_end_while_its_table_is_locked_gives_its_batch_up_in_time() {
     let space = Space::new("locked");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let first = space.start_worker("first");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, first) = chains_at_work(&space, PARTITIONS, "first", 1_000);
     let holder = hold_table(&space);
     producer.write(&topic, &added(1_000..2_000));
     wait_for_blocked(&space);
@@ -150,11 +145,7 @@ fn a_worker_that_is_asked_to_end_while_its_table_is_locked_gives_its_batch_up_in
 #[test]
 fn a_lane_that_gets_no_connection_says_so_and_goes_on_when_there_is_one() {
     let space = Space::new("no_lane");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 1_000);
     // What it has for control stays, and counts: nothing is left for lanes.
     limit_connections(&space, 1);
     space.database.execute(
@@ -181,11 +172,7 @@ fn a_lane_that_gets_no_connection_says_so_and_goes_on_when_there_is_one() {
 #[test]
 fn workers_that_get_no_connection_at_all_wait_and_go_on_when_there_are_some() {
     let space = Space::new("no_connection");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let running = space.start_worker("running");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, running) = chains_at_work(&space, PARTITIONS, "running", 1_000);
     let http = http_address(&space.dir().join("running.settings.yaml"));
     limit_connections(&space, 0);
     let role = format!("{}_owner", space.id);
@@ -225,11 +212,7 @@ fn behind_a_pooler_in_session_mode_everything_works() {
     let mut space = Space::new("pooled");
     let pooler = Pooler::start("session", &space.settings.postgres_url);
     space.settings.postgres_url.clone_from(&pooler.url);
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 1_000);
     producer.write(&topic, &added(1_000..2_000));
     for command in [
         &["rebuild", "chains"][..],
@@ -274,11 +257,7 @@ fn a_pooler_that_goes_over_to_transaction_mode_is_named_and_not_flooded_until_it
     let mut space = Space::new("repooled");
     let mut pooler = Pooler::start("session", &space.settings.postgres_url);
     space.settings.postgres_url.clone_from(&pooler.url);
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 1_000);
     pooler.restart("transaction");
     producer.write(&topic, &added(1_000..2_000));
     worker.wait_for_log("pool_mode must be session", IN_TIME);
@@ -313,7 +292,7 @@ fn write_until(ended: &AtomicBool, space: &Space, topic: &str, name: &str) {
     let producer = Producer::new(space.kafka);
     let mut number = 0;
     while !ended.load(Ordering::SeqCst) {
-        let event = |number| record(&format!("{name}{number}"), number);
+        let event = |number| chain_event(&format!("{name}{number}"), number, PARTITIONS);
         let events: Vec<_> = (number..number + 40).map(event).collect();
         producer.write(topic, &events);
         number += events.len();
@@ -321,17 +300,8 @@ fn write_until(ended: &AtomicBool, space: &Space, topic: &str, name: &str) {
     }
 }
 
-/// Every key belongs to one partition.
-fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
-    numbers
-        .map(|number| record(&format!("e{number}"), number))
-        .collect()
-}
-
-fn record(id: &str, number: usize) -> Record {
-    let key = number % 112;
-    let value = format!(r#"{{"type":"Added","id":"{id}","data":{{}}}}"#);
-    Record::new(&format!("k{key}"), value).in_partition(key as i32 % PARTITIONS)
+fn added(numbers: Range<usize>) -> Vec<Record> {
+    chain_events(numbers, PARTITIONS)
 }
 
 const APPLIED: &str = "select coalesce(sum(next_offset), 0)::bigint from consolidator.checkpoint";

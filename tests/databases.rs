@@ -2,13 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::chains::{assert_chains, chain_events, chain_value, chains_at_work};
 use crate::support::database::Database;
-use crate::support::definitions::{assert_chains, define_chains};
 use crate::support::node::Node;
 use crate::support::proxy::Proxy;
 use crate::support::space::{Space, can_mount};
@@ -37,11 +38,7 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
     let notices = ("topic.metadata.refresh.interval.ms", "1000");
     let notices = (notices.0.to_owned(), notices.1.to_owned());
     space.settings.kafka_properties.push(notices);
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..2_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 2_000);
     let name = space.database.url().rsplit_once('/').unwrap().1.to_owned();
     let follower = Database::at(&standby.url(&name));
     wait_until("the standby to follow", IN_TIME, || {
@@ -52,7 +49,8 @@ fn a_standby_that_lost_commits_takes_over_and_the_worker_goes_on_from_where_it_s
     producer.write(&topic, &added(2_000..5_000));
     // A partition of which the standby has not even heard.
     space.kafka.add_partitions(&topic, PARTITIONS as usize + 1);
-    let late = |number| Record::new("late", value(number)).in_partition(PARTITIONS);
+    let late =
+        |number| Record::new("late", chain_value(&format!("e{number}"))).in_partition(PARTITIONS);
     let producer = Producer::new(space.kafka);
     producer.write(&topic, &(0..100).map(late).collect::<Vec<_>>());
     space.wait_applied("chains", &[&topic], IN_TIME);
@@ -73,11 +71,7 @@ fn a_database_restored_from_an_older_backup_goes_on_from_its_own_checkpoints() {
     let node = std::cell::RefCell::new(Node::start());
     let space = Space::on_postgres("restored", &|database| node.borrow().url(database));
     let mut node = node.borrow_mut();
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..2_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 2_000);
     node.stop_fast();
     let backup = node.backup();
     node.start_again();
@@ -97,11 +91,7 @@ fn a_database_restored_from_an_older_backup_goes_on_from_its_own_checkpoints() {
 #[test]
 fn a_server_that_goes_away_while_a_worker_starts_is_waited_for() {
     let space = Space::new("starting");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let first = space.start_worker("first");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, first) = chains_at_work(&space, PARTITIONS, "first", 1_000);
     assert!(first.terminate(IN_TIME).success());
     let holder = Database::at(space.database.url());
     holder.execute("begin; lock table consolidator.projection in access exclusive mode");
@@ -122,11 +112,7 @@ fn a_server_that_goes_away_while_a_worker_starts_is_waited_for() {
 #[test]
 fn a_full_disk_pauses_the_projection_blames_no_event_and_is_over_by_itself() {
     let space = Space::new("full");
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 1_000);
     space.database.execute(
         "create function full_disk() returns trigger language plpgsql as $$
            begin raise exception 'could not extend file: No space left on device' using errcode = '53100'; end $$;
@@ -168,14 +154,11 @@ fn a_disk_that_is_really_full_is_waited_for_and_no_event_is_blamed() {
         disk.dir.display()
     ));
     admin.execute(&format!("alter database {} set tablespace small", space.id));
-    let topic = define_chains(&space, PARTITIONS);
-    let producer = Producer::new(space.kafka);
-    producer.write(&topic, &added(0..1_000));
-    let worker = space.start_worker("worker");
-    space.wait_applied("chains", &[&topic], IN_TIME);
+    let (topic, producer, worker) = chains_at_work(&space, PARTITIONS, "worker", 1_000);
 
     disk.fill();
-    let many = |number: usize| Record::new(&format!("new{number}"), value(number));
+    let many =
+        |number: usize| Record::new(&format!("new{number}"), chain_value(&format!("e{number}")));
     producer.write(&topic, &(1_000..30_000).map(many).collect::<Vec<_>>());
     worker.wait_for_log("No space left on device", IN_TIME);
     worker.wait_for_log("give the server room", IN_TIME);
@@ -234,15 +217,6 @@ impl Drop for SmallDisk {
     }
 }
 
-/// Every key belongs to one partition, whatever partitions are added.
-fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
-    let event = |number| {
-        let key = number % 113;
-        Record::new(&format!("k{key}"), value(number)).in_partition(key as i32 % PARTITIONS)
-    };
-    numbers.map(event).collect()
-}
-
-fn value(number: usize) -> String {
-    format!(r#"{{"type":"Added","id":"e{number}","data":{{}}}}"#)
+fn added(numbers: Range<usize>) -> Vec<Record> {
+    chain_events(numbers, PARTITIONS)
 }

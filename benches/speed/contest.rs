@@ -9,7 +9,7 @@ use crate::support::topic::Record;
 use crate::{Size, orders};
 
 /// Whole rows: what two contestants must agree on.
-const COLUMNS: &str = "order_id, events, quantity, amount, carrier, tracking, status, version";
+pub const COLUMNS: &str = "order_id, events, quantity, amount, carrier, tracking, status, version";
 
 /// What `cells` gives of a contestant.
 pub const HEAD: [&str; 7] = [
@@ -132,34 +132,41 @@ fn report(title: &str, size: &Size, runs: &[(Contestant, Run)]) -> Table {
         ..
     } = size;
     let mut table = Table::new(title, "thousand events a second", &HEAD);
-    let rates = |who: Contestant| -> Vec<f64> {
-        let of = runs.iter().filter(|(one, _)| *one == who);
-        of.map(|(_, run)| *events as f64 / run.wall.as_secs_f64() / 1e3)
-            .collect()
-    };
     for who in ALL {
-        let of = runs.iter().filter(|(one, _)| *one == who);
-        let of: Vec<Run> = of.map(|(_, run)| *run).collect();
+        let of = runs_of(who, runs);
         if !of.is_empty() {
             let row = cells(&mut table, who.name(), &of, *events);
             table.row(row);
         }
     }
-    let worker = rates(Contestant::Worker);
-    let ratios = worker.iter().zip(rates(Contestant::Hand));
-    let mut ratios: Vec<f64> = ratios.map(|(worker, hand)| worker / hand).collect();
-    ratios.sort_by(f64::total_cmp);
     table.note(format!(
-        "consolidator / written by hand, round by round: {:.2} ({:.2}–{:.2})",
-        median(ratios.clone()),
-        ratios[0],
-        ratios[ratios.len() - 1]
+        "consolidator / written by hand, round by round: {}",
+        ratio(
+            &runs_of(Contestant::Worker, runs),
+            &runs_of(Contestant::Hand, runs)
+        )
     ));
     table.note(format!(
         "{events} events of about 220 bytes, {keys} keys, {} partitions, {rounds} rounds in turn; medians; whole rows compared after each",
         orders::PARTITIONS
     ));
     table
+}
+
+pub fn runs_of<W: Copy + PartialEq>(who: W, runs: &[(W, Run)]) -> Vec<Run> {
+    let of = runs.iter().filter(|(one, _)| *one == who);
+    of.map(|(_, run)| *run).collect()
+}
+
+/// How many times as fast as theirs our runs are, round by round: the median, and the lowest and highest.
+pub fn ratio(ours: &[Run], theirs: &[Run]) -> String {
+    let each = ours.iter().zip(theirs);
+    let mut ratios: Vec<f64> = each
+        .map(|(ours, theirs)| theirs.wall.as_secs_f64() / ours.wall.as_secs_f64())
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
+    format!("{:.2} ({low:.2}–{high:.2})", median(ratios))
 }
 
 /// The cells of a contestant's row under `HEAD`, whose bar is added to the plot.

@@ -12,8 +12,8 @@ use base64::Engine as _;
 use consolidator::demo::postgres::free_port;
 use serde_json::{Value, json};
 
-use crate::contest::{HEAD, cells, write_orders};
-use crate::measure::{self, Run, median};
+use crate::contest::{COLUMNS, HEAD, cells, ratio, runs_of, write_orders};
+use crate::measure::{self, Run};
 use crate::report::Table;
 use crate::run::{LIMIT, postmaster, rebuild, worker, write};
 use crate::support::download::{fetch_all, parse_list};
@@ -91,7 +91,7 @@ impl Who {
     fn columns(self) -> &'static str {
         match self {
             Who::FlinkBatch => "order_id, events, quantity, amount, version",
-            _ => "order_id, events, quantity, amount, carrier, tracking, status, version",
+            _ => COLUMNS,
         }
     }
 }
@@ -349,10 +349,7 @@ fn write_images(space: &Space, topic: &str, size: &Size) {
 }
 
 fn report(size: &Size, runs: &[(Who, Run)]) -> Table {
-    let of = |who: Who| -> Vec<Run> {
-        let of = runs.iter().filter(|(one, _)| *one == who);
-        of.map(|(_, run)| *run).collect()
-    };
+    let of = |who: Who| runs_of(who, runs);
     let head: Vec<&str> = HEAD.into_iter().chain(["consolidator / it"]).collect();
     let mut table = Table::new("Peers", "thousand events a second", &head);
     for who in ALL {
@@ -375,15 +372,4 @@ fn report(size: &Size, runs: &[(Who, Run)]) -> Table {
             .to_owned(),
     );
     table
-}
-
-/// Round by round: the median, and the lowest and highest.
-fn ratio(ours: &[Run], theirs: &[Run]) -> String {
-    let each = ours.iter().zip(theirs);
-    let mut ratios: Vec<f64> = each
-        .map(|(ours, theirs)| theirs.wall.as_secs_f64() / ours.wall.as_secs_f64())
-        .collect();
-    ratios.sort_by(f64::total_cmp);
-    let (low, high) = (ratios[0], ratios[ratios.len() - 1]);
-    format!("{:.1} ({low:.1}–{high:.1})", median(ratios))
 }

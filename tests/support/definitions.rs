@@ -1,8 +1,6 @@
-//! Definitions that several tests fold, the events for them, and what must come of them. `TOPIC` stands for the topic's name.
+//! Definitions that several tests fold, and the events for them. `TOPIC` stands for the topic's name.
 
-use super::oracle::{CHAIN, assert_same};
-use super::space::Space;
-use super::topic::{Record, dump};
+use super::topic::Record;
 
 /// Counts the events of each key.
 const COUNTER: &str = "
@@ -52,21 +50,6 @@ tables:
         set: n = n + 1, sum = sum + data.amount
 ";
 
-const CHAINS: &str = "
-projection: chains
-from: [TOPIC]
-tables:
-  chains:
-    key:
-      name: text = event.key
-    columns:
-      n: bigint not null default 0
-      h: text not null default ''
-    rules:
-      Added:
-        set: n = n + 1, h = md5(h || event.id)
-";
-
 /// The projection `name`, which counts the events of each key.
 pub fn counter(name: &str, topic: &str) -> String {
     COUNTER.replace("NAME", name).replace("TOPIC", topic)
@@ -79,24 +62,4 @@ pub fn added(numbers: std::ops::Range<usize>) -> Vec<Record> {
         Record::new(&format!("k{}", number % 7), value)
     };
     numbers.map(event).collect()
-}
-
-/// A topic, and the projection `chains` of it: for each key the number of its events, and the chain of their ids.
-pub fn define_chains(space: &Space, partitions: i32) -> String {
-    let topic = space.topic("events", partitions);
-    space.definition("chains", &CHAINS.replace("TOPIC", &topic));
-    topic
-}
-
-/// Fails unless `chains` is what the topic's records give, once all are applied. Gives their number.
-pub fn assert_chains(space: &Space, topic: &str) -> u64 {
-    let records = dump(space.kafka, &[topic], &space.database);
-    space.database.execute(CHAIN);
-    assert_same(
-        &space.database,
-        "chains",
-        "select * from read_model.chains",
-        "select key, count(*), chain(value::jsonb->>'id' order by \"offset\") from raw group by key",
-    );
-    records
 }

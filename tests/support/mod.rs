@@ -5,6 +5,7 @@
 #![allow(dead_code)]
 
 pub mod certificates;
+pub mod chains;
 pub mod database;
 pub mod definitions;
 pub mod download;
