@@ -25,9 +25,10 @@ const PARTITIONS: i32 = 4;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// What is promised behind it.
 const TAKE_OVER: Duration = Duration::from_secs(5);
-/// How long a worker is watched that cannot get on, and how often it may log in meanwhile: two lanes, each every other second.
+/// How long a worker is watched that cannot get on, and how often it may log in meanwhile: two lanes, each every other second, and a
+/// pool of three, each of which begins with short pauses again after ten seconds.
 const WATCHED: Duration = Duration::from_secs(10);
-const LOGINS_MAX: usize = 30;
+const LOGINS_MAX: usize = 60;
 
 #[test]
 fn the_partitions_of_a_killed_worker_go_on_within_five_seconds_of_the_session_timeout() {

@@ -11,7 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::warn;
 
 use super::error::{Context, ErrorKind, Result, StoreError};
-use super::{migrate, pooled, socket, tls};
+use super::pooled::{self, OwnSession};
+use super::{migrate, socket, tls};
 use crate::settings::{Secret, Settings};
 
 /// Nobody waits longer than this for a connection of the pool; beyond it the caller decides.
@@ -114,13 +115,13 @@ impl LaneConnections {
         })
     }
 
-    pub(super) async fn open(&self) -> Result<PgConnection> {
+    pub(super) async fn open(&self) -> Result<(PgConnection, OwnSession)> {
         let context = "connecting a lane to Postgres";
         let options = self.address.options()?;
         let mut connection = options.connect().await.doing(context)?;
         socket::set(options.get_port());
-        set_up(&mut connection).await.doing(context)?;
-        Ok(connection)
+        let own = set_up(&mut connection).await.doing(context)?;
+        Ok((connection, own))
     }
 }
 
@@ -157,7 +158,7 @@ impl Store {
             .max_lifetime(None)
             .after_connect(move |connection, _| {
                 socket::set(port);
-                Box::pin(set_up(connection))
+                Box::pin(async { set_up(connection).await.map(drop) })
             })
             .connect_lazy_with(options);
         let lanes_max = settings
@@ -297,7 +298,10 @@ async fn refuse_other_encodings(connection: &mut PgConnection) -> Result<()> {
         .hint("Use a database made with: create database … encoding 'UTF8' template template0"))
 }
 
-pub(super) async fn set_up(connection: &mut PgConnection) -> std::result::Result<(), sqlx::Error> {
+pub(super) async fn set_up(
+    connection: &mut PgConnection,
+) -> std::result::Result<OwnSession, sqlx::Error> {
+    let own = OwnSession::mark(connection).await?;
     sqlx::raw_sql(SESSION).execute(connection).await?;
-    Ok(())
+    Ok(own)
 }

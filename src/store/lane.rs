@@ -31,6 +31,8 @@ pub struct LaneStore {
     _permit: OwnedSemaphorePermit,
     /// Always there, but while it is dropped.
     connection: Option<PgConnection>,
+    /// Begins a transaction, in the session that is the connection's own or not at all.
+    begin: String,
     /// A connection can only be dropped inside of a runtime; a lane may be dropped anywhere.
     runtime: Handle,
     /// `host/pid/lane`, for people who look for the owner of a partition.
@@ -46,11 +48,12 @@ impl LaneStore {
     /// As the server's; `Disconnected` if as many lanes as may have a connection have one.
     pub async fn connect(store: &Store, name: &str, rival_wait: Duration) -> Result<LaneStore> {
         let permit = store.lanes.permit()?;
-        let connection = open(&store.lanes).await?;
+        let (connection, begin) = open(&store.lanes).await?;
         Ok(LaneStore {
             connections: store.lanes.clone(),
             _permit: permit,
             connection: Some(connection),
+            begin,
             runtime: Handle::current(),
             name: name.to_owned(),
             rival_wait,
@@ -63,8 +66,8 @@ impl LaneStore {
     /// # Errors
     /// As the server's.
     pub async fn reconnect(&mut self) -> Result<()> {
-        let fresh = open(&self.connections).await?;
-        self.connection = Some(fresh);
+        let (fresh, begin) = open(&self.connections).await?;
+        (self.connection, self.begin) = (Some(fresh), begin);
         Ok(())
     }
 
@@ -155,9 +158,10 @@ impl LaneStore {
         claims: &[Claim],
     ) -> Result<Transaction<'l>> {
         fail::fail_point!("batch-ready");
+        let begin = AssertSqlSafe(self.begin.clone());
         let mut tx = self
             .session()
-            .begin_with("begin isolation level read committed")
+            .begin_with(begin)
             .await
             .doing("beginning a batch")?;
         if let Err(error) = checkpoint::claim(&mut tx, layout.generation, claims).await {
@@ -456,13 +460,15 @@ fn locks_rows() -> bool {
     true
 }
 
-async fn open(connections: &LaneConnections) -> Result<PgConnection> {
-    let mut connection = connections.open().await?;
+/// A connection, and what begins a transaction on it.
+async fn open(connections: &LaneConnections) -> Result<(PgConnection, String)> {
+    let (mut connection, own) = connections.open().await?;
     sqlx::raw_sql(LANE_SESSION)
         .execute(&mut connection)
         .await
         .doing("connecting a lane to Postgres")?;
-    Ok(connection)
+    let begin = format!("begin isolation level read committed; {}", own.check());
+    Ok((connection, begin))
 }
 
 async fn copy(

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Row};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use super::error::{Context, Result, StoreError};
 
@@ -14,8 +14,43 @@ pub(super) const HINT: &str = "behind a pooler such as pgbouncer, its pool_mode 
 /// How long a second connection is waited for. One that does not come in time proves nothing.
 const SECOND_WAIT: Duration = Duration::from_secs(2);
 
-/// Two connections, one statement each, then another on the first: nobody but a pooler gives both the same session, or one of them
-/// two. Where others use the pooler at the same moment it may escape; then the first statement that is prepared finds it out.
+/// A session that is one connection's alone, known by a statement prepared in it that no other session has.
+#[derive(Debug)]
+pub(super) struct OwnSession {
+    statement: String,
+}
+
+impl OwnSession {
+    /// Marks the session of a connection that was just opened. Statements that are prepared in it already are another connection's.
+    /// The mark is SQL, not the protocol's: poolers that keep statements of the protocol with their connections leave it where it is.
+    pub(super) async fn mark(
+        connection: &mut PgConnection,
+    ) -> std::result::Result<OwnSession, sqlx::Error> {
+        let used = "select from pg_catalog.pg_prepared_statements limit 1";
+        if !sqlx::raw_sql(used)
+            .fetch_all(&mut *connection)
+            .await?
+            .is_empty()
+        {
+            let shared = format!("a pooler in between gives us a session that others use: {HINT}");
+            return Err(sqlx::Error::Configuration(shared.into()));
+        }
+        let statement = format!("consolidator_{:032x}", rand::random::<u128>());
+        let prepare = format!("prepare {statement} as select");
+        sqlx::raw_sql(AssertSqlSafe(prepare))
+            .execute(connection)
+            .await?;
+        Ok(OwnSession { statement })
+    }
+
+    /// The statement that fails as one that is not there, with [`HINT`], in any other session.
+    pub(super) fn check(&self) -> String {
+        format!("execute {}", self.statement)
+    }
+}
+
+/// Marks the session, opens another connection as whoever pools them would have it, and looks whether the first still has its own.
+/// Where others use the pooler at the same moment, one that shares sessions may escape; lanes ask again with every transaction.
 ///
 /// # Errors
 /// `Refused`; and as the server's.
@@ -24,27 +59,19 @@ pub(super) async fn refuse_shared_sessions(
     options: &PgConnectOptions,
 ) -> Result<()> {
     let context = "connecting to Postgres";
-    let mine = session(connection).await.doing(context)?;
+    let own = OwnSession::mark(connection).await.doing(context)?;
     let second = async {
         let mut second = options.connect().await?;
-        let its = session(&mut second).await?;
-        second.close().await?;
-        Ok::<_, sqlx::Error>(its)
+        OwnSession::mark(&mut second).await?;
+        second.close().await
     };
     // Where there is only one connection to be had, whoever needs more says so.
-    let its = tokio::time::timeout(SECOND_WAIT, second).await;
-    let again = session(connection).await.doing(context)?;
-    if again == mine && !matches!(its, Ok(Ok(its)) if its == mine) {
-        return Ok(());
+    if let Ok(Err(error @ sqlx::Error::Configuration(_))) =
+        tokio::time::timeout(SECOND_WAIT, second).await
+    {
+        return Err(StoreError::from_sqlx(&error, context));
     }
-    let refused = "a pooler in between gives each transaction another session";
-    Err(StoreError::refused(context, refused).hint(HINT))
-}
-
-/// The server's process behind the connection, asked without preparing a statement: pids are unique among those that are open.
-async fn session(connection: &mut PgConnection) -> std::result::Result<i32, sqlx::Error> {
-    let row = sqlx::raw_sql("select pg_catalog.pg_backend_pid()")
-        .fetch_one(connection)
-        .await?;
-    row.try_get(0)
+    let check = sqlx::raw_sql(AssertSqlSafe(own.check()));
+    check.execute(connection).await.doing(context)?;
+    Ok(())
 }
