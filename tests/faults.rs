@@ -190,6 +190,25 @@ fn an_event_at_which_the_program_fails_is_found_and_stops_the_projection() {
 }
 
 #[test]
+fn a_fault_of_the_program_beside_its_lanes_is_told_and_ends_neither_the_worker_nor_its_builds() {
+    let mut space = Space::new("panicbeside");
+    let once =
+        ["look-at-lanes", "look-at-builds"].map(|point| format!("{point}=1*off->1*panic->off"));
+    space.environment = vec![("FAILPOINTS".to_owned(), once.join(";"))];
+    let topic = define_counter(&space);
+    Producer::new(space.kafka).write(&topic, &added(0..100));
+    let worker = space.start_worker("worker");
+    space.wait_applied("counter", &[&topic], IN_TIME);
+    let live = "select count(*) from consolidator.pointer";
+    wait_until("the first build to end", IN_TIME, || {
+        space.database.number(live) == 1
+    });
+    let told = worker.log().matches("going on with what is stored").count();
+    assert_eq!(told, 2);
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
 fn a_worker_whose_generation_is_gone_blames_no_event_and_ends_when_asked() {
     let space = Space::new("gone");
     let topic = define_counter(&space);

@@ -16,7 +16,7 @@ use crate::store::{
     ErrorKind, Generation, Goal, Gone, Led, Phase, Prepared, ReadSettings, State, Store,
     StoreError, SwitchOrder, Switched,
 };
-use crate::worker::{News, Shutdown};
+use crate::worker::{News, Shutdown, survive};
 
 /// How often the stored states are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -80,7 +80,7 @@ impl Leader {
     /// Leads until the end is asked for; a step that is under way is dropped then, and whoever leads next makes it again.
     pub async fn run(mut self, shutdown: Shutdown) {
         while !shutdown.is_asked() {
-            self.look().await;
+            survive(self.look()).await;
             tokio::select! {
                 () = shutdown.asked() => {}
                 Some(ended) = self.steps.join_next_with_id() => self.ended(ended),
@@ -109,6 +109,7 @@ impl Leader {
 
     /// Starts a step for every generation that is ours to lead and has none.
     async fn look(&mut self) {
+        fail::fail_point!("look-at-builds");
         let led = match self.work.store.led_generations().await {
             Ok(led) => led,
             Err(error) => {

@@ -2,11 +2,15 @@
 //! Shared by threads; knows nothing of the work.
 
 use crate::store::Phase;
+use futures_util::FutureExt;
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tracing::error;
 
 /// Between the supervisor and one lane.
 #[derive(Debug, Default)]
@@ -204,4 +208,19 @@ mod tests {
         listener.heard_within(short).await;
         assert!(started.elapsed() >= short, "nothing was told since");
     }
+}
+
+/// One turn of what goes on for as long as the process does: if it panics, that is told, and the next turn comes.
+pub async fn survive(turn: impl Future<Output = ()>) {
+    if let Err(panic) = AssertUnwindSafe(turn).catch_unwind().await {
+        let words = words_of(&*panic);
+        error!("a fault of this program: {words}; going on with what is stored");
+    }
+}
+
+/// What a panic said.
+pub fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
 }

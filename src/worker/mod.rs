@@ -10,7 +10,7 @@ mod policy;
 mod start;
 mod supervisor;
 
-pub use control::{News, Shutdown};
+pub use control::{News, Shutdown, survive};
 pub use start::{definitions, read_settings, worker_name};
 pub use supervisor::{run, work_along};
 

@@ -1,8 +1,8 @@
 //! Starts and ends lanes so that they match what is stored: every fed generation that is neither paused nor stopped has
 //! its lanes. One projection's trouble never ends another's lanes. Folds nothing itself.
 
-use super::control::{LaneControl, LaneExit, News, Shutdown};
-use super::lane::{Lane, words_of};
+use super::control::{LaneControl, LaneExit, News, Shutdown, survive, words_of};
+use super::lane::Lane;
 use super::{Work, start};
 use crate::admin::http::Health;
 use crate::error::Failure;
@@ -106,7 +106,7 @@ async fn supervise(
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
-        supervisor.look().await;
+        survive(supervisor.look()).await;
         heartbeat.tick();
         tokio::select! {
             () = shutdown.asked() => {}
@@ -149,6 +149,7 @@ struct RunningLane {
 impl Supervisor<'_> {
     /// Compares what runs with what is stored, and puts the difference right. Never waits for a lane.
     async fn look(&mut self) {
+        fail::fail_point!("look-at-lanes");
         let stored = async {
             let fed = self.store.fed().await?;
             Ok::<_, StoreError>((fed, self.store.generations_to_fold().await?))

@@ -20,7 +20,7 @@ mod report;
 mod requests;
 
 use super::Work;
-use super::control::{LaneControl, LaneExit};
+use super::control::{LaneControl, LaneExit, words_of};
 use super::partitions::Partitions;
 use crate::admin::http::Heartbeat;
 use crate::fold::{Folder, Seen};
@@ -35,7 +35,6 @@ use load::Load;
 use noted::Noted;
 use refused::Refused;
 use report::Report;
-use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -363,11 +362,4 @@ impl Waiter<'_> {
 /// With headers if a rule reads one.
 fn empty_batch(work: &Work) -> RecordBatch {
     RecordBatch::with_headers(!work.projection.header_names.is_empty())
-}
-
-/// What a panic said.
-pub(super) fn words_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }
