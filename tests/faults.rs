@@ -31,6 +31,30 @@ fn a_worker_with_more_lanes_than_partitions_becomes_ready() {
     }
 }
 
+/// A member that left without a word would be waited for in the next rebalance until its session timed out.
+#[test]
+fn a_lane_without_partitions_that_ends_keeps_its_successor_from_nothing() {
+    let mut space = Space::new("idlelane");
+    space.settings.worker = vec!["lanes: 3".to_owned()];
+    let longer_than_the_test = ("session.timeout.ms".to_owned(), "250000".to_owned());
+    space.settings.kafka_properties.push(longer_than_the_test);
+    let topic = define_counter(&space);
+    let producer = Producer::new(space.kafka);
+    for (number, name) in ["first", "second", "third"].into_iter().enumerate() {
+        producer.write(&topic, &added(number * 10..number * 10 + 10));
+        let worker = space.start_worker(name);
+        let http = http_address(&space.dir().join(format!("{name}.settings.yaml")));
+        wait_until("the worker to be ready", IN_TIME, || is_ready(&http));
+        space.wait_applied("counter", &[&topic], IN_TIME);
+        assert!(worker.terminate(IN_TIME).success());
+        assert!(
+            !worker.log().contains("did not confirm"),
+            "{}",
+            worker.log()
+        );
+    }
+}
+
 #[test]
 fn a_damaged_batch_of_the_log_stops_the_projection_at_its_offset_and_nothing_is_skipped() {
     let space = Space::new("damaged");

@@ -17,6 +17,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::ClientConfig;
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr as RespErr};
 use rdkafka_sys as sys;
+use tracing::debug;
 
 use super::error::{ErrorKind, SourceError};
 use super::settings::is_secret;
@@ -237,8 +238,30 @@ impl Client {
 
     /// Starts to leave the group; `events` has to be read until [`Client::has_left`].
     pub fn leave(&self, events: &Queue) -> Result<(), SourceError> {
+        if self.has_no_partitions() {
+            // Closing alone would tell the group nothing (2.12, `rd_kafka_cgrp_revoke_all_rejoin`): until the session timed out, every
+            // rebalance would wait for a member that is gone.
+            // SAFETY: valid client.
+            let unsubscribed = code(unsafe { sys::rd_kafka_unsubscribe(self.rk()) });
+            if let Err(code) = unsubscribed {
+                debug!(target: "kafka", %code, "the subscription could not be ended");
+            }
+        }
         // SAFETY: valid pointers; the error is ours to destroy.
         unsafe { taken(sys::rd_kafka_consumer_close_queue(self.rk(), events.raw())) }
+    }
+
+    fn has_no_partitions(&self) -> bool {
+        let mut list = ptr::null_mut();
+        // SAFETY: valid client; the list is ours to destroy if there is one.
+        unsafe {
+            if code(sys::rd_kafka_assignment(self.rk(), &raw mut list)).is_err() {
+                return false;
+            }
+            let none = (*list).cnt == 0;
+            sys::rd_kafka_topic_partition_list_destroy(list);
+            none
+        }
     }
 
     pub fn has_left(&self) -> bool {
