@@ -130,7 +130,7 @@ impl Leader {
     }
 
     async fn leads(&self, led: &Led) -> bool {
-        let ours = led.leader.as_deref() == Some(self.name.as_str());
+        let ours = led.generation.leader.as_deref() == Some(self.name.as_str());
         if ours && led.lease_left.is_some_and(|left| left > RENEW_BELOW_S) {
             return true;
         }
@@ -232,7 +232,7 @@ impl Steps {
         }
     }
 
-    /// Long logs are loaded into tables without keys; short ones, and tables whose rows are locked, are folded as live is.
+    /// Long logs are loaded into tables without keys; short ones are folded as live is.
     async fn measure(&self, generation: &Generation) -> Result<bool, StoreError> {
         let projection = generation.meant()?;
         let ends = match self.logs.ends(&generation.topics).await {
@@ -246,11 +246,10 @@ impl Steps {
                 return Ok(false);
             }
         };
-        let owned = projection.tables.iter().all(|table| table.owned)
-            && generation.shared_tables.is_empty()
-            // Which ids were seen is asked of the database, batch by batch.
-            && projection.deduplicate.is_none();
-        let loads = owned && ends.missing.is_empty() && ends.offsets() >= LOAD_OFFSETS_MIN;
+        // Which ids were seen is asked of the database, batch by batch.
+        let loads = projection.deduplicate.is_none()
+            && ends.missing.is_empty()
+            && ends.offsets() >= LOAD_OFFSETS_MIN;
         let partitions = i32::try_from(ends.partitions.len()).unwrap_or(i32::MAX);
         let partitions = loads.then_some(partitions);
         self.store.begin_build(generation.id, partitions).await

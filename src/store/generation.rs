@@ -204,12 +204,16 @@ pub struct Generation {
     pub as_of_micros: Option<i64>,
     /// Where readers see it apart from the live one, once it is frozen.
     pub read_schema: Option<String>,
+    /// The process that drives it on, while it is built.
+    pub leader: Option<String>,
+    /// Of all its topics together, as counted before the load.
+    pub partitions: Option<i32>,
 }
 
 /// The columns of a [`Generation`]; the table is `g`.
 pub(super) const COLUMNS: &str = "g.id, g.projection, g.definition, g.fingerprint, g.kafka_group, g.topics, g.state, g.phase, \
      g.goal, g.compare, g.compared is not null as compared, g.shared_tables, g.reason, g.hole, g.stop_at::text as stop_at, \
-     (extract(epoch from g.as_of) * 1000000)::bigint - 946684800000000 as as_of_micros, g.read_schema";
+     (extract(epoch from g.as_of) * 1000000)::bigint - 946684800000000 as as_of_micros, g.read_schema, g.leader, g.partitions";
 
 impl Generation {
     /// Its stored definition, read again: what it is folded by, whatever the files say by now.
@@ -230,6 +234,16 @@ impl Generation {
 }
 
 impl Generation {
+    /// How many partitions one lane, in the leader's process, has to have together before it loads the generation: rows that
+    /// partitions share can stay in memory only with somebody who reads all of them. `None`: every lane loads what it has.
+    pub fn loaded_alone(&self, projection: &Projection) -> Option<usize> {
+        let is_loaded = matches!(self.phase, Phase::Load | Phase::Drain | Phase::Index);
+        let shares =
+            !self.shared_tables.is_empty() || projection.tables.iter().any(|table| !table.owned);
+        let partitions = usize::try_from(self.partitions?).ok()?;
+        (is_loaded && shares).then_some(partitions)
+    }
+
     /// Where its lanes are to stand still; empty: nowhere.
     pub fn stops(&self) -> Offsets {
         // Written by this program alone.

@@ -98,6 +98,19 @@ impl Layout {
         Ok(Layout { generation, tables })
     }
 
+    /// For who has all partitions, and tables without keys: rows are written as if they were owned, though nobody owns those of
+    /// shared tables.
+    ///
+    /// # Errors
+    /// As for [`Layout::new`].
+    pub fn for_load(projection: &Projection, generation: i64) -> Result<Layout> {
+        let schema = generation_schema(generation);
+        let tables = projection.tables.iter().enumerate();
+        let tables = tables.map(|(index, table)| TableLayout::new(&schema, index, table, false));
+        let tables = tables.collect::<Result<_>>()?;
+        Ok(Layout { generation, tables })
+    }
+
     /// Some table is shared.
     pub fn any_shared(&self) -> bool {
         self.tables.iter().any(|table| table.shared)

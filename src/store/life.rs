@@ -26,7 +26,6 @@ pub struct Led {
     pub visible: bool,
     /// Neither paused nor stopped: lanes fold it.
     pub fed: bool,
-    pub leader: Option<String>,
     /// Seconds until the lease ends; negative: it has ended.
     pub lease_left: Option<f64>,
     /// Its tables, views or branches are to go now.
@@ -65,7 +64,7 @@ impl Store {
     /// As the server's.
     pub async fn led_generations(&self) -> Result<Vec<Led>> {
         sqlx::query_as(AssertSqlSafe(format!(
-            "select {COLUMNS}, p.generation is not null as visible, g.leader, \
+            "select {COLUMNS}, p.generation is not null as visible, \
                j.paused_at is null and not exists (select from consolidator.stop s where s.generation = g.id) as fed, \
                extract(epoch from g.leader_until - clock_timestamp())::double precision as lease_left, \
                g.state in ('failed', 'retired', 'grace') as due \

@@ -33,6 +33,8 @@ struct Work {
     generation: i64,
     /// The Kafka consumer group: `<kafka.group>.<projection>.g<id>`.
     group: String,
+    /// [`Generation::loaded_alone`](crate::store::Generation::loaded_alone), when its lanes were started.
+    alone: Option<usize>,
     kafka: KafkaSettings,
     store: Store,
     metrics: Metrics,
@@ -63,6 +65,8 @@ struct LaneLimits {
     batch_events: usize,
     /// Near the end of the log, the least time between the starts of two commits.
     batch_linger: Duration,
+    /// That the process has for a generation: one that works alone may take the memory of all.
+    lanes: usize,
     /// What the Kafka client may hold ready.
     queue_bytes_max: usize,
     memory: LaneMemory,

@@ -257,6 +257,7 @@ pub(super) fn work(
         generation: generation.id,
         as_of: generation.as_of_micros,
         group: generation.kafka_group.clone(),
+        alone: generation.loaded_alone(&projection),
         kafka: settings.kafka.clone(),
         store: store.clone(),
         metrics: metrics.clone(),
@@ -278,6 +279,7 @@ fn lane_limits(settings: &Settings, generations: usize) -> LaneLimits {
     LaneLimits {
         batch_events: settings.worker.batch_events,
         batch_linger: settings.worker.batch_linger,
+        lanes: settings.worker.lanes,
         queue_bytes_max: usize::try_from(plan.queue_bytes_per_lane).unwrap_or(usize::MAX),
         memory,
     }

@@ -13,6 +13,7 @@ use crate::store::{
     CONTROL_CONNECTIONS, ErrorKind, Fed, Generation, Phase, State, Store, StoreError, TopicProgress,
 };
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -137,6 +138,8 @@ struct Supervisor<'s> {
 struct Crew {
     work: Arc<Work>,
     lanes: Vec<RunningLane>,
+    /// One lane loads alone; the others are started after it.
+    waits_for_load: bool,
     /// After a failure: not before this.
     restart_at: Instant,
 }
@@ -198,6 +201,8 @@ impl Supervisor<'_> {
             // Before the logs are measured nobody knows how to fold it.
             if idle && generation.phase != Phase::Measure {
                 self.start(&generation, count).await;
+            } else if generation.phase == Phase::Follow {
+                self.start_the_others(&generation, count);
             }
         }
         self.report();
@@ -287,13 +292,37 @@ impl Supervisor<'_> {
                 return self.wait_with(generation, reason, hint).await;
             }
         };
+        let alone = work.alone.is_some();
+        if alone && generation.leader.as_ref() != Some(&self.worker_name) {
+            return;
+        }
         self.goes_on(generation.id).await;
-        let mut crew = Crew {
+        let crew = Crew {
             work,
             lanes: Vec::new(),
+            waits_for_load: alone,
             restart_at: Instant::now() + RESTART_AFTER,
         };
-        for number in 0..lanes {
+        self.crews.insert(generation.id, crew);
+        self.start_lanes(generation, if alone { 0..1 } else { 0..lanes });
+    }
+
+    /// Once the load by one lane alone is over.
+    fn start_the_others(&mut self, generation: &Generation, generations: usize) {
+        let lanes = self.lanes_each(generations);
+        if let Some(crew) = self.crews.get_mut(&generation.id)
+            && std::mem::take(&mut crew.waits_for_load)
+            && !crew.lanes.is_empty()
+        {
+            self.start_lanes(generation, 1..lanes);
+        }
+    }
+
+    fn start_lanes(&mut self, generation: &Generation, numbers: Range<usize>) {
+        let Some(mut crew) = self.crews.remove(&generation.id) else {
+            return;
+        };
+        for number in numbers {
             match self.start_lane(&crew.work, number, generation) {
                 Ok(lane) => crew.lanes.push(lane),
                 Err(error) => {

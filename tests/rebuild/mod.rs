@@ -1,6 +1,7 @@
 //! Rebuilds from outside: the real binary, real servers. What readers see through a rebuild and a switch, what a killed rebuild
 //! leaves, and whether what was rebuilt is what was folded live.
 
+mod alone;
 mod changes;
 mod compare;
 mod crash;

@@ -239,13 +239,20 @@ impl Lane {
 
     /// Commits what was folded, then gives the partitions back.
     fn hand_back(&mut self, revoked: &[TopicPartition]) -> Result<(), Trouble> {
-        if !self.gives_back_unwritten()? {
+        let unwritten = self.gives_back_unwritten()?;
+        if !unwritten {
             self.flush()?;
         }
+        let all_again = unwritten && self.drop_load_of_shared_rows();
         self.release(revoked);
         self.forget(revoked);
         self.consumer.revoke(revoked)?;
         info!(lane = %self.name, partitions = revoked.len(), "gave partitions back");
+        if all_again {
+            // Somebody else is in the group, and nobody has everything any more.
+            self.leave_load()?;
+            self.start_again()?;
+        }
         Ok(())
     }
 

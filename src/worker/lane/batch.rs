@@ -12,6 +12,7 @@ use crate::source::{RecordBatch, TopicPartition};
 use crate::store::encode::EncodedChanges;
 use crate::store::{Claim, LaneStore, Layout, LetterChanges, Stop, StoreError, handover};
 use bumpalo::Bump;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often offsets are mirrored to Kafka, and the ends of idle partitions written down.
@@ -20,7 +21,7 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const BATCH_AGE_MAX: Duration = Duration::from_secs(2);
 
 impl Lane {
-    /// Decodes and folds `records`; with a shared table, commits them too.
+    /// Decodes and folds `records`; with a shared table, but in a load, commits them too.
     pub(super) fn fold_records(
         &mut self,
         records: &RecordBatch,
@@ -44,7 +45,7 @@ impl Lane {
             **suspect = self.report.refused(event);
         }
         self.leave_duplicates_out(&mut chunk, arena)?;
-        if self.layout.any_shared() {
+        if self.layout.any_shared() && !self.load.is_load() {
             self.apply_locked(chunk, records, arena)?;
         } else {
             self.fold_ahead(chunk, records, arena)?;
@@ -121,7 +122,7 @@ impl Lane {
         (chunk, undecodable)
     }
 
-    /// Every table is owned: the rows that memory lacks are loaded, the events folded into rows in memory. The claim
+    /// Every table is owned, or this lane has all partitions: the rows that memory lacks are loaded, the events folded into rows in memory. The claim
     /// comes with the commit; until then nobody but this lane knows.
     fn fold_ahead<'b>(
         &mut self,
@@ -231,9 +232,16 @@ impl Lane {
     /// Seals what is folded into one batch and sends it off; folding goes on meanwhile.
     fn seal_and_send(&mut self) -> Result<(), Trouble> {
         self.ensure_store()?;
+        let layout = match self.loads_alone() {
+            true => Arc::new(Layout::for_load(
+                &self.work.projection,
+                self.work.generation,
+            )?),
+            false => self.layout.clone(),
+        };
         let claims = self.seal();
         let started = Instant::now();
-        let mut changes = handover::changes(&self.layout, &self.folder.changes());
+        let mut changes = handover::changes(&layout, &self.folder.changes());
         changes.seen = newly_seen(self.seen.as_ref(), &claims);
         self.work.counters.phase(Phase::Write, started.elapsed());
         // From here on the rows in memory are ahead of the database by exactly this batch.
@@ -244,7 +252,7 @@ impl Lane {
             .store
             .take()
             .expect("a connection was just made sure of");
-        let (work, layout) = (self.work.clone(), self.layout.clone());
+        let work = self.work.clone();
         let set_aside = self.letters.seal();
         self.in_flight = Some(self.runtime.spawn(async move {
             let outcome =

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 
 /// What is folded and not durable is folded again after a crash: no more than this.
 const LOAD_MAX: Duration = Duration::from_secs(60);
+/// Where one lane loads alone: what it has no room or no time for is folded row by row under locks, which takes far longer.
+const LOAD_ALONE_MAX: Duration = Duration::from_secs(600);
+/// How long a lane that loads alone waits for the partitions that it lacks.
+const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// What is asked back earlier than this is folded again by whoever gets it, which costs less than to end the load.
 const GIVEN_BACK_UNWRITTEN: Duration = Duration::from_secs(5);
 /// Offsets of a partition that a load leaves to be folded as live does.
@@ -93,7 +97,8 @@ impl Lane {
                 return Ok(true);
             }
             (Pace::Load, Phase::Drain | Phase::Index) => self.park()?,
-            (Pace::Load, Phase::Load | Phase::Measure) => return Ok(true),
+            (Pace::Load, Phase::Load | Phase::Measure) if self.has_all()? => return Ok(true),
+            (Pace::Load, Phase::Load | Phase::Measure) => {}
             (Pace::Parked, _) => {}
         }
         self.tell_that_parked()?;
@@ -102,6 +107,40 @@ impl Lane {
         let served = self.consumer.serve();
         self.noted.add(served);
         Ok(false)
+    }
+
+    /// Rows of several partitions are in the lane's memory, and nobody else has any.
+    pub(super) fn loads_alone(&self) -> bool {
+        self.load.is_load() && self.layout.any_shared()
+    }
+
+    /// Everything that the load is of. A lane that does not get it leaves the load, before it has folded anything.
+    fn has_all(&mut self) -> Result<bool, Trouble> {
+        if !self.loads_alone() {
+            return Ok(true);
+        }
+        let has = self.partitions.iter().count() + self.apart.len();
+        // It began before anybody knew that rows are shared: others may have partitions.
+        let is_alone = self.work.alone.is_some_and(|all| has >= all);
+        if !is_alone && (self.work.alone.is_none() || self.load.began_at.elapsed() >= ALL_WITHIN) {
+            self.leave_load()?;
+        }
+        Ok(is_alone)
+    }
+
+    /// With nothing folded that is not written.
+    pub(super) fn leave_load(&mut self) -> Result<(), Trouble> {
+        self.load.pace = Pace::Parked;
+        self.want_keys()
+    }
+
+    /// Before partitions go whose events are in rows of the load: what was folded is thrown away, and all is folded again.
+    pub(super) fn drop_load_of_shared_rows(&mut self) -> bool {
+        let drops = self.loads_alone();
+        if drops {
+            self.abandon();
+        }
+        drops
     }
 
     /// The generation is to stand still elsewhere: what was turned away comes again.
@@ -133,9 +172,14 @@ impl Lane {
 
     /// After records were folded in memory: is the load over for this lane?
     pub(super) fn load_on(&mut self) -> Result<(), Trouble> {
+        fail::fail_point!("load-on");
+        let (lanes, load_max) = match self.loads_alone() {
+            true => (self.work.limits.lanes, LOAD_ALONE_MAX),
+            false => (1, LOAD_MAX),
+        };
         let full = self.folder.memory_bytes() + self.letters.bytes()
-            >= self.work.limits.memory.cache_bytes_max();
-        if full || self.load.began_at.elapsed() >= LOAD_MAX {
+            >= self.work.limits.memory.cache_bytes_max() * lanes;
+        if full || self.load.began_at.elapsed() >= load_max {
             self.want_keys()?;
             return self.park();
         }
@@ -196,10 +240,7 @@ impl Lane {
         match self.load.pace {
             Pace::Follow => Ok(()),
             Pace::Parked => self.want_keys(),
-            Pace::Load if taken.iter().any(has_rows) => {
-                self.load.pace = Pace::Parked;
-                self.want_keys()
-            }
+            Pace::Load if taken.iter().any(has_rows) => self.leave_load(),
             Pace::Load => Ok(()),
         }
     }
