@@ -160,7 +160,7 @@ impl Store {
                 socket::set(port);
                 Box::pin(async { set_up(connection).await.map(drop) })
             })
-            .connect_lazy_with(for_control(options));
+            .connect_lazy_with(options);
         let lanes_max = settings
             .max_connections
             .saturating_sub(CONTROL_CONNECTIONS)
@@ -174,7 +174,7 @@ impl Store {
     /// Reads the url's file again for the connections of the pool, after the server has refused one.
     pub fn read_address_again(&self) {
         if let Ok(options) = self.lanes.address.options() {
-            self.pool.set_connect_options(for_control(options));
+            self.pool.set_connect_options(options);
         }
     }
 
@@ -182,12 +182,6 @@ impl Store {
     pub async fn close(&self) {
         self.pool.close().await;
     }
-}
-
-/// No statement is kept that another of ours could run in its place, should a pooler share sessions and not be found out: lanes look
-/// with every transaction, control does not.
-fn for_control(options: PgConnectOptions) -> PgConnectOptions {
-    options.statement_cache_capacity(0)
 }
 
 pub(super) fn options(url: &str) -> Result<PgConnectOptions> {

@@ -191,6 +191,24 @@ impl Shutdown {
     }
 }
 
+/// One turn of what goes on for as long as the process does: if it panics, that is told, and the next turn comes. Whether it came
+/// to its end.
+pub async fn survive(turn: impl Future<Output = ()>) -> bool {
+    let ended = AssertUnwindSafe(turn).catch_unwind().await;
+    if let Err(panic) = &ended {
+        let words = words_of(&**panic);
+        error!("a fault of this program: {words}; going on with what is stored");
+    }
+    ended.is_ok()
+}
+
+/// What a panic said.
+pub fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a panic without words".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,19 +226,4 @@ mod tests {
         listener.heard_within(short).await;
         assert!(started.elapsed() >= short, "nothing was told since");
     }
-}
-
-/// One turn of what goes on for as long as the process does: if it panics, that is told, and the next turn comes.
-pub async fn survive(turn: impl Future<Output = ()>) {
-    if let Err(panic) = AssertUnwindSafe(turn).catch_unwind().await {
-        let words = words_of(&*panic);
-        error!("a fault of this program: {words}; going on with what is stored");
-    }
-}
-
-/// What a panic said.
-pub fn words_of(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without words".to_owned())
 }

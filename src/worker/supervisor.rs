@@ -107,8 +107,9 @@ async fn supervise(
     };
     let heartbeat = health.liveness.register("supervisor", SILENCE_MAX);
     while !shutdown.is_asked() {
-        survive(supervisor.look()).await;
-        heartbeat.tick();
+        if survive(supervisor.look()).await {
+            heartbeat.tick();
+        }
         tokio::select! {
             () = shutdown.asked() => {}
             () = listener.heard_within(look_every) => {}
@@ -277,8 +278,7 @@ impl Supervisor<'_> {
     async fn start(&mut self, generation: &Generation, generations: usize) {
         let Health { metrics, .. } = self.health;
         let lanes = self.lanes_each(generations);
-        let running: usize = self.crews.values().map(|crew| crew.lanes.len()).sum();
-        if running + lanes > self.connections_for_lanes() {
+        if self.running_lanes() + lanes > self.connections_for_lanes() {
             // A lane without a connection would only keep partitions from those that have one.
             let wanted = generations + CONTROL_CONNECTIONS as usize;
             let reason = "no connection to Postgres is left for its lanes".to_owned();
@@ -310,7 +310,9 @@ impl Supervisor<'_> {
     /// Once the load by one lane alone is over.
     fn start_the_others(&mut self, generation: &Generation, generations: usize) {
         let lanes = self.lanes_each(generations);
+        let fits = self.running_lanes() + lanes.saturating_sub(1) <= self.connections_for_lanes();
         if let Some(crew) = self.crews.get_mut(&generation.id)
+            && fits
             && std::mem::take(&mut crew.waits_for_load)
             && !crew.lanes.is_empty()
         {
@@ -318,22 +320,29 @@ impl Supervisor<'_> {
         }
     }
 
+    fn running_lanes(&self) -> usize {
+        self.crews.values().map(|crew| crew.lanes.len()).sum()
+    }
+
     fn start_lanes(&mut self, generation: &Generation, numbers: Range<usize>) {
-        let Some(mut crew) = self.crews.remove(&generation.id) else {
-            return;
-        };
         for number in numbers {
-            match self.start_lane(&crew.work, number, generation) {
-                Ok(lane) => crew.lanes.push(lane),
-                Err(error) => {
+            let Some(crew) = self.crews.get(&generation.id) else {
+                return;
+            };
+            let started = self.start_lane(&crew.work, number, generation);
+            let crew = self.crews.get_mut(&generation.id);
+            match (crew, started) {
+                (Some(crew), Ok(lane)) => crew.lanes.push(lane),
+                (Some(crew), Err(error)) => {
                     error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
                     crew.ask_to_end();
                     break;
                 }
+                (None, _) => return,
             }
         }
-        info!(projection = %generation.projection, generation = generation.id, lanes = crew.lanes.len(), "folding");
-        self.crews.insert(generation.id, crew);
+        let lanes = self.crews[&generation.id].lanes.len();
+        info!(projection = %generation.projection, generation = generation.id, lanes, "folding");
     }
 
     fn connections_for_lanes(&self) -> usize {

@@ -243,7 +243,11 @@ impl Lane {
         if !unwritten {
             self.flush()?;
         }
-        let all_again = unwritten && self.drop_load_of_shared_rows();
+        let all_again = unwritten && self.loads_alone();
+        if all_again {
+            // Rows hold events of partitions that go and of others that stay.
+            self.abandon();
+        }
         self.release(revoked);
         self.forget(revoked);
         self.consumer.revoke(revoked)?;

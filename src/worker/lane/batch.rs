@@ -223,7 +223,7 @@ impl Lane {
 
     /// Commits everything folded, and waits for it.
     pub(super) fn flush(&mut self) -> Result<(), Trouble> {
-        if self.partitions.has_unsealed() {
+        if self.partitions.has_unsealed() && !self.gives_way_to_others()? {
             self.seal_and_send()?;
         }
         self.settle()

@@ -96,14 +96,10 @@ impl Lane {
     /// The stop is written down. The partition stays the lane's, unread, while the others go on.
     pub(super) fn set_apart(&mut self, stop: &Stop) -> Result<(), Trouble> {
         if let Some(at) = self.owned_place(stop) {
-            let all_again = self.drop_load_of_shared_rows();
             self.release(&[at]);
             self.forget(&[at]);
             self.consumer.set_apart(at)?;
             self.apart.push(at);
-            if all_again {
-                self.start_again()?;
-            }
         }
         Ok(())
     }

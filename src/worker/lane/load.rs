@@ -70,6 +70,11 @@ impl Load {
         self.pace == Pace::Follow
     }
 
+    /// What was folded is thrown away.
+    pub(super) fn begins_again(&mut self) {
+        self.began_at = Instant::now();
+    }
+
     pub(super) fn at_the_end(&mut self, at: TopicPartition) {
         self.ended.insert(at);
     }
@@ -92,8 +97,7 @@ impl Lane {
         match (self.load.pace, self.control.phase()) {
             (Pace::Follow, _) => return Ok(true),
             (Pace::Load | Pace::Parked, Phase::Follow) => {
-                self.folder.set_bulk(false);
-                self.load.pace = Pace::Follow;
+                self.follow()?;
                 return Ok(true);
             }
             (Pace::Load, Phase::Drain | Phase::Index) => self.park()?,
@@ -109,6 +113,18 @@ impl Lane {
         Ok(false)
     }
 
+    fn follow(&mut self) -> Result<(), Trouble> {
+        self.load.pace = Pace::Follow;
+        self.folder.set_bulk(false);
+        if !self.layout.any_shared() {
+            return Ok(());
+        }
+        // Row by row from now on: what the load took in memory is for others again.
+        self.abandon();
+        self.new_folder();
+        self.start_again()
+    }
+
     /// Rows of several partitions are in the lane's memory, and nobody else has any.
     pub(super) fn loads_alone(&self) -> bool {
         self.load.is_load() && self.layout.any_shared()
@@ -119,10 +135,11 @@ impl Lane {
         if !self.loads_alone() {
             return Ok(true);
         }
-        let has = self.partitions.iter().count() + self.apart.len();
-        // It began before anybody knew that rows are shared: others may have partitions.
-        let is_alone = self.work.alone.is_some_and(|all| has >= all);
-        if !is_alone && (self.work.alone.is_none() || self.load.began_at.elapsed() >= ALL_WITHIN) {
+        let has = self.partitions.iter().count();
+        let is_alone = self.apart.is_empty() && self.work.alone.is_some_and(|all| has >= all);
+        // Where it began before anybody knew that rows are shared, others may have partitions.
+        let in_vain = self.work.alone.is_none() || !self.apart.is_empty();
+        if !is_alone && (in_vain || self.load.began_at.elapsed() >= ALL_WITHIN) {
             self.leave_load()?;
         }
         Ok(is_alone)
@@ -134,13 +151,21 @@ impl Lane {
         self.want_keys()
     }
 
-    /// Before partitions go whose events are in rows of the load: what was folded is thrown away, and all is folded again.
-    pub(super) fn drop_load_of_shared_rows(&mut self) -> bool {
-        let drops = self.loads_alone();
-        if drops {
-            self.abandon();
+    /// Before rows of several partitions are written: has another lane partitions after all, such as were added since they were
+    /// counted? Of two lanes that load, the later one to take partitions over finds the other's checkpoints; what it has folded is
+    /// thrown away.
+    pub(super) fn gives_way_to_others(&mut self) -> Result<bool, Trouble> {
+        if !self.loads_alone() {
+            return Ok(false);
         }
-        drops
+        let known = self.known_partitions()?;
+        let others = known.keys().any(|at| !self.partitions.holds(*at));
+        if others {
+            self.abandon();
+            self.leave_load()?;
+            self.start_again()?;
+        }
+        Ok(others)
     }
 
     /// The generation is to stand still elsewhere: what was turned away comes again.
@@ -250,7 +275,8 @@ impl Lane {
         if !self.load.is_load() {
             return Ok(false);
         }
-        if self.load.began_at.elapsed() < GIVEN_BACK_UNWRITTEN {
+        let is_young = self.load.began_at.elapsed() < GIVEN_BACK_UNWRITTEN;
+        if is_young || !self.partitions.has_unsealed() {
             return Ok(true);
         }
         self.want_keys()?;

@@ -184,6 +184,7 @@ impl Lane {
             self.store = self.wait(commit).ok().map(|(store, _outcome)| store);
         }
         self.folder.forget_all();
+        self.load.begins_again();
         if let Some(seen) = &mut self.seen {
             seen.forget_all();
         }
