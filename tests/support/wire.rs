@@ -12,7 +12,7 @@ use super::lock;
 /// The answer to it is one byte, not a message.
 const SSL_REQUEST: u32 = 80_877_103;
 /// How the transaction of a batch begins; others, as those that take partitions over, begin in another way.
-const BATCH_BEGINS: &[u8] = b"begin isolation level read committed\0";
+const BATCH_BEGINS: &[u8] = b"begin isolation level read committed; ";
 /// Statements of a batch that writes rows, at least: its claim and one more.
 const STATEMENTS_MIN: usize = 2;
 
@@ -142,7 +142,7 @@ impl State {
             let (kind, message) = typed(&mut from)?;
             match kind {
                 b'E' => statements = statements.map(|count| count + 1),
-                b'Q' if message[5..] == *BATCH_BEGINS => statements = Some(0),
+                b'Q' if message[5..].starts_with(BATCH_BEGINS) => statements = Some(0),
                 b'Q' if message[5..].eq_ignore_ascii_case(b"commit\0") => {
                     let cut = (statements.take() >= Some(STATEMENTS_MIN))
                         .then(|| lock(&self.armed).take())
