@@ -89,6 +89,8 @@ impl Store {
             return Ok(Gone::Waiting { what, pids: lanes });
         }
         let mut tx = connection.begin().await.doing(context)?;
+        // A command and a worker may both be at it: who comes second finds nothing left to drop.
+        projection::lock(&mut tx, &generation.projection).await?;
         lock_timeout(&mut tx).await?;
         let dropped = match freeze::drop_views(&mut tx, generation).await {
             Ok(()) => drop_tables(&mut tx, generation.id).await,
