@@ -264,7 +264,8 @@ impl Steps {
                 .set_phase(generation.id, Phase::Load, Phase::Drain)
                 .await;
         }
-        let all = load.known >= load.expected.map_or(1, i64::from) && load.parked == load.known;
+        let expected = generation.partitions.map_or(1, i64::from);
+        let all = load.known >= expected && load.parked == load.known;
         if all {
             return self
                 .store

@@ -231,9 +231,7 @@ impl Generation {
             .hint("Run the version that made it, or rebuild.")
         })
     }
-}
 
-impl Generation {
     /// How many partitions one lane, in the leader's process, has to have together before it loads the generation: rows that
     /// partitions share can stay in memory only with somebody who reads all of them. `None`: every lane loads what it has.
     pub fn loaded_alone(&self, projection: &Projection) -> Option<usize> {

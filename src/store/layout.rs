@@ -85,17 +85,8 @@ impl Layout {
         generation: i64,
         shared_tables: &[String],
     ) -> Result<Layout> {
-        let schema = generation_schema(generation);
-        let tables = projection
-            .tables
-            .iter()
-            .enumerate()
-            .map(|(index, table)| {
-                let shared = !table.owned || shared_tables.contains(&table.name);
-                TableLayout::new(&schema, index, table, shared)
-            })
-            .collect::<Result<_>>()?;
-        Ok(Layout { generation, tables })
+        let shared = |table: &Table| !table.owned || shared_tables.contains(&table.name);
+        Layout::with(projection, generation, shared)
     }
 
     /// For who has all partitions, and tables without keys: rows are written as if they were owned, though nobody owns those of
@@ -104,9 +95,18 @@ impl Layout {
     /// # Errors
     /// As for [`Layout::new`].
     pub fn for_load(projection: &Projection, generation: i64) -> Result<Layout> {
+        Layout::with(projection, generation, |_| false)
+    }
+
+    fn with(
+        projection: &Projection,
+        generation: i64,
+        shared: impl Fn(&Table) -> bool,
+    ) -> Result<Layout> {
         let schema = generation_schema(generation);
         let tables = projection.tables.iter().enumerate();
-        let tables = tables.map(|(index, table)| TableLayout::new(&schema, index, table, false));
+        let tables =
+            tables.map(|(index, table)| TableLayout::new(&schema, index, table, shared(table)));
         let tables = tables.collect::<Result<_>>()?;
         Ok(Layout { generation, tables })
     }

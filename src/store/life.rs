@@ -36,8 +36,6 @@ pub struct Led {
 #[derive(Clone, Copy, Debug, FromRow)]
 pub struct LoadState {
     pub keys_wanted: bool,
-    /// As counted before the load.
-    pub expected: Option<i32>,
     /// Partitions that have a checkpoint.
     pub known: i64,
     /// Partitions that a lane folds, or may fold, at this moment.
@@ -167,7 +165,7 @@ impl Store {
     /// As the server's.
     pub async fn load_state(&self, generation: i64) -> Result<LoadState> {
         sqlx::query_as(
-            "select g.keys_wanted, g.partitions as expected, count(c.slot) as known, \
+            "select g.keys_wanted, count(c.slot) as known, \
                count(c.slot) filter (where c.parked_at is null and a.pid is not null) as moving, \
                count(c.slot) filter (where c.parked_at is not null) as parked \
              from consolidator.generation g \

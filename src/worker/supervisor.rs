@@ -326,19 +326,19 @@ impl Supervisor<'_> {
 
     fn start_lanes(&mut self, generation: &Generation, numbers: Range<usize>) {
         for number in numbers {
-            let Some(crew) = self.crews.get(&generation.id) else {
+            let work = &self.crews[&generation.id].work;
+            let started = self.start_lane(work, number, generation);
+            // Never taken out meanwhile: lanes that run must not be lost.
+            let Some(crew) = self.crews.get_mut(&generation.id) else {
                 return;
             };
-            let started = self.start_lane(&crew.work, number, generation);
-            let crew = self.crews.get_mut(&generation.id);
-            match (crew, started) {
-                (Some(crew), Ok(lane)) => crew.lanes.push(lane),
-                (Some(crew), Err(error)) => {
+            match started {
+                Ok(lane) => crew.lanes.push(lane),
+                Err(error) => {
                     error!(projection = %generation.projection, generation = generation.id, "cannot start a lane: {error}");
                     crew.ask_to_end();
                     break;
                 }
-                (None, _) => return,
             }
         }
         let lanes = self.crews[&generation.id].lanes.len();

@@ -1,9 +1,8 @@
 //! Loads of rows that partitions share: made in memory by one lane that has all partitions, and exact whoever comes, goes or dies.
 
-use super::{IN_TIME, run_fine, states};
-use crate::support::oracle::assert_same;
+use super::{IN_TIME, build_live, check_against, rebuild_with, run_fine, states};
 use crate::support::space::Space;
-use crate::support::topic::{Producer, Record, dump};
+use crate::support::topic::{Producer, Record};
 use crate::support::wait::wait_until;
 use crate::support::worker::Worker;
 
@@ -40,14 +39,9 @@ fn paid(numbers: std::ops::Range<usize>) -> Vec<Record> {
 }
 
 fn check(space: &Space, topic: &str) {
-    dump(space.kafka, &[topic], &space.database);
-    assert_same(
-        &space.database,
-        "accounts",
-        "select * from read_model.accounts",
-        "select value::jsonb->'data'->>'account' as name, count(*) as n,
-           sum((value::jsonb->'data'->>'amount')::bigint)::bigint as total from raw group by 1",
-    );
+    let oracle = "select value::jsonb->'data'->>'account' as name, count(*) as n,
+        sum((value::jsonb->'data'->>'amount')::bigint)::bigint as total from raw group by 1";
+    check_against(space, topic, oracle);
 }
 
 fn defined(name: &str, events: usize) -> (Space, String) {
@@ -61,19 +55,25 @@ fn defined(name: &str, events: usize) -> (Space, String) {
 /// A live projection whose worker has ended.
 fn live(name: &str, events: usize) -> (Space, String) {
     let (space, topic) = defined(name, events);
-    let worker = space.start_worker("worker");
-    wait_until("the first build to be live", IN_TIME, || {
-        worker.log().contains("caught up: live")
-    });
-    assert!(worker.terminate(IN_TIME).success());
+    build_live(&space);
     (space, topic)
 }
 
-/// A rebuild with a fail point.
-fn rebuild_with(space: &Space, name: &str, point: &str) -> Worker {
-    let settings = space.write_settings(name);
-    let arguments = ["rebuild", "tally", "--config", &settings];
-    Worker::start(name, space.dir(), &arguments, &[("FAILPOINTS", point)])
+/// A rebuild that takes its time, with a lane that has all partitions.
+fn slow_load(space: &Space) -> Worker {
+    let slow = rebuild_with(space, "tally", "slow", "load-on=sleep(300)");
+    wait_until("a lane to have all partitions", IN_TIME, || {
+        held_by(space, &slow) == i64::from(PARTITIONS)
+    });
+    slow
+}
+
+/// Partitions of the rebuild.
+fn held_by(space: &Space, process: &Worker) -> i64 {
+    let name = format!("%/{}/%", process.pid());
+    space.database.number(&format!(
+        "select count(*) from consolidator.checkpoint where generation = 2 and owner_name like '{name}'"
+    ))
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_load_of_shared_rows_that_is_killed_is_gone_on_with_by_another_and_exact() {
     for (number, (point, reached)) in stages.iter().enumerate() {
         let generation = number as i64 + 2;
         let name = format!("killed-{point}");
-        let killed = rebuild_with(&space, &name, &format!("{point}=pause"));
+        let killed = rebuild_with(&space, "tally", &name, &format!("{point}=pause"));
         let ask = format!(
             "select count(*) from consolidator.generation g where g.id = {generation} and {reached}"
         );
@@ -138,16 +138,7 @@ fn a_lane_that_loads_alone_and_loses_partitions_folds_nothing_twice_and_nothing_
     let (space, topic) = live("notalone", 40_000);
     let other = space.start_worker("other");
     other.wait_for_log("folding", IN_TIME);
-    let slow = rebuild_with(&space, "slow", "load-on=sleep(300)");
-    let held_by = |pid: i32| {
-        let name = format!("%/{pid}/%");
-        space.database.number(&format!(
-            "select count(*) from consolidator.checkpoint where generation = 2 and owner_name like '{name}'"
-        ))
-    };
-    wait_until("a lane to have all partitions", IN_TIME, || {
-        held_by(slow.pid()) == i64::from(PARTITIONS)
-    });
+    let slow = slow_load(&space);
     // Who takes itself for the leader starts a lane too, which gets some of the partitions.
     let host = "select split_part(leader, '/', 1) from consolidator.generation where id = 2";
     let host = space.database.query(host).remove(0).remove(0).unwrap();
@@ -156,7 +147,7 @@ fn a_lane_that_loads_alone_and_loses_partitions_folds_nothing_twice_and_nothing_
         other.pid()
     ));
     wait_until("another lane to get some of them", IN_TIME, || {
-        held_by(other.pid()) > 0
+        held_by(&space, &other) > 0
     });
     wait_until("the build to end", IN_TIME, || {
         states(&space) == ["1 grace", "2 live"]
@@ -165,4 +156,28 @@ fn a_lane_that_loads_alone_and_loses_partitions_folds_nothing_twice_and_nothing_
     check(&space, &topic);
     assert!(slow.wait(IN_TIME).success());
     assert!(other.terminate(IN_TIME).success());
+}
+
+#[test]
+fn partitions_that_are_added_while_one_lane_loads_are_folded_once_and_exact() {
+    let (mut space, topic) = live("addalone", 40_000);
+    let refresh = "topic.metadata.refresh.interval.ms".to_owned();
+    space
+        .settings
+        .kafka_properties
+        .push((refresh, "500".to_owned()));
+    let slow = slow_load(&space);
+    space.kafka.add_partitions(&topic, PARTITIONS as usize + 1);
+    // The accounts of all the others.
+    let added: Vec<Record> = paid(40_000..43_000)
+        .into_iter()
+        .map(|record| record.in_partition(PARTITIONS))
+        .collect();
+    Producer::new(space.kafka).write(&topic, &added);
+    assert!(slow.wait(IN_TIME).success());
+    assert_eq!(states(&space), ["1 grace", "2 live"]);
+    let worker = space.start_worker("follower");
+    space.wait_applied("tally", &[&topic], IN_TIME);
+    check(&space, &topic);
+    assert!(worker.terminate(IN_TIME).success());
 }

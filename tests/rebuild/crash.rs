@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use super::{IN_TIME, check_against_oracle, ledger, write};
+use super::{IN_TIME, check_against_oracle, ledger, rebuild_with, write};
 use crate::support::space::Space;
 use crate::support::wait::{wait_for, wait_until};
 use crate::support::worker::Worker;
@@ -69,11 +69,9 @@ fn a_rebuild_whose_postgres_crashes_while_it_loads_goes_on_and_ends_exact() {
 fn held_at(space: &Space, point: &str, reached: &str) -> Option<(Worker, i64)> {
     // A crash skips numbers: the next one is only known once it is there.
     let before = newest(space);
-    let settings = space.write_settings(point);
     // Long enough for the server to go meanwhile.
     let points = format!("{point}=1*sleep(5000)");
-    let arguments = ["rebuild", "ledger", "--config", &settings];
-    let command = Worker::start(point, space.dir(), &arguments, &[("FAILPOINTS", &points)]);
+    let command = rebuild_with(space, "ledger", point, &points);
     wait_until("the rebuild to begin", IN_TIME, || newest(space) > before);
     let generation = newest(space);
     let some = |sql: &str| {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{IN_TIME, check_against_oracle, ledger, run_fine, states, write};
+use super::{
+    IN_TIME, build_live, check_against_oracle, ledger, rebuild_with, run_fine, states, write,
+};
 use crate::support::database::Database;
 use crate::support::oracle::assert_same;
 use crate::support::space::Space;
@@ -16,24 +18,13 @@ fn live(name: &str, events: usize) -> (Space, String) {
     let topic = space.topic("movements", 3);
     write(&space, &topic, 0..events);
     space.definition("ledger", &ledger(&topic));
-    let worker = space.start_worker("worker");
-    wait_until("the first build to be live", IN_TIME, || {
-        space.database.try_query("select 1").is_ok() && worker.log().contains("caught up: live")
-    });
-    assert!(worker.terminate(IN_TIME).success());
+    build_live(&space);
     (space, topic)
 }
 
 /// A rebuild that stands still at a fail point.
 fn rebuild_until(space: &Space, name: &str, point: &str) -> Worker {
-    let settings = space.write_settings(name);
-    let points = format!("{point}=pause");
-    Worker::start(
-        name,
-        space.dir(),
-        &["rebuild", "ledger", "--config", &settings],
-        &[("FAILPOINTS", &points)],
-    )
+    rebuild_with(space, "ledger", name, &format!("{point}=pause"))
 }
 
 #[test]

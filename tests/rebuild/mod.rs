@@ -22,6 +22,7 @@ use crate::support::oracle::assert_same;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record, dump};
 use crate::support::wait::wait_until;
+use crate::support::worker::Worker;
 
 pub const IN_TIME: Duration = Duration::from_secs(120);
 
@@ -79,13 +80,32 @@ pub fn write(space: &Space, topic: &str, numbers: std::ops::Range<usize>) {
 }
 
 pub fn check_against_oracle(space: &Space, topic: &str) {
+    check_against(space, topic, ORACLE);
+}
+
+/// Fails unless `accounts` is what a query gives of the topic's records.
+pub fn check_against(space: &Space, topic: &str, oracle: &str) {
     dump(space.kafka, &[topic], &space.database);
     assert_same(
         &space.database,
         "accounts",
         "select * from read_model.accounts",
-        ORACLE,
+        oracle,
     );
+}
+
+/// The first build of what is defined, by a worker that has ended.
+pub fn build_live(space: &Space) {
+    let worker = space.start_worker("worker");
+    worker.wait_for_log("caught up: live", IN_TIME);
+    assert!(worker.terminate(IN_TIME).success());
+}
+
+/// A `rebuild` under way, with fail points.
+pub fn rebuild_with(space: &Space, projection: &str, name: &str, points: &str) -> Worker {
+    let settings = space.write_settings(name);
+    let arguments = ["rebuild", projection, "--config", &settings];
+    Worker::start(name, space.dir(), &arguments, &[("FAILPOINTS", points)])
 }
 
 pub fn run_fine(space: &Space, arguments: &[&str]) -> String {

@@ -101,8 +101,11 @@ impl Lane {
                 return Ok(true);
             }
             (Pace::Load, Phase::Drain | Phase::Index) => self.park()?,
-            (Pace::Load, Phase::Load | Phase::Measure) if self.has_all()? => return Ok(true),
-            (Pace::Load, Phase::Load | Phase::Measure) => {}
+            (Pace::Load, Phase::Load | Phase::Measure) => {
+                if self.has_all()? {
+                    return Ok(true);
+                }
+            }
             (Pace::Parked, _) => {}
         }
         self.tell_that_parked()?;
