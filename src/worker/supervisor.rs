@@ -170,8 +170,7 @@ impl Supervisor<'_> {
             }
         };
         self.tell_who_stands_still(&fed);
-        let count = fed.iter().map(|fed| fed.generations).sum::<i64>();
-        let count = usize::try_from(count).unwrap_or(0);
+        let count = self.generations_here(&fed);
         let plan = start::memory_plan(self.settings, count);
         for crew in self.crews.values() {
             crew.work.limits.memory.set(&plan);
@@ -207,6 +206,15 @@ impl Supervisor<'_> {
             }
         }
         self.report();
+    }
+
+    /// That share this process's memory and connections: of all that are folded, those that it folds.
+    fn generations_here(&self, fed: &[Fed]) -> usize {
+        if self.only.is_some() {
+            return 1;
+        }
+        let count = fed.iter().map(|fed| fed.generations).sum::<i64>();
+        usize::try_from(count).unwrap_or(0)
     }
 
     /// For who watches builds by metrics.

@@ -131,23 +131,40 @@ fn a_worker_takes_over_a_build_whose_command_was_killed() {
 #[test]
 fn a_build_whose_rows_do_not_fit_into_memory_ends_all_the_same() {
     let (mut space, topic) = live("small", 0);
-    let records: Vec<Record> = (0..120_000)
-        .map(|number| {
-            let note = "x".repeat(200);
-            let value = format!(r#"{{"type":"Paid","data":{{"amount":1,"note":"{note}"}}}}"#);
-            Record::new(&format!("k{}", number % 60_000), value)
-        })
-        .collect();
-    Producer::new(space.kafka).write(&topic, &records);
+    write_long_notes(&space, &topic, 120_000, 60_000);
     space.settings.worker = vec!["memory_limit: 64MiB".to_owned()];
     run_fine(&space, &["rebuild", "ledger"]);
     check_against_oracle(&space, &topic);
-    let full = "select count(*) from consolidator.generation where id = 2 and keys_wanted";
     assert_eq!(
-        space.database.number(full),
-        1,
-        "the load was ended for want of memory"
+        space.database.query(WANT_OF_MEMORY),
+        [[Some("2".to_owned())]]
     );
+}
+
+#[test]
+fn a_rebuild_shares_its_memory_with_no_generation_that_it_does_not_fold() {
+    let (mut space, topic) = live("unshared", 0);
+    // A third of what two lanes may hold together, and more than a third of that.
+    write_long_notes(&space, &topic, 40_000, 20_000);
+    space.settings.worker = vec!["memory_limit: 96MiB".to_owned()];
+    for _ in 0..3 {
+        run_fine(&space, &["rebuild", "ledger"]);
+    }
+    check_against_oracle(&space, &topic);
+    assert!(space.database.query(WANT_OF_MEMORY).is_empty());
+}
+
+/// Generations whose load was ended for want of memory.
+const WANT_OF_MEMORY: &str = "select id from consolidator.generation where keys_wanted";
+
+fn write_long_notes(space: &Space, topic: &str, events: usize, keys: usize) {
+    let event = |number: usize| {
+        let note = "x".repeat(200);
+        let value = format!(r#"{{"type":"Paid","data":{{"amount":1,"note":"{note}"}}}}"#);
+        Record::new(&format!("k{}", number % keys), value)
+    };
+    let records: Vec<Record> = (0..events).map(event).collect();
+    Producer::new(space.kafka).write(topic, &records);
 }
 
 #[test]
