@@ -257,7 +257,7 @@ impl Store {
         tx.commit().await.doing(context)
     }
 
-    /// The planner's statistics of all tables, so that readers find good plans when they are switched.
+    /// Sees to the planner's statistics of all tables, so that readers find good plans when they are switched.
     ///
     /// # Errors
     /// As the server's.
@@ -265,9 +265,9 @@ impl Store {
         let context = "analyzing a generation";
         let mut connection = self.pool.acquire().await.doing(context)?;
         for table in &projection.tables {
-            schema::analyze(&mut connection, generation, &table.name).await?;
+            schema::analyze_if_changed(&mut connection, generation, &table.name).await?;
             if let Some(states) = table.states() {
-                schema::analyze(&mut connection, generation, &states.name).await?;
+                schema::analyze_if_changed(&mut connection, generation, &states.name).await?;
             }
         }
         sqlx::query(

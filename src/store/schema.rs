@@ -123,6 +123,28 @@ pub(super) async fn analyze(
     execute(connection, format!("analyze {place}")).await
 }
 
+/// The same, unless nearly all of the table is as it was when that was last done, as after a load.
+pub(super) async fn analyze_if_changed(
+    connection: &mut PgConnection,
+    generation: i64,
+    table: &str,
+) -> Result<()> {
+    let place = qualified(&generation_schema(generation), table);
+    let is_known = sqlx::query_scalar(
+        "select coalesce(pg_stat_get_last_analyze_time(t) is not null \
+             and pg_stat_get_mod_since_analyze(t) * 20 <= pg_stat_get_live_tuples(t), false) \
+         from to_regclass($1) t",
+    )
+    .bind(place)
+    .fetch_one(&mut *connection)
+    .await
+    .doing("looking for statistics")?;
+    if is_known {
+        return Ok(());
+    }
+    analyze(connection, generation, table).await
+}
+
 fn table_statements(schema: &str, table: &Table) -> Vec<String> {
     let place = qualified(schema, &table.name);
     let mut statements = vec![create_table(&place, table)];

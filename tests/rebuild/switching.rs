@@ -344,3 +344,25 @@ fn a_generation_whose_grace_is_over_goes_only_when_nobody_can_see_it() {
     );
     assert!(worker.terminate(IN_TIME).success());
 }
+
+#[test]
+fn readers_find_the_planner_informed_whether_their_rows_were_loaded_or_folded() {
+    for (name, events) in [("loaded", 30_000), ("folded", 3_000)] {
+        let space = Space::new(name);
+        let topic = space.topic("movements", 3);
+        super::write(&space, &topic, 0..100);
+        space.definition("ledger", &super::ledger(&topic));
+        super::build_live(&space);
+        super::write(&space, &topic, 100..events);
+        run_fine(&space, &["rebuild", "ledger"]);
+        let loaded =
+            "select count(*) from consolidator.generation where id = 2 and loaded_at is not null";
+        let loaded = space.database.number(loaded) == 1;
+        assert_eq!(loaded, name == "loaded");
+        let told = "select count(*) from pg_stats s
+            join pg_class t on t.relname = s.tablename and t.relnamespace = s.schemaname::regnamespace
+            where t.oid = to_regclass('consolidator_g2.accounts') and s.attname = 'id'
+              and abs(t.reltuples - (select count(*) from read_model.accounts)) < 100";
+        assert_eq!(space.database.number(told), 1, "{name}");
+    }
+}
