@@ -97,7 +97,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "worker.batch_linger_ms",
-        "5",
+        "3",
         "Milliseconds a batch waits for more events near the end of the log.",
     ),
     key(

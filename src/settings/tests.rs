@@ -41,7 +41,7 @@ fn nothing_written_gives_the_defaults() {
         Some("127.0.0.1:8080".parse().unwrap())
     );
     assert_eq!(settings.worker.memory_limit, 1 << 30);
-    assert_eq!(settings.worker.batch_linger, Duration::from_millis(5));
+    assert_eq!(settings.worker.batch_linger, Duration::from_millis(3));
     assert_eq!(settings.rebuild.grace, Duration::from_secs(3600));
     assert_eq!(settings.origins["worker.lanes"], "default");
 }
