@@ -151,9 +151,11 @@ impl Share {
             .set("check.crcs", "false")
             .create()
             .expect("a consumer");
-        let partitions: Vec<i32> = (0..PARTITIONS).filter(|p| p % THREADS == thread).collect();
+        let partitions: Vec<i32> = (0..from.len() as i32)
+            .filter(|p| p % THREADS == thread)
+            .collect();
         let mut list = TopicPartitionList::new();
-        let mut ends = vec![0; PARTITIONS as usize];
+        let mut ends = vec![0; from.len()];
         for partition in &partitions {
             let start = Offset::Offset(from[*partition as usize]);
             list.add_partition_offset(topic, *partition, start)
@@ -235,7 +237,7 @@ pub fn consume(brokers: &str, topic: &str, from: &[i64]) {
         while !share.is_done() {
             share.poll(|key, value| bytes += key.len() + value.len());
         }
-        assert!(bytes > 0);
+        assert!(bytes > 0 || share.partitions.is_empty());
     });
 }
 

@@ -45,6 +45,9 @@ fn main() {
         println!("nothing is measured: a test was asked for by name");
         return;
     }
+    if !smoke {
+        support::kafka::run_long();
+    }
     let number = |name: &str, full: u64, small: u64| {
         let number = value(name).and_then(|text| text.parse().ok());
         number.unwrap_or(if smoke { small } else { full })

@@ -43,6 +43,8 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
+        // At once: the next ones may take minutes.
+        println!("| {} |", cells.join(" | "));
         self.rows.push(cells);
     }
 

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consolidator::demo::postgres::free_port;
@@ -25,14 +26,22 @@ const SCRAM_MODULE: &str = "org.apache.kafka.common.security.scram.ScramLoginMod
 const OAUTH_MODULE: &str = "org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule";
 const START_TIMEOUT: Duration = Duration::from_secs(90);
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(30);
-const JAVA_OPTIONS: [&str; 5] = [
+const JAVA_OPTIONS: [&str; 4] = [
     "-Xmx512m",
     "-XX:+UseSerialGC",
-    // Starts in half the time, and a broker that mostly copies bytes is not slower for it.
-    "-XX:TieredStopAtLevel=1",
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
 ];
+
+/// Starts in half the time; of many small requests each takes half as much again.
+const START_SOON: &str = "-XX:TieredStopAtLevel=1";
+static RUNS_LONG: AtomicBool = AtomicBool::new(false);
+
+/// Brokers that are started from now on are compiled as a deployed one is, and give the members of a new group time to join: for who
+/// measures.
+pub fn run_long() {
+    RUNS_LONG.store(true, Ordering::Relaxed);
+}
 
 /// A broker on 127.0.0.1. All methods may be called from any test.
 pub struct KafkaServer {
@@ -373,6 +382,9 @@ super.users=User:ANONYMOUS
     fn java(&self, main_class: &str) -> Command {
         let mut command = Command::new("java");
         command.args(JAVA_OPTIONS);
+        if !RUNS_LONG.load(Ordering::Relaxed) {
+            command.arg(START_SOON);
+        }
         if self.replicas > 1 {
             command.arg("-Xmx256m");
         }
@@ -404,6 +416,12 @@ fn jar_cache() -> PathBuf {
 }
 
 fn properties(port: u16, controller_port: u16, data: &Path) -> String {
+    // So that a worker's lanes, which join within milliseconds of each other, join together.
+    let delay_ms = if RUNS_LONG.load(Ordering::Relaxed) {
+        50
+    } else {
+        0
+    };
     format!(
         "process.roles=broker,controller
 node.id=1
@@ -421,7 +439,7 @@ transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
-group.initial.rebalance.delay.ms=0
+group.initial.rebalance.delay.ms={delay_ms}
 group.min.session.timeout.ms=1000
 # Sample events have timestamps of their own, some of them years old.
 log.retention.ms=-1
