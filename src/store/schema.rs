@@ -123,7 +123,8 @@ pub(super) async fn analyze(
     execute(connection, format!("analyze {place}")).await
 }
 
-/// The same, unless nearly all of the table is as it was when that was last done, as after a load.
+/// The same, unless nearly all of the table is as it was when that was last done, as after a load. What was written within the last
+/// second may not be counted yet; of a table that was empty then, nothing is known.
 pub(super) async fn analyze_if_changed(
     connection: &mut PgConnection,
     generation: i64,
@@ -132,7 +133,7 @@ pub(super) async fn analyze_if_changed(
     let place = qualified(&generation_schema(generation), table);
     let is_known = sqlx::query_scalar(
         "select coalesce(pg_stat_get_last_analyze_time(t) is not null \
-             and pg_stat_get_mod_since_analyze(t) * 20 <= pg_stat_get_live_tuples(t), false) \
+             and pg_stat_get_mod_since_analyze(t) * 20 < pg_stat_get_live_tuples(t), false) \
          from to_regclass($1) t",
     )
     .bind(place)
