@@ -43,8 +43,8 @@ impl Table {
     }
 
     pub fn row(&mut self, cells: Vec<String>) {
-        // At once: the next ones may take minutes.
-        println!("| {} |", cells.join(" | "));
+        // At once, on the side: the next ones may take minutes.
+        eprintln!("| {} |", cells.join(" | "));
         self.rows.push(cells);
     }
 

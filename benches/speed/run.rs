@@ -1,15 +1,18 @@
 //! Starts a contestant, waits for its end, and takes down what it cost. Knows nothing of what is compared.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::measure::{self, Run};
 use crate::support;
 use crate::support::space::Space;
 use crate::support::topic::{Producer, Record};
-use crate::support::wait::wait_for;
+use crate::support::wait::{let_pass, wait_for};
 
 pub const LIMIT: Duration = Duration::from_secs(900);
+/// How often a process's peak of memory is read.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Writes the records in the order of their numbers, `from..to`.
 pub fn write(space: &Space, topic: &str, from: u64, to: u64, record: &dyn Fn(u64) -> Record) {
@@ -57,24 +60,13 @@ fn to_its_end(mut command: impl std::borrow::BorrowMut<Command>) -> Run {
     let command = command.borrow_mut();
     let before = measure::postgres_cpu(postmaster());
     let start = Instant::now();
-    let child = command.spawn().expect("it starts");
+    let mut child = command.spawn().expect("it starts");
     let pid = child.id() as i32;
-    // Not yet waited for: what it used can still be read.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `info` is ours; WNOWAIT leaves the child to be waited for below.
-    let status = unsafe {
-        libc::waitid(
-            libc::P_PID,
-            pid as u32,
-            &mut info,
-            libc::WEXITED | libc::WNOWAIT,
-        )
-    };
-    assert_eq!(status, 0);
-    let wall = start.elapsed();
-    let cpu = measure::cpu_with_ended_children(pid);
-    let (ended, peak_bytes) = wait_with_peak(child);
-    assert!(ended, "{command:?} failed");
+    let (wall, cpu, peak_bytes) = watch_to_the_end(start, pid);
+    assert!(
+        child.wait().expect("a child").success(),
+        "{command:?} failed"
+    );
     Run {
         wall,
         warm: None,
@@ -84,14 +76,39 @@ fn to_its_end(mut command: impl std::borrow::BorrowMut<Command>) -> Run {
     }
 }
 
-fn wait_with_peak(child: std::process::Child) -> (bool, u64) {
-    let pid = child.id() as i32;
-    let mut status = 0;
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: both places are ours; the child is waited for once, here.
-    let waited = unsafe { libc::wait4(pid, &mut status, 0, &mut usage) };
-    assert_eq!(waited, pid);
-    (status == 0, usage.ru_maxrss as u64 * 1024)
+/// How long it ran from `start` on, its CPU time and its peak. It is left to be waited for.
+fn watch_to_the_end(start: Instant, pid: i32) -> (Duration, Duration, u64) {
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Of a process that has ended there is no memory to read, and what the system tells of it counts its parent's.
+        let watching = scope.spawn(|| {
+            let mut peak_bytes = 0;
+            while !ended.load(Ordering::Relaxed) {
+                peak_bytes = measure::peak_bytes(pid).max(peak_bytes);
+                let_pass(LOOK_EVERY);
+            }
+            peak_bytes
+        });
+        let status = wait_unreaped(pid);
+        let wall = start.elapsed();
+        ended.store(true, Ordering::Relaxed);
+        assert_eq!(status, 0);
+        let cpu = measure::cpu_with_ended_children(pid);
+        (wall, cpu, watching.join().expect("a peak"))
+    })
+}
+
+fn wait_unreaped(pid: i32) -> i32 {
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is ours; WNOWAIT leaves the child to be waited for below.
+    unsafe {
+        libc::waitid(
+            libc::P_PID,
+            pid as u32,
+            &mut info,
+            libc::WEXITED | libc::WNOWAIT,
+        )
+    }
 }
 
 /// The worker, from its start until it has applied everything.

@@ -157,7 +157,7 @@ pub fn shapes(size: &Size) -> Table {
     for shape in shapes {
         add(&mut table, if size.smoke { small(shape) } else { shape });
     }
-    table.note("One rebuild of each shape; what is not named is as in the first row. CPU and memory are those of the command; workers beside it help. A peak that several rows have in common is that of the benchmark itself: no process that it starts shows less.".to_owned());
+    table.note("One rebuild of each shape; what is not named is as in the first row. CPU and memory are those of the command; workers beside it help.".to_owned());
     table.note("Of plain consume: the rate of the same two consumers that do nothing with the records, in the same run, is 1.".to_owned());
     table
 }
