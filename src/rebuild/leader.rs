@@ -321,6 +321,11 @@ impl Steps {
     /// Caught up: at or past the ends that Kafka gave when asked.
     async fn catch_up(&self, led: &Led) -> Result<bool, StoreError> {
         let generation = &led.generation;
+        if !led.visible && generation.partitions.is_some() {
+            // Of a load nearly all is there by now, and lanes catch up meanwhile.
+            let projection = generation.meant()?;
+            self.store.analyze(generation.id, &projection).await?;
+        }
         let ends = match self.logs.ends(&generation.topics).await {
             Ok(ends) => ends,
             Err(error) => {

@@ -179,7 +179,7 @@ impl Store {
         .doing("reading where a load stands")
     }
 
-    /// Gives one table its key and indexes, and tells the planner about it.
+    /// Gives one table its key and indexes.
     ///
     /// # Errors
     /// `OwnershipConflict`: a key came from two partitions, so that it is there twice.
@@ -204,8 +204,7 @@ impl Store {
             }
             return Err(error);
         }
-        tx.commit().await.doing(context)?;
-        schema::analyze(&mut connection, generation, &definition.name).await
+        tx.commit().await.doing(context)
     }
 
     /// What was loaded without keys does not take them: the build begins anew, with keys. If one key came from two partitions, the
@@ -265,9 +264,9 @@ impl Store {
         let context = "analyzing a generation";
         let mut connection = self.pool.acquire().await.doing(context)?;
         for table in &projection.tables {
-            schema::analyze_if_changed(&mut connection, generation, &table.name).await?;
+            schema::analyze(&mut connection, generation, &table.name).await?;
             if let Some(states) = table.states() {
-                schema::analyze_if_changed(&mut connection, generation, &states.name).await?;
+                schema::analyze(&mut connection, generation, &states.name).await?;
             }
         }
         sqlx::query(

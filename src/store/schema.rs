@@ -113,37 +113,27 @@ async fn has_key(connection: &mut PgConnection, place: &str) -> Result<bool> {
     .doing("looking for keys and indexes")
 }
 
-/// Tells the planner how large the tables are and what is in them.
+/// Tells the planner how large a table is and what is in it, unless it was told and the table is hardly larger since. (How many rows
+/// have changed since, the server counts too late: it may count a load after the look that followed it.)
 pub(super) async fn analyze(
     connection: &mut PgConnection,
     generation: i64,
     table: &str,
 ) -> Result<()> {
     let place = qualified(&generation_schema(generation), table);
-    execute(connection, format!("analyze {place}")).await
-}
-
-/// The same, unless nearly all of the table is as it was when that was last done, as after a load. What was written within the last
-/// second may not be counted yet; of a table that was empty then, nothing is known.
-pub(super) async fn analyze_if_changed(
-    connection: &mut PgConnection,
-    generation: i64,
-    table: &str,
-) -> Result<()> {
-    let place = qualified(&generation_schema(generation), table);
     let is_known = sqlx::query_scalar(
-        "select coalesce(pg_stat_get_last_analyze_time(t) is not null \
-             and pg_stat_get_mod_since_analyze(t) * 20 < pg_stat_get_live_tuples(t), false) \
-         from to_regclass($1) t",
+        "select pg_stat_get_last_analyze_time(oid) is not null and reltuples > 0 \
+             and pg_relation_size(oid) <= relpages * current_setting('block_size')::bigint / 20 * 21 \
+         from pg_catalog.pg_class where oid = to_regclass($1)",
     )
-    .bind(place)
+    .bind(&place)
     .fetch_one(&mut *connection)
     .await
     .doing("looking for statistics")?;
     if is_known {
         return Ok(());
     }
-    analyze(connection, generation, table).await
+    execute(connection, format!("analyze {place}")).await
 }
 
 fn table_statements(schema: &str, table: &Table) -> Vec<String> {
