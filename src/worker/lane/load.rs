@@ -4,7 +4,6 @@
 use super::{Lane, Trouble};
 use crate::source::TopicPartition;
 use crate::store::{Checkpoint, Phase};
-use crate::worker::partitions::Partition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,10 @@ const LOAD_ALONE_MAX: Duration = Duration::from_secs(600);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// What is asked back earlier than this is folded again by whoever gets it, which costs less than to end the load.
 const GIVEN_BACK_UNWRITTEN: Duration = Duration::from_secs(5);
-/// Offsets of a partition that a load leaves to be folded as live does.
+/// Offsets of a partition that a load leaves to be folded as live does, if its end stays so near for [`NEAR_FOR`].
 const LEFT_MAX: i64 = 2_000;
+/// How long a load that is near the end tries to reach it: what it leaves is written a second time.
+const NEAR_FOR: Duration = Duration::from_millis(50);
 /// How often the lane says how far it has read.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// How often a lane that stands still looks around.
@@ -42,6 +43,8 @@ pub(super) struct Load {
     ended: BTreeSet<TopicPartition>,
     began_at: Instant,
     noted_at: Instant,
+    /// Since when all partitions have been near their ends.
+    near_since: Option<Instant>,
     /// The database has been told that the lane stands still.
     told: bool,
 }
@@ -58,6 +61,7 @@ impl Load {
             ended: BTreeSet::new(),
             began_at: now,
             noted_at: now,
+            near_since: None,
             told: false,
         }
     }
@@ -211,24 +215,32 @@ impl Lane {
             self.want_keys()?;
             return self.park();
         }
-        if !self.partitions.is_empty()
-            && self
-                .partitions
-                .iter()
-                .all(|partition| self.is_read(partition))
-        {
+        if self.is_over() {
             return self.park();
         }
         self.note_reading_if_due()
     }
 
-    /// To its end, or nearly so: while events arrive, the end itself is hardly ever met.
-    fn is_read(&self, partition: &Partition) -> bool {
-        let read = partition.folded_offset - partition.committed_offset;
-        let end = self.consumer.end_offset(partition.at);
-        let left = end.map(|end| end - partition.folded_offset);
-        self.load.ended.contains(&partition.at)
-            || left.is_some_and(|left| left <= LEFT_MAX.min(read / 8))
+    /// All partitions are read to their ends, or nearly so for a while: as events arrive, the ends themselves are hardly ever met.
+    fn is_over(&mut self) -> bool {
+        if self.partitions.is_empty() {
+            return false;
+        }
+        let (mut ended, mut near) = (true, true);
+        for partition in self.partitions.iter() {
+            let read = partition.folded_offset - partition.committed_offset;
+            let end = self.consumer.end_offset(partition.at);
+            let left = end.map_or(i64::MAX, |end| end - partition.folded_offset);
+            let has_ended = left <= 0 || self.load.ended.contains(&partition.at);
+            ended &= has_ended;
+            near &= has_ended || left <= LEFT_MAX.min(read / 8);
+        }
+        if !near {
+            self.load.near_since = None;
+            return false;
+        }
+        let since = *self.load.near_since.get_or_insert_with(Instant::now);
+        ended || since.elapsed() >= NEAR_FOR
     }
 
     /// Writes what is folded, and stands still from now on.
