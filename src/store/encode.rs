@@ -113,8 +113,8 @@ impl Columns {
 pub enum EncodedRows {
     /// One statement each.
     Columns(Vec<Columns>),
-    /// Binary COPY, header and trailer included.
-    Copy { rows: usize, bytes: Vec<u8> },
+    /// Binary COPY, header and trailer included, in pieces: one long text would be copied, again and again, while it grows.
+    Copy { rows: usize, pieces: Vec<Vec<u8>> },
 }
 
 impl EncodedRows {
@@ -213,6 +213,8 @@ pub struct RowsEncoder<'l> {
 
 /// <https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format": signature, flags, header extension length.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// Bytes of a COPY sent at once, and a row more.
+const COPY_PIECE_BYTES: usize = 1 << 20;
 const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 impl<'l> RowsEncoder<'l> {
@@ -227,7 +229,7 @@ impl<'l> RowsEncoder<'l> {
             Form::Columns => EncodedRows::none(),
             Form::Copy => EncodedRows::Copy {
                 rows: 0,
-                bytes: COPY_HEADER.to_vec(),
+                pieces: vec![COPY_HEADER.to_vec()],
             },
         };
         RowsEncoder { layout, rows }
@@ -242,7 +244,8 @@ impl<'l> RowsEncoder<'l> {
             .chain([Value::Int32(owner)]);
         match &mut self.rows {
             EncodedRows::Columns(chunks) => push_columns(chunks, types, values),
-            EncodedRows::Copy { rows, bytes } => {
+            EncodedRows::Copy { rows, pieces } => {
+                let bytes = piece(pieces);
                 let fields =
                     i16::try_from(types.len()).expect("PostgreSQL has at most 1600 columns");
                 bytes.extend_from_slice(&fields.to_be_bytes());
@@ -257,11 +260,23 @@ impl<'l> RowsEncoder<'l> {
     pub fn finish(mut self) -> EncodedRows {
         match &mut self.rows {
             EncodedRows::Copy { rows: 0, .. } => return EncodedRows::none(),
-            EncodedRows::Copy { bytes, .. } => bytes.extend_from_slice(&COPY_TRAILER),
+            EncodedRows::Copy { pieces, .. } => piece(pieces).extend_from_slice(&COPY_TRAILER),
             EncodedRows::Columns(_) => {}
         }
         self.rows
     }
+}
+
+/// The piece that is being filled: the last one, or a new one if that is full.
+fn piece(pieces: &mut Vec<Vec<u8>>) -> &mut Vec<u8> {
+    if pieces
+        .last()
+        .is_none_or(|last| last.len() >= COPY_PIECE_BYTES)
+    {
+        // The row that fills it may be a long one.
+        pieces.push(Vec::with_capacity(COPY_PIECE_BYTES + COPY_PIECE_BYTES / 8));
+    }
+    pieces.last_mut().expect("a piece was just made sure of")
 }
 
 /// Encodes keys of one table, to load, lock or delete rows by.

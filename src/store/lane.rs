@@ -21,9 +21,6 @@ use super::seen;
 const LANE_SESSION: &str = "set plan_cache_mode = force_generic_plan; set enable_hashjoin = off; \
      set enable_mergejoin = off; set enable_seqscan = off; set max_parallel_workers_per_gather = 0";
 
-/// Bytes of a COPY sent at once.
-const COPY_PIECE_BYTES: usize = 1 << 20;
-
 /// One connection, for one lane, as long as it lives.
 #[derive(Debug)]
 pub struct LaneStore {
@@ -399,7 +396,7 @@ impl<'l> Transaction<'l> {
                 }
                 Ok(inserted)
             }
-            EncodedRows::Copy { bytes, .. } => copy(&mut self.tx, &layout.sql.copy, bytes)
+            EncodedRows::Copy { pieces, .. } => copy(&mut self.tx, &layout.sql.copy, pieces)
                 .await
                 .context(context),
         }
@@ -417,13 +414,13 @@ impl<'l> Transaction<'l> {
                 }
                 Ok(updated)
             }
-            EncodedRows::Copy { bytes, .. } => {
+            EncodedRows::Copy { pieces, .. } => {
                 let create = AssertSqlSafe(layout.sql.create_stage.as_str());
                 sqlx::query(create)
                     .execute(&mut *self.tx)
                     .await
                     .context(context)?;
-                copy(&mut self.tx, &layout.sql.copy_stage, bytes)
+                copy(&mut self.tx, &layout.sql.copy_stage, pieces)
                     .await
                     .context(context)?;
                 let merge = AssertSqlSafe(layout.sql.update_from_stage.as_str());
@@ -474,11 +471,11 @@ async fn open(connections: &LaneConnections) -> Result<(PgConnection, String)> {
 async fn copy(
     connection: &mut PgConnection,
     sql: &str,
-    bytes: &[u8],
+    pieces: &[Vec<u8>],
 ) -> std::result::Result<u64, sqlx::Error> {
     let mut copy = connection.copy_in_raw(sql).await?;
-    for piece in bytes.chunks(COPY_PIECE_BYTES) {
-        copy.send(piece).await?;
+    for piece in pieces {
+        copy.send(piece.as_slice()).await?;
     }
     copy.finish().await
 }
