@@ -1,7 +1,8 @@
 //! Owned values: what a row holds between batches. Small, because a cache holds millions of them.
 
 use super::numeric::{BigNumeric, Numeric};
-use super::owned::{OwnedArray, ShortText};
+use super::owned::{OwnedArray, SHORT_TEXT_BYTES_MAX, ShortText};
+use super::quick::Told;
 use super::value::{Interval, Value};
 
 /// A value of a row. Texts of up to 22 bytes stand inside it.
@@ -100,6 +101,75 @@ impl Cell {
             Repr::Jsonb(v) => Value::Jsonb(v),
             Repr::Bytea(v) => Value::Bytea(v),
             Repr::Array(v) => Value::Array(v.values()),
+        }
+    }
+
+    /// Makes it what was told: most kinds in their place, without a copy on the way.
+    #[inline(always)]
+    pub fn set(&mut self, told: Told<'_>) {
+        match (&mut self.0, told) {
+            (Repr::Int64(own), Told::BigInt(value)) => *own = value,
+            (Repr::ShortText(own), Told::Text(text)) if text.len() <= SHORT_TEXT_BYTES_MAX => {
+                own.set(text);
+            }
+            (
+                Repr::SmallNumeric {
+                    scale: to,
+                    mantissa: own,
+                },
+                Told::Numeric { mantissa, scale },
+            ) => {
+                *own = mantissa;
+                *to = scale as u8;
+            }
+            (Repr::TimestampTz(own), Told::Time(time)) => *own = time,
+            _ => self.set_other(told),
+        }
+    }
+
+    #[inline(never)]
+    fn set_other(&mut self, told: Told<'_>) {
+        *self = Cell::from_value(told.value());
+    }
+
+    /// [`same`] as what was told; most kinds without a call.
+    #[inline(always)]
+    pub fn is(&self, told: Told<'_>) -> bool {
+        match (&self.0, told) {
+            (Repr::Int64(own), Told::BigInt(value)) => *own == value,
+            (Repr::ShortText(own), Told::Text(text)) => own.is(text),
+            (
+                Repr::SmallNumeric {
+                    scale: to,
+                    mantissa: own,
+                },
+                Told::Numeric { mantissa, scale },
+            ) => *own == mantissa && u64::from(*to) == scale,
+            (Repr::TimestampTz(own), Told::Time(time)) => *own == time,
+            (Repr::Null, Told::Null) => true,
+            _ => self.is_other(told),
+        }
+    }
+
+    #[inline(never)]
+    fn is_other(&self, told: Told<'_>) -> bool {
+        same(self.value(), told.value())
+    }
+
+    #[inline(always)]
+    pub(super) fn bigint(&self) -> Option<i64> {
+        match self.0 {
+            Repr::Int64(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Mantissa and scale.
+    #[inline(always)]
+    pub(super) fn small_numeric(&self) -> Option<(i64, u8)> {
+        match self.0 {
+            Repr::SmallNumeric { scale, mantissa } => Some((mantissa, scale)),
+            _ => None,
         }
     }
 

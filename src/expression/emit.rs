@@ -3,9 +3,11 @@
 
 use std::sync::atomic::AtomicBool;
 
+use super::cell::Cell;
 use super::program::{Branch, CastTo, Load, Op, Program, Register};
+use super::quick::Quick;
 use super::typed::{BIGINT, EventField, Kind, Node, TEXT, plain};
-use super::value::{Modifier, Scalar, Type};
+use super::value::{Modifier, Scalar, Type, Value};
 
 /// Code longer than this cannot come from an expression of [`super::EXPRESSION_BYTES_MAX`] bytes.
 const REGISTERS_MAX: usize = Register::MAX as usize;
@@ -25,6 +27,7 @@ pub(super) fn emit(node: &Node, result: Type, traced: bool) -> Option<Program> {
             reads_old: false,
             reads_lookup: false,
             is_event_key: is_event_key(node),
+            quick: None,
             text: None,
             inputs: None,
         },
@@ -35,6 +38,7 @@ pub(super) fn emit(node: &Node, result: Type, traced: bool) -> Option<Program> {
     let mut program = compiler.program;
     program.columns.sort_unstable();
     program.columns.dedup();
+    program.quick = Quick::of(&program);
     Some(program)
 }
 
@@ -85,7 +89,7 @@ impl Compiler {
         }
     }
 
-    fn constant(&mut self, cell: &super::cell::Cell) -> Option<u16> {
+    fn constant(&mut self, cell: &Cell) -> Option<u16> {
         self.program.constants.push(cell.clone());
         u16::try_from(self.program.constants.len() - 1).ok()
     }
@@ -109,10 +113,8 @@ impl Compiler {
             }
             // A literal that nothing asked about, as in `null is null`.
             Kind::Literal(text) => {
-                let value = text
-                    .as_deref()
-                    .map_or(super::value::Value::Null, super::value::Value::Text);
-                let constant = self.constant(&super::cell::Cell::from_value(value))?;
+                let value = text.as_deref().map_or(Value::Null, Value::Text);
+                let constant = self.constant(&Cell::from_value(value))?;
                 self.load(Load::Constant { constant }, at);
             }
             Kind::Column(_)
@@ -220,6 +222,13 @@ impl Compiler {
         Some(())
     }
 
+    fn add_bigint(&mut self, subtract: bool, at: Register) {
+        self.emit(match subtract {
+            false => Op::AddBigInt { at },
+            true => Op::SubtractBigInt { at },
+        });
+    }
+
     fn pair(&mut self, left: &Node, right: &Node, at: Register) -> Option<()> {
         self.node(left, at)?;
         self.node(right, at + 1)
@@ -301,11 +310,20 @@ impl Compiler {
     }
 
     fn call(&mut self, code: &super::typed::Code, list: &[Node], at: Register) -> Option<()> {
-        let bigint = matches!(code.name, "int8pl" | "int8mi");
-        let subtract = code.name == "int8mi";
-        if let [left, right] = list
-            && bigint
+        let subtract = matches!(code.name, "int8mi" | "int84mi");
+        if let ([left, right], "int84pl" | "int84mi") = (list, code.name)
+            && let Kind::Constant(cell) | Kind::Number(cell) = &right.kind
+            && let Value::Int32(number) = cell.value()
         {
+            // `column + 1`.
+            self.node(left, at)?;
+            let constant = Cell::from_value(Value::Int64(i64::from(number)));
+            let constant = self.constant(&constant)?;
+            self.load(Load::Constant { constant }, at + 1);
+            self.add_bigint(subtract, at);
+            return Some(());
+        }
+        if let ([left, right], "int8pl" | "int8mi") = (list, code.name) {
             if let (Kind::Column(column), Kind::Member { slot, item: false }) =
                 (&left.kind, &right.kind)
                 && plain(right.decided()) == BIGINT
@@ -321,11 +339,7 @@ impl Compiler {
                 return Some(());
             }
             self.pair(left, right, at)?;
-            self.emit(if subtract {
-                Op::SubtractBigInt { at }
-            } else {
-                Op::AddBigInt { at }
-            });
+            self.add_bigint(subtract, at);
             return Some(());
         }
         if let ([left, right], "numeric_add" | "numeric_sub") = (list, code.name) {

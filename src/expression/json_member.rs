@@ -106,9 +106,18 @@ fn is_plain(number: &[u8]) -> bool {
     plain && !negative_zero && digits.len() < PLAIN_DIGITS_MAX
 }
 
+/// Mantissa and scale of at most 18 digits.
+#[inline(always)]
+pub(super) fn small_decimal(text: &[u8]) -> Option<(i64, u8)> {
+    match Numeric::small_plain(text)? {
+        Numeric::Small { mantissa, scale } => Some((mantissa, scale)),
+        _ => None,
+    }
+}
+
 /// At most 18 digits with or without a minus.
 #[inline]
-fn small_integer(text: &[u8]) -> Option<i64> {
+pub(crate) fn small_integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     if digits.is_empty() || digits.len() > 18 {
         return None;

@@ -44,6 +44,11 @@ impl Machine {
         }
     }
 
+    #[inline]
+    pub fn is_telling(&self) -> bool {
+        self.log.is_some()
+    }
+
     /// How many evaluations are noted.
     pub fn noted(&self) -> usize {
         self.log.as_ref().map_or(0, Vec::len)

@@ -95,6 +95,7 @@ mod emit;
 mod machine;
 mod member;
 pub mod program;
+pub mod quick;
 mod substitute;
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ impl<'a> Numeric<'a> {
     }
 
     /// `-?digits(.digits)?` of at most 18 digits, the usual JSON number.
-    #[inline]
+    #[inline(always)]
     pub(super) fn small_plain(text: &[u8]) -> Option<Numeric<'static>> {
         let (negative, body) = match text {
             [b'-', rest @ ..] => (true, rest),

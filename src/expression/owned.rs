@@ -26,6 +26,47 @@ impl ShortText {
         })
     }
 
+    /// Takes another text in; false if it is too long. What is left of the former one behind it is never read.
+    #[inline(always)]
+    pub fn set(&mut self, text: &str) -> bool {
+        let from = text.as_bytes();
+        if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
+            let len = from.len();
+            if len > SHORT_TEXT_BYTES_MAX {
+                return false;
+            }
+            self.bytes[..8].copy_from_slice(first);
+            if len > 16 {
+                self.bytes[8..16].copy_from_slice(&from[8..16]);
+            }
+            self.bytes[len - 8..len].copy_from_slice(last);
+            self.length = len as u8;
+            return true;
+        }
+        for (to, byte) in self.bytes.iter_mut().zip(from) {
+            *to = *byte;
+        }
+        self.length = from.len() as u8;
+        true
+    }
+
+    /// Whether it is this text. Compared in pieces, as [`short_bytes`] copies.
+    #[inline(always)]
+    pub fn is(&self, text: &str) -> bool {
+        let (own, other) = (self.as_str().as_bytes(), text.as_bytes());
+        if own.len() != other.len() {
+            return false;
+        }
+        match (own.first_chunk::<8>(), other.first_chunk::<8>()) {
+            (Some(a), Some(b)) => {
+                a == b
+                    && own.last_chunk::<8>() == other.last_chunk::<8>()
+                    && (own.len() <= 16 || own[8..16] == other[8..16])
+            }
+            _ => own.iter().zip(other).all(|(a, b)| a == b),
+        }
+    }
+
     #[inline]
     pub fn as_str(&self) -> &str {
         // SAFETY: `new` copied the first `length` bytes, at most SHORT_TEXT_BYTES_MAX, from a `str`.

@@ -10,6 +10,7 @@ use crate::event::{Event, Member};
 use super::cell::Cell;
 use super::error::EvalError;
 use super::machine;
+use super::quick::Quick;
 use super::substitute::Input;
 use super::typed::{BIGINT, EventField, Native};
 use super::value::{Modifier, Scalar, Type, Value};
@@ -49,6 +50,7 @@ pub struct Program {
     pub(super) reads_old: bool,
     pub(super) reads_lookup: bool,
     pub(super) is_event_key: bool,
+    pub(super) quick: Option<Quick>,
     /// Of a traced program: the expression as written.
     pub(super) text: Option<Box<str>>,
     /// Of a traced program: the names in the text; none if they cannot be told apart.

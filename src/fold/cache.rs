@@ -5,6 +5,7 @@ use super::key::PackedKey;
 use super::prefetch;
 use super::prefix::PrefixIndex;
 use crate::expression::cell::Cell;
+use crate::expression::quick::Told;
 use hashbrown::HashTable;
 
 /// Rows per allocation.
@@ -88,6 +89,15 @@ impl RowMut<'_> {
         *self.heap_bytes += cell.heap_bytes();
         *self.heap_bytes -= old.heap_bytes();
         std::mem::replace(old, cell)
+    }
+
+    /// Puts a value in place.
+    #[inline(always)]
+    pub(super) fn set(&mut self, column: usize, told: Told<'_>) {
+        let cell = &mut self.cells[column];
+        *self.heap_bytes -= cell.heap_bytes();
+        cell.set(told);
+        *self.heap_bytes += cell.heap_bytes();
     }
 }
 
