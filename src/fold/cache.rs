@@ -1,12 +1,14 @@
 //! The rows of one table that a lane holds in memory: an index by packed key and owner, rows in chunks that never move, and the
 //! marks that tell what the batch did to them. Knows nothing of events and rules.
 
+use super::index::RowIndex;
 use super::key::PackedKey;
 use super::prefetch;
 use super::prefix::PrefixIndex;
 use crate::expression::cell::Cell;
 use crate::expression::quick::Told;
-use hashbrown::HashTable;
+use foldhash::fast::RandomState;
+use std::hash::{BuildHasher, Hasher};
 
 /// Rows per allocation.
 const CHUNK_ROWS: usize = 512;
@@ -33,7 +35,8 @@ pub(super) mod mark {
 #[derive(Debug)]
 pub(super) struct TableCache {
     stride: usize,
-    index: HashTable<IndexEntry>,
+    index: RowIndex,
+    hasher: RandomState,
     chunks: Vec<Chunk>,
     /// Places ever given out; those not in use are in `free`.
     places: u32,
@@ -63,16 +66,8 @@ struct Chunk {
 #[derive(Debug)]
 pub(super) struct Head {
     key: PackedKey,
-    hash: u64,
     slot: i32,
     pub(super) marks: u8,
-}
-
-#[derive(Debug)]
-struct IndexEntry {
-    /// Spares a look at the row for nearly every other key.
-    tag: u32,
-    row: u32,
 }
 
 /// A row whose cells are changed, and the cache's account of what they hold outside of themselves.
@@ -104,7 +99,6 @@ impl RowMut<'_> {
 impl Head {
     const EMPTY: Head = Head {
         key: PackedKey::EMPTY,
-        hash: 0,
         slot: SHARED_SLOT,
         marks: 0,
     };
@@ -127,7 +121,8 @@ impl TableCache {
     pub(super) fn new(columns: usize, prefix_lens: &[usize]) -> TableCache {
         TableCache {
             stride: columns,
-            index: HashTable::new(),
+            index: RowIndex::default(),
+            hasher: RandomState::default(),
             chunks: Vec::new(),
             places: 0,
             free: Vec::new(),
@@ -177,16 +172,21 @@ impl TableCache {
         }
     }
 
+    /// What a key is found by.
+    #[inline]
+    pub(super) fn hash_of(&self, slot: i32, key: &[u8]) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write_i32(slot);
+        hasher.write(key);
+        hasher.finish()
+    }
+
     #[inline]
     pub(super) fn find(&self, hash: u64, slot: i32, key: &[u8]) -> Option<u32> {
-        let tag = tag_of(hash);
-        let matches = |entry: &IndexEntry| {
-            entry.tag == tag && {
-                let head = self.head(entry.row);
-                head.slot == slot && head.key.bytes() == key
-            }
-        };
-        self.index.find(hash, matches).map(|entry| entry.row)
+        self.index.find(hash, |row| {
+            let head = self.head(row);
+            head.slot == slot && head.key.bytes() == key
+        })
     }
 
     /// Has the processor fetch a row that is soon asked for: it waits for memory longer than for anything else that a fold does.
@@ -199,13 +199,19 @@ impl TableCache {
         }
     }
 
-    /// The same by the hash of its key: whichever row is most likely the one.
+    /// The same of what [`TableCache::likely`] looks at.
     #[inline]
-    pub(super) fn prefetch_by_hash(&self, hash: u64) -> Option<u32> {
-        let tag = tag_of(hash);
-        let entry = self.index.find(hash, |entry| entry.tag == tag)?;
-        self.prefetch(entry.row);
-        Some(entry.row)
+    pub(super) fn prefetch_place(&self, hash: u64) {
+        self.index.prefetch(hash);
+    }
+
+    /// Whichever row is most likely the one with this hash. What tells whether it is, is fetched.
+    #[inline]
+    pub(super) fn likely(&self, hash: u64) -> Option<u32> {
+        let row = self.index.find(hash, |_| true)?;
+        let (chunk, at) = place(row);
+        prefetch::lines_of(&self.chunks[chunk].heads[at..=at]);
+        Some(row)
     }
 
     /// Whether the row, which may be in use or not, is the one for this owner and key of one text.
@@ -252,19 +258,11 @@ impl TableCache {
         self.heap_bytes += key.heap_bytes();
         *self.head_mut(row) = Head {
             key,
-            hash,
             slot,
             marks: mark::USED,
         };
         self.fresh.push(row);
-        let tag = tag_of(hash);
-        let chunks = &self.chunks;
-        let hash_of = |entry: &IndexEntry| {
-            let (chunk, at) = place(entry.row);
-            chunks[chunk].heads[at].hash
-        };
-        self.index
-            .insert_unique(hash, IndexEntry { tag, row }, hash_of);
+        self.index.insert(hash, row);
         (row, known)
     }
 
@@ -272,9 +270,8 @@ impl TableCache {
         let head = std::mem::replace(self.head_mut(row), Head::EMPTY);
         debug_assert!(head.has(mark::USED));
         self.heap_bytes -= head.key.heap_bytes();
-        if let Ok(entry) = self.index.find_entry(head.hash, |entry| entry.row == row) {
-            entry.remove();
-        }
+        let hash = self.hash_of(head.slot, head.key.bytes());
+        self.index.remove(hash, row);
         for column in 0..self.stride {
             self.replace(row, column, Cell::NULL);
         }
@@ -429,26 +426,20 @@ impl TableCache {
     pub(super) fn allocated_bytes(&self) -> usize {
         let lists = [&self.free, &self.dirty, &self.fresh, &self.needed];
         let lists: usize = lists.iter().map(|list| list.capacity()).sum();
-        let index = self.index.capacity() * 8 / 7 * (size_of::<IndexEntry>() + 1);
         self.chunks.len() * CHUNK_ROWS * (size_of::<Head>() + self.stride * size_of::<Cell>())
-            + index
+            + self.index.bytes()
             + lists * size_of::<u32>()
             + self.heap_bytes
             + self.prefix_bytes()
     }
 
     fn row_bytes(&self) -> usize {
-        size_of::<Head>() + self.stride * size_of::<Cell>() + 2 * size_of::<IndexEntry>()
+        // The index is between a third and two thirds full.
+        size_of::<Head>() + self.stride * size_of::<Cell>() + 2 * size_of::<u64>()
     }
 }
 
 #[inline(always)]
 fn place(row: u32) -> (usize, usize) {
     (row as usize / CHUNK_ROWS, row as usize % CHUNK_ROWS)
-}
-
-/// The index itself takes the low bits of the hash for the place and the top seven for its own tag.
-#[inline(always)]
-fn tag_of(hash: u64) -> u32 {
-    (hash >> 24) as u32
 }

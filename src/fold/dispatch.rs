@@ -12,6 +12,8 @@ pub(super) struct RuleRef {
     pub(super) rule: u16,
     /// The rule's key is the event key as it stands, in a column of type text.
     pub(super) text_key: bool,
+    /// Whatever the event says, the rule touches one row, whose key is evaluated.
+    pub(super) sure_key: bool,
 }
 
 /// What meets an event, in the file's order: tables in order, and the rules of each in order.
@@ -90,6 +92,9 @@ fn matching(projection: &Projection, topic: usize, event_type: Option<&str>) -> 
                     table: table_index as u16,
                     rule: rule_index as u16,
                     text_key: super::key::is_text_key(table, rule),
+                    sure_key: rule.each.is_none()
+                        && rule.when.is_none()
+                        && rule.key.len() == table.key_len,
                 });
             }
         }

@@ -10,6 +10,7 @@ mod changes;
 mod dispatch;
 mod failure;
 mod history;
+mod index;
 mod key;
 mod plan;
 mod prefetch;
@@ -38,7 +39,6 @@ use crate::expression::program::Machine;
 use apply::{Applier, EventLog};
 use bumpalo::Bump;
 use dispatch::Dispatch;
-use foldhash::fast::RandomState;
 use plan::Planner;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -66,7 +66,6 @@ pub struct Folder {
     tables: Vec<TableState>,
     cache_bytes_max: usize,
     bulk: bool,
-    hasher: RandomState,
     machine: Machine,
     /// Values that live for a few events.
     scratch: Bump,
@@ -140,7 +139,6 @@ impl Folder {
             projection,
             cache_bytes_max,
             bulk: false,
-            hasher: RandomState::default(),
             machine: Machine::default(),
             scratch: Bump::new(),
             key: Vec::new(),
@@ -183,7 +181,6 @@ impl Folder {
             projection: &self.projection,
             dispatch: &self.dispatch,
             tables: &mut self.tables,
-            hasher: &self.hasher,
             machine: &mut self.machine,
             scratch: &mut self.scratch,
             key: &mut self.key,

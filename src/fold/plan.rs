@@ -15,8 +15,6 @@ use crate::expression::error::EvalError;
 use crate::expression::program::{Env, Machine, Program};
 use crate::expression::value::Value;
 use bumpalo::Bump;
-use foldhash::fast::RandomState;
-use std::hash::{BuildHasher, Hasher};
 
 /// Events with the rows they touch. Belongs to the folder that planned it, until that plans again.
 #[derive(Debug)]
@@ -113,7 +111,6 @@ pub(super) struct Planner<'f, 'b> {
     pub(super) projection: &'f Projection,
     pub(super) dispatch: &'f Dispatch,
     pub(super) tables: &'f mut [TableState],
-    pub(super) hasher: &'f RandomState,
     pub(super) machine: &'f mut Machine,
     pub(super) scratch: &'f mut Bump,
     pub(super) key: &'f mut Vec<u8>,
@@ -133,21 +130,23 @@ struct Step<'b> {
     event_index: u32,
     slot: i32,
     rule: RuleRef,
-    place: Option<Place>,
+    place: Option<Place<'b>>,
 }
 
 /// What is known of an event before its turn.
 #[derive(Clone, Copy)]
-struct Ahead<'f> {
+struct Ahead<'f, 'b> {
     slot: i32,
     matching: &'f Matching,
-    place: Option<Place>,
+    place: Option<Place<'b>>,
 }
 
-/// Where the row of the event key is in a table.
+/// Where the row of the event's first rule is.
 #[derive(Clone, Copy)]
-struct Place {
-    table: u16,
+struct Place<'b> {
+    rule: RuleRef,
+    /// Where it is not the event key.
+    packed: Option<&'b [u8]>,
     hash: u64,
     /// Most likely.
     row: Option<u32>,
@@ -158,7 +157,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         let mut partition = None;
         let mut slot = SHARED_SLOT;
         let mut event_index = 0;
-        let mut block: Vec<Ahead<'f>> = Vec::with_capacity(BLOCK);
+        let mut block: Vec<Ahead<'f, 'b>> = Vec::with_capacity(BLOCK);
         for events in self.batch.events.chunks(BLOCK) {
             for event in events {
                 if partition != Some((event.topic, event.partition)) {
@@ -172,8 +171,8 @@ impl<'f, 'b> Planner<'f, 'b> {
             }
             // By itself, so that the processor waits for several of them at a time.
             for place in block.iter_mut().filter_map(|ahead| ahead.place.as_mut()) {
-                let cache = &self.tables[usize::from(place.table)].cache;
-                place.row = cache.prefetch_by_hash(place.hash);
+                let cache = &self.tables[usize::from(place.rule.table)].cache;
+                place.row = cache.likely(place.hash);
             }
             for (event, ahead) in events.iter().zip(block.drain(..)) {
                 self.event(event, event_index, ahead);
@@ -184,23 +183,32 @@ impl<'f, 'b> Planner<'f, 'b> {
         self.batch
     }
 
-    /// Finds the event's rules, and where the first one's key is quickly told, its hash.
-    fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f> {
+    /// Finds the event's rules, and of the first one's key the hash.
+    fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f, 'b> {
         let matching = self.dispatch.matching(event.topic, event.event_type);
-        let mut place = None;
-        if let (Some(rule), Some(key)) = (matching.rules.first(), event.key)
-            && rule.text_key
-        {
-            self.key.clear();
-            pack_text(key, self.key);
+        let place = matching.rules.first().and_then(|rule| {
+            let packed = match event.key {
+                Some(key) if rule.text_key => {
+                    self.key.clear();
+                    pack_text(key, self.key);
+                    None
+                }
+                _ if rule.sure_key && !self.tracer.is_telling() => {
+                    self.pack_ahead(event, *rule)?;
+                    Some(&*self.arena.alloc_slice_copy(self.key))
+                }
+                _ => return None,
+            };
             let state = &self.tables[usize::from(rule.table)];
-            let hash = hash_of(self.hasher, state.slot(slot), self.key);
-            place = Some(Place {
-                table: rule.table,
+            let hash = state.cache.hash_of(state.slot(slot), self.key);
+            state.cache.prefetch_place(hash);
+            Some(Place {
+                rule: *rule,
+                packed,
                 hash,
                 row: None,
-            });
-        }
+            })
+        });
         Ahead {
             slot,
             matching,
@@ -208,7 +216,30 @@ impl<'f, 'b> Planner<'f, 'b> {
         }
     }
 
-    fn event(&mut self, event: &'b Event<'b>, event_index: u32, ahead: Ahead<'f>) {
+    /// The rule's key, packed. `None`: the event has none, or an error that its turn will tell.
+    fn pack_ahead(&mut self, event: &Event<'_>, rule: RuleRef) -> Option<()> {
+        let table = &self.projection.tables[usize::from(rule.table)];
+        let env = Env {
+            row: &[],
+            old: &[],
+            lookups: &[],
+            event,
+            item: NO_ITEM.members,
+            index: NO_ITEM.index,
+            arena: self.scratch,
+        };
+        self.key.clear();
+        let key = &table.rules[usize::from(rule.rule)].key;
+        for (program, column) in key.iter().zip(&table.columns) {
+            match program.evaluate(&env, self.machine) {
+                Ok(Value::Null) | Err(_) => return None,
+                Ok(value) => pack(value, &column.column_type, self.key),
+            }
+        }
+        Some(())
+    }
+
+    fn event(&mut self, event: &'b Event<'b>, event_index: u32, ahead: Ahead<'f, 'b>) {
         let touches = self.batch.touches.len();
         if ahead.matching.unheard {
             self.batch.unheard.push(event_index);
@@ -352,7 +383,7 @@ impl<'f, 'b> Planner<'f, 'b> {
             if !values.iter().any(|value| matches!(value, Value::Null)) {
                 let state = &mut self.tables[lookup.table];
                 let slot = state.slot(step.slot);
-                let hash = hash_of(self.hasher, slot, self.key);
+                let hash = state.cache.hash_of(slot, self.key);
                 found[at] = touch(state, hash, self.bulk, slot, self.key, values);
             }
         }
@@ -374,6 +405,9 @@ impl<'f, 'b> Planner<'f, 'b> {
         rule: &Rule,
         element: Element<'b>,
     ) -> Result<u32, EventFailure> {
+        if let Some(row) = self.met_ahead(step) {
+            return Ok(row);
+        }
         let table = &self.projection.tables[usize::from(step.rule.table)];
         self.key.clear();
         let scratch: &Bump = self.scratch;
@@ -396,15 +430,28 @@ impl<'f, 'b> Planner<'f, 'b> {
             let complete = self.bulk && !state.cache.evicted;
             return Ok(state.cache.reach(prefix, slot, self.key, complete));
         }
-        let hash = hash_of(self.hasher, slot, self.key);
+        let hash = state.cache.hash_of(slot, self.key);
         Ok(touch(state, hash, self.bulk, slot, self.key, values))
+    }
+
+    /// The row whose key was evaluated ahead, if it has its place.
+    #[inline]
+    fn met_ahead(&mut self, step: Step<'b>) -> Option<u32> {
+        let place = step.place.filter(|place| place.rule == step.rule)?;
+        let state = &mut self.tables[usize::from(step.rule.table)];
+        let row = state
+            .cache
+            .find(place.hash, state.slot(step.slot), place.packed?)?;
+        Some(state.met(row))
     }
 
     /// The row for the event key, whose hash is known where a look ahead was made for its table.
     #[inline]
     fn touch_by_text(&mut self, step: Step<'b>, key: &str) -> u32 {
         let state = &mut self.tables[usize::from(step.rule.table)];
-        let place = step.place.filter(|place| place.table == step.rule.table);
+        let of_table = |place: &Place<'_>| place.rule.table == step.rule.table;
+        let place = step.place.filter(of_table);
+        let place = place.filter(|place| place.packed.is_none());
         let slot = state.slot(step.slot);
         if let Some(row) = place.and_then(|place| place.row)
             && state.cache.has_text_key(row, slot, key)
@@ -413,7 +460,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         }
         self.key.clear();
         pack_text(key, self.key);
-        let hash = place.map_or_else(|| hash_of(self.hasher, slot, self.key), |place| place.hash);
+        let hash = place.map_or_else(|| state.cache.hash_of(slot, self.key), |place| place.hash);
         let values = &[Value::Text(key)];
         touch(state, hash, self.bulk, slot, self.key, values)
     }
@@ -457,13 +504,6 @@ fn evaluate<'s>(
         arena: scratch,
     };
     program.evaluate(&env, machine)
-}
-
-pub(super) fn hash_of(hasher: &RandomState, slot: i32, key: &[u8]) -> u64 {
-    let mut hasher = hasher.build_hasher();
-    hasher.write_i32(slot);
-    hasher.write(key);
-    hasher.finish()
 }
 
 /// The row for a packed key with its hash, brought into the cache if need be.

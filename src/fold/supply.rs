@@ -1,7 +1,7 @@
 //! Between the two passes: which rows memory lacks, and what the database holds of them. Knows nothing of rules.
 
 use super::cache::mark;
-use super::{Folder, Needs, SHARED_SLOT, key, plan};
+use super::{Folder, Needs, SHARED_SLOT, key};
 use crate::expression::cell::Cell;
 
 /// A row as the database holds it.
@@ -56,7 +56,7 @@ impl Folder {
             return Ok(());
         }
         let place = place.unwrap_or_else(|| {
-            let hash = plan::hash_of(&self.hasher, slot, &self.key);
+            let hash = state.cache.hash_of(slot, &self.key);
             state.cache.insert(hash, slot, &self.key)
         });
         state.take(place, row.cells);
@@ -78,7 +78,7 @@ impl Folder {
             key::pack(cell.value(), &column.column_type, &mut self.key);
         }
         let find = |slot| {
-            let hash = plan::hash_of(&self.hasher, slot, &self.key);
+            let hash = state.cache.hash_of(slot, &self.key);
             state.cache.find(hash, slot, &self.key)
         };
         if state.shared {
