@@ -258,7 +258,7 @@ fn fold(log: &Log, decoder: &Decoder, folder: &mut Folder, batch: usize) -> Phas
         for n in numbers {
             events.push(
                 decoder
-                    .decode(&log.record(n), &arena)
+                    .decode_in_place(&log.record(n), &arena)
                     .expect("a sound event"),
             );
         }

@@ -107,7 +107,20 @@ impl Decoder {
     }
 
     /// Decodes one record. What the event points to is in the record, in the arena or in the decoder.
+    ///
+    /// # Errors
+    /// The record is not what its topic's envelope says.
     pub fn decode<'a>(
+        &'a self,
+        record: &Record<'a>,
+        arena: &'a Bump,
+    ) -> Result<Event<'a>, DecodeError> {
+        self.decode_in_place(record, arena)
+    }
+
+    /// The same, compiled into the caller: an event is large, and is written where the caller keeps it.
+    #[inline(always)]
+    pub fn decode_in_place<'a>(
         &'a self,
         record: &Record<'a>,
         arena: &'a Bump,
@@ -222,8 +235,10 @@ fn utf8(
     kind: DecodeErrorKind,
     what: impl FnOnce() -> String,
 ) -> Result<&str, DecodeError> {
-    let text = json::ascii(bytes).map_or_else(|| std::str::from_utf8(bytes), Ok);
-    match text {
+    if let Some(text) = json::plain_ascii(bytes) {
+        return Ok(text);
+    }
+    match std::str::from_utf8(bytes) {
         Ok(text) if !bytes.contains(&0) => Ok(text),
         Ok(_) => {
             let message = format!("{} has a NUL byte, which text cannot hold", what());
@@ -307,6 +322,12 @@ impl<'a> Parts<'_, 'a> {
     }
 
     fn version(&self, source: Source) -> Result<Option<i64>, DecodeError> {
+        if let Source::Slot(slot) = source
+            && let Member::Json(raw) = self.slots[slot]
+            && let Some(number) = field::small_integer(raw)
+        {
+            return Ok(Some(number));
+        }
         let Some(text) = self.text(source, "version")? else {
             return Ok(None);
         };

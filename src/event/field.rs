@@ -3,7 +3,7 @@
 use super::json;
 use crate::expression::cast::parse_text;
 use crate::expression::error::EvalError;
-use crate::expression::json_member::json_member_text;
+use crate::expression::json_member::{self, json_member_text};
 use crate::expression::value::{Modifier, Scalar, Type, Value};
 use bumpalo::Bump;
 
@@ -33,6 +33,12 @@ pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
             text,
         )),
     }
+}
+
+/// The number that a JSON value is, if it is a short integer.
+#[inline(always)]
+pub(super) fn small_integer(raw: &str) -> Option<i64> {
+    json_member::small_integer(raw.as_bytes())
 }
 
 #[inline]

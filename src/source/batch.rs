@@ -68,6 +68,7 @@ impl RecordBatch {
     }
 
     /// The records, in the order in which they came.
+    #[inline(always)]
     pub fn records(&self) -> impl ExactSizeIterator<Item = Record<'_>> {
         (0..self.len()).map(|index| self.record(index))
     }
@@ -77,6 +78,7 @@ impl RecordBatch {
     ///
     /// # Panics
     /// If `index` is not below `len`.
+    #[inline(always)]
     pub fn record(&self, index: usize) -> Record<'_> {
         Record {
             topic: self.topics[index] as usize,

@@ -15,7 +15,8 @@ mod text;
 mod tests;
 
 pub use plan::Plan;
-pub(super) use simd::ascii;
+use simd::ascii;
+pub(super) use simd::plain_ascii;
 pub use text::unescape;
 
 use crate::event::Member;

@@ -37,11 +37,25 @@ pub(super) struct Node {
 struct Child {
     name: Box<[u8]>,
     word: u64,
+    /// The name as records mostly write it: between quotes, and a colon behind it; none that needs escapes.
+    written: Option<Written>,
     node: u32,
     /// The next child in the same bucket, or [`NO_CHILD`].
     next: u16,
     /// The child that came next in the last record.
     follower: AtomicU16,
+}
+
+/// Some bytes, to be found at a place without a search.
+#[derive(Debug)]
+struct Written {
+    bytes: Box<[u8]>,
+    /// The first eight; of fewer, zeros behind them.
+    first: u64,
+    /// Those of the first eight that count.
+    mask: u64,
+    /// The last eight, if there are as many.
+    last: Option<u64>,
 }
 
 /// A member name found in a node.
@@ -107,6 +121,7 @@ impl Plan {
                     self.nodes[at].children.push(Child {
                         name: element.as_bytes().into(),
                         word: word_of(element.as_bytes(), 0, element.len()),
+                        written: Written::new(element),
                         node: node as u32,
                         next: NO_CHILD,
                         follower: AtomicU16::new(0),
@@ -139,6 +154,29 @@ impl Plan {
 }
 
 impl Node {
+    /// The child that is expected after `previous`, if its name and colon stand at `bytes[at..]`; and where they end.
+    #[inline(always)]
+    pub(super) fn expected(
+        &self,
+        bytes: &[u8],
+        at: usize,
+        previous: Option<Found>,
+    ) -> Option<(Found, usize)> {
+        let ordinal = self.follower(previous).load(Relaxed);
+        let child = self.children.get(usize::from(ordinal))?;
+        let end = child.written.as_ref()?.end_at(bytes, at)?;
+        let node = child.node;
+        Some((Found { ordinal, node }, end))
+    }
+
+    #[inline(always)]
+    fn follower(&self, previous: Option<Found>) -> &AtomicU16 {
+        match previous {
+            None => &self.first,
+            Some(previous) => &self.children[usize::from(previous.ordinal)].follower,
+        }
+    }
+
     /// The child for the member name at `bytes[start..end]`. `previous` is the one found before it in this object.
     #[inline(always)]
     pub(super) fn member(
@@ -150,10 +188,7 @@ impl Node {
     ) -> Option<Found> {
         let len = end - start;
         let word = word_of(bytes, start, end);
-        let expected = match previous {
-            None => &self.first,
-            Some(previous) => &self.children[usize::from(previous.ordinal)].follower,
-        };
+        let expected = self.follower(previous);
         let ordinal = expected.load(Relaxed);
         let child = self.children.get(usize::from(ordinal))?;
         if child.word == word && child.is_named(bytes, start, len) {
@@ -197,6 +232,35 @@ impl Node {
             child.next = self.buckets[bucket];
             self.buckets[bucket] = at as u16;
         }
+    }
+}
+
+impl Written {
+    fn new(name: &str) -> Option<Written> {
+        let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+        let bytes = format!("\"{name}\":").into_bytes();
+        let mut first = [0; 8];
+        for (to, byte) in first.iter_mut().zip(&bytes) {
+            *to = *byte;
+        }
+        let last = bytes.last_chunk().copied();
+        name.bytes().all(plain).then(|| Written {
+            mask: u64::MAX >> (8 * 8_usize.saturating_sub(bytes.len())),
+            first: u64::from_le_bytes(first),
+            last: last.map(u64::from_le_bytes),
+            bytes: bytes.into(),
+        })
+    }
+
+    /// Where they end, if they begin at `at`.
+    #[inline(always)]
+    fn end_at(&self, bytes: &[u8], at: usize) -> Option<usize> {
+        let eight = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
+        let end = at + self.bytes.len();
+        let is_it = eight(at)? & self.mask == self.first
+            && self.last.is_none_or(|last| eight(end - 8) == Some(last))
+            && (end - at <= 16 || bytes.get(at..end) == Some(&*self.bytes));
+        is_it.then_some(end)
     }
 }
 

@@ -102,6 +102,30 @@ impl<'a, 'p> Scanner<'a, 'p> {
         Ok(end)
     }
 
+    /// The same for the member of an object, most of which are strings and numbers.
+    #[inline(always)]
+    fn member(&mut self, at: usize, node: u32) -> At {
+        let plan: &'p Plan = self.plan;
+        let child = plan.node(node);
+        match self.peek(at) {
+            Some(b'"') => {
+                self.watched |= child.watched;
+                self.text_value(at, child)
+            }
+            Some(b'0'..=b'9') => {
+                self.watched |= child.watched;
+                let end = match end_of_number(self.text.as_bytes(), at) {
+                    Ok(end) => end,
+                    Err(fault) => return Err(self.refuse(fault, at)),
+                };
+                let text = self.text;
+                self.fill(child, || Member::Json(&text[at..end]));
+                Ok(end)
+            }
+            _ => self.value(at, node),
+        }
+    }
+
     /// Over the string at `at`. Whoever finds its end knows whether it has escapes, and nobody need look again.
     #[inline]
     fn text_value(&mut self, at: usize, node: &'p Node) -> At {
@@ -137,9 +161,18 @@ impl<'a, 'p> Scanner<'a, 'p> {
         let mut seen = 0u64;
         let mut previous = None;
         loop {
-            let end_of_name = self.string(at)?;
-            let child = self.child(node, at + 1, end_of_name - 1, previous);
-            at = self.colon(end_of_name)?;
+            let child = match node.expected(self.text.as_bytes(), at, previous) {
+                Some((child, end)) => {
+                    at = self.skip_whitespace(end);
+                    Some(child)
+                }
+                None => {
+                    let end_of_name = self.string(at)?;
+                    let child = self.child(node, at + 1, end_of_name - 1, previous);
+                    at = self.colon(end_of_name)?;
+                    child
+                }
+            };
             at = match child {
                 None => self.skip(at)?,
                 Some(found) => {
@@ -150,7 +183,7 @@ impl<'a, 'p> Scanner<'a, 'p> {
                     }
                     seen |= bit;
                     previous = child;
-                    self.value(at, found.node)?
+                    self.member(at, found.node)?
                 }
             };
             at = self.skip_whitespace(at);

@@ -382,3 +382,63 @@ fn mutate(rng: &mut SmallRng, bytes: &mut Vec<u8>) {
         }
     }
 }
+
+#[test]
+fn a_string_ends_where_it_ends_whatever_its_length() {
+    for len in 0..300 {
+        let text = "é".repeat(len % 7) + &"x".repeat(len);
+        let record = format!(r#"{{"a":"{text}","b":1}}"#);
+        let members = extracted(&record, &["a", "b"]).unwrap();
+        assert_eq!(members, [Some(format!("\"{text}\"").as_str()), Some("1")]);
+        for (interruption, fault) in [("\u{1f}", Fault::ControlCharacter), (r"\x", Fault::Escape)] {
+            let record = format!(r#"{{"a":"{text}{interruption}{text}"}}"#);
+            let error = extracted(&record, &["a"]).unwrap_err();
+            assert_eq!(
+                (error.fault, error.offset),
+                (fault, 6 + text.len()),
+                "{record}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_name_is_taken_for_no_other_whatever_its_length() {
+    for len in 0..40 {
+        let name: String = ('a'..='z').cycle().take(len).collect();
+        let paths = [Path(vec![name.clone()])];
+        let plan = Plan::new(&paths);
+        let value_of = |record: &str| {
+            let mut members = [Member::Missing];
+            extract(record, &plan, &mut members).unwrap();
+            raw(record, members[0]).map(str::to_owned)
+        };
+        for behind in ["", r#","another":"member, so that there is room""#] {
+            for colon in [":", " : "] {
+                let record = |name: &str| format!(r#"{{"{name}"{colon}1{behind}}}"#);
+                // Twice: the second time it is expected.
+                for _ in 0..2 {
+                    assert_eq!(value_of(&record(&name)).as_deref(), Some("1"), "{name}");
+                }
+                for at in 0..len {
+                    let mut other = name.clone();
+                    other.replace_range(at..=at, "X");
+                    assert_eq!(value_of(&record(&other)), None, "{other} for {name}");
+                    let escaped = format!("\\u{:04x}", u32::from(name.as_bytes()[at]));
+                    let mut same = name.clone();
+                    same.replace_range(at..=at, &escaped);
+                    assert_eq!(
+                        value_of(&record(&same)).as_deref(),
+                        Some("1"),
+                        "{same} for {name}"
+                    );
+                }
+                assert_eq!(
+                    value_of(&record(&format!("{name}x"))),
+                    None,
+                    "longer than {name}"
+                );
+            }
+        }
+    }
+}

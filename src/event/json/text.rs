@@ -1,7 +1,7 @@
 //! JSON strings: where one ends, and its text without escapes. PostgreSQL's rules for `\u`.
 
 use super::Fault;
-use super::simd::interruptions;
+use super::simd::{interruptions, is_uninterrupted};
 
 /// The offset of the closing quote of the string that goes on at `at`, or the fault and where it is.
 pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> Result<usize, (Fault, usize)> {
@@ -19,13 +19,39 @@ pub(super) fn end_of_string(bytes: &[u8], mut at: usize) -> Result<usize, (Fault
 /// The next byte that is a quote, a backslash or a control character, or the end.
 #[inline]
 pub(super) fn next_interruption(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<16>()) {
+    for _ in 0..2 {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) else {
+            return next_of_few(bytes, at);
+        };
         let marks = interruptions(chunk);
         if marks != 0 {
             return at + marks.trailing_zeros() as usize;
         }
         at += 16;
     }
+    next_of_many(bytes, at)
+}
+
+/// The same where the string is a long one.
+#[inline(never)]
+fn next_of_many(bytes: &[u8], mut at: usize) -> usize {
+    let rest = |at: usize| bytes.get(at..).unwrap_or_default();
+    while rest(at).first_chunk().is_some_and(is_uninterrupted) {
+        at += 64;
+    }
+    while let Some(chunk) = rest(at).first_chunk() {
+        let marks = interruptions(chunk);
+        if marks != 0 {
+            return at + marks.trailing_zeros() as usize;
+        }
+        at += 16;
+    }
+    next_of_few(bytes, at)
+}
+
+/// The same where the end is near.
+#[inline]
+fn next_of_few(bytes: &[u8], mut at: usize) -> usize {
     while let Some(&byte) = bytes.get(at) {
         if byte == b'"' || byte == b'\\' || byte < 0x20 {
             return at;

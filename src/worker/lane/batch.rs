@@ -84,19 +84,23 @@ impl Lane {
             if !self.partitions.accept(at, record.offset) {
                 continue;
             }
-            let (event, fault) = match work.decoders[record.topic].decode(&record, arena) {
-                Ok(event) if work.as_of.is_some_and(|as_of| event.time > as_of) => {
-                    self.left_out.push((at, event.offset));
-                    continue;
-                }
-                Ok(event) => match self.letters.keeps_out(&event) {
-                    None => {
-                        events.push(event);
-                        places.push(place as u32);
+            let (event, fault) = match work.decoders[record.topic].decode_in_place(&record, arena) {
+                Ok(event) => {
+                    events.push(event);
+                    let event = &events[events.len() - 1];
+                    if work.as_of.is_some_and(|as_of| event.time > as_of) {
+                        self.left_out.push((at, event.offset));
+                        events.pop();
                         continue;
                     }
-                    Some(fault) => (Some(event), fault),
-                },
+                    match self.letters.keeps_out(event) {
+                        None => {
+                            places.push(place as u32);
+                            continue;
+                        }
+                        Some(fault) => (events.pop(), fault),
+                    }
+                }
                 Err(error) if self.letters.stops() => {
                     undecodable = Some(self.report.undecodable(&record, &error));
                     break;
