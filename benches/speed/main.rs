@@ -1,8 +1,9 @@
 //! How fast the worker is beside programs written by hand for the same job, in one run on one machine: real Kafka, real Postgres with
 //! fsync on, contestants in turn; how soon an event is visible; what other shapes of work cost; and what others would take for the job.
 //!
-//! `cargo bench --bench speed [-- --only build|live|latency|shape|peers --events N --keys N --rounds N --smoke --write]`. The full size is
-//! 3,000,000 events, 300,000 keys and 3 rounds; `--smoke` is a small one that takes less than a minute. `--write` puts the results into
+//! `cargo bench --bench speed [-- --only build|live|latency|shape|peers --events N --keys N --rounds N --named TEXT --smoke --write]`. The
+//! full size is 3,000,000 events, 300,000 keys and 3 rounds; `--smoke` is a small one that takes less than a minute; `--named` measures
+//! only those shapes whose name has the text in it. `--write` puts the results into
 //! docs/performance.md, each between its marks, and its plots beside it. `peers` needs a JDK and Python 3 and fetches some hundred
 //! megabytes under target/: the small one leaves it out, unless `--only` asks for it. `cargo test`, which runs this program without
 //! `--bench`, has the small one, unless it is asked for some test by name.
@@ -25,6 +26,8 @@ pub struct Size {
     pub events: u64,
     pub keys: u64,
     pub rounds: usize,
+    /// What the names of shapes have in them.
+    pub named: String,
     /// Only that it works: shapes and rates in small.
     pub smoke: bool,
 }
@@ -56,6 +59,7 @@ fn main() {
         events: number("--events", 3_000_000, 60_000),
         keys: number("--keys", 300_000, 6_000),
         rounds: number("--rounds", 3, 1) as usize,
+        named: value("--named").cloned().unwrap_or_default(),
         smoke,
     };
     let parts: [(&str, Part); 5] = [
