@@ -316,10 +316,9 @@ impl Compiler {
             && let Value::Int32(number) = cell.value()
         {
             // `column + 1`.
-            self.node(left, at)?;
-            let constant = Cell::from_value(Value::Int64(i64::from(number)));
-            let constant = self.constant(&constant)?;
-            self.load(Load::Constant { constant }, at + 1);
+            let mut right = right.clone();
+            right.kind = Kind::Constant(Cell::from_value(Value::Int64(i64::from(number))));
+            self.pair(left, &right, at)?;
             self.add_bigint(subtract, at);
             return Some(());
         }

@@ -465,3 +465,14 @@ fn programs_know_what_they_read() {
         );
     }
 }
+
+#[test]
+fn what_is_added_to_a_column_has_a_register_of_its_own_wherever_it_stands() {
+    for arguments in 1..9 {
+        let columns = "unit_count, ".repeat(arguments);
+        let text = format!("greatest({columns}unit_count + 1) - 1");
+        assert_eq!(evaluate(&text, None), Ok(Some("100".to_owned())), "{text}");
+        let text = format!("(array[{columns}unit_count - 5])[{}]", arguments + 1);
+        assert_eq!(evaluate(&text, None), Ok(Some("95".to_owned())), "{text}");
+    }
+}

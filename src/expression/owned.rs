@@ -1,5 +1,5 @@
 //! Owned short texts and arrays behind [`super::cell::Cell`], and the only unsafe code of the value layer: two
-//! invariants that the constructors establish and nothing can break afterwards, because the fields are private.
+//! invariants that nothing outside of this file can break, because the fields are private.
 
 use std::sync::Arc;
 
@@ -26,28 +26,27 @@ impl ShortText {
         })
     }
 
-    /// Takes another text in; false if it is too long. What is left of the former one behind it is never read.
+    /// Takes another text in. What is left of the former one behind it is never read.
+    ///
+    /// # Panics
+    /// If it is longer than [`SHORT_TEXT_BYTES_MAX`].
     #[inline(always)]
-    pub fn set(&mut self, text: &str) -> bool {
+    pub fn set(&mut self, text: &str) {
         let from = text.as_bytes();
         if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
             let len = from.len();
-            if len > SHORT_TEXT_BYTES_MAX {
-                return false;
-            }
+            assert!(len <= SHORT_TEXT_BYTES_MAX, "a short text");
             self.bytes[..8].copy_from_slice(first);
             if len > 16 {
                 self.bytes[8..16].copy_from_slice(&from[8..16]);
             }
             self.bytes[len - 8..len].copy_from_slice(last);
-            self.length = len as u8;
-            return true;
-        }
-        for (to, byte) in self.bytes.iter_mut().zip(from) {
-            *to = *byte;
+        } else {
+            for (to, byte) in self.bytes.iter_mut().zip(from) {
+                *to = *byte;
+            }
         }
         self.length = from.len() as u8;
-        true
     }
 
     /// Whether it is this text. Compared in pieces, as [`short_bytes`] copies.
@@ -69,7 +68,7 @@ impl ShortText {
 
     #[inline]
     pub fn as_str(&self) -> &str {
-        // SAFETY: `new` copied the first `length` bytes, at most SHORT_TEXT_BYTES_MAX, from a `str`.
+        // SAFETY: `new` and `set` copied the first `length` bytes, at most SHORT_TEXT_BYTES_MAX, from a `str`.
         unsafe {
             std::str::from_utf8_unchecked(self.bytes.get_unchecked(..usize::from(self.length)))
         }
@@ -140,5 +139,41 @@ impl OwnedArray {
 impl Clone for OwnedArray {
     fn clone(&self) -> OwnedArray {
         OwnedArray::new(self.values())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_text_takes_in_another_and_tells_it_from_every_other() {
+        let texts: Vec<String> = (0..=SHORT_TEXT_BYTES_MAX)
+            .flat_map(|len| {
+                let plain: String = ('a'..='z').take(len).collect();
+                let wide = "é".repeat(len / 2);
+                let changed = (0..len).map({
+                    let plain = plain.clone();
+                    move |at| {
+                        let mut text = plain.clone();
+                        text.replace_range(at..=at, "X");
+                        text
+                    }
+                });
+                changed.chain([plain.clone(), wide]).collect::<Vec<_>>()
+            })
+            .collect();
+        for before in &texts {
+            for text in &texts {
+                let mut short = ShortText::new(before).unwrap();
+                assert_eq!(short.is(text), before == text, "{before} and {text}");
+                short.set(text);
+                assert_eq!(short.as_str(), text, "after {before}");
+                assert!(short.is(text), "{text}");
+            }
+        }
+        let long = "x".repeat(SHORT_TEXT_BYTES_MAX + 1);
+        assert!(ShortText::new(&long).is_none());
+        assert!(!ShortText::new(&long[1..]).unwrap().is(&long));
     }
 }

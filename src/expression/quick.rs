@@ -321,7 +321,7 @@ mod tests {
             "7",
             "1.5",
             "é",
-            "a text of twenty-two b.",
+            "a text of 22 bytes, so",
             "a text that is a good deal longer than that",
         ];
         let json = json.into_iter().map(Member::Json);

@@ -205,7 +205,7 @@ impl TableCache {
         self.index.prefetch(hash);
     }
 
-    /// Whichever row is most likely the one with this hash. What tells whether it is, is fetched.
+    /// Whichever row is most likely the one with this hash. Its head is fetched, which tells whether it is.
     #[inline]
     pub(super) fn likely(&self, hash: u64) -> Option<u32> {
         let row = self.index.find(hash, |_| true)?;
@@ -271,7 +271,8 @@ impl TableCache {
         debug_assert!(head.has(mark::USED));
         self.heap_bytes -= head.key.heap_bytes();
         let hash = self.hash_of(head.slot, head.key.bytes());
-        self.index.remove(hash, row);
+        let was_there = self.index.remove(hash, row);
+        debug_assert!(was_there, "a row in use is in the index");
         for column in 0..self.stride {
             self.replace(row, column, Cell::NULL);
         }

@@ -12,7 +12,7 @@ pub(super) struct RuleRef {
     pub(super) rule: u16,
     /// The rule's key is the event key as it stands, in a column of type text.
     pub(super) text_key: bool,
-    /// Whatever the event says, the rule touches one row, whose key is evaluated.
+    /// Whatever the event says, the rule touches exactly one row, and nothing is evaluated before its key.
     pub(super) sure_key: bool,
 }
 
@@ -94,6 +94,7 @@ fn matching(projection: &Projection, topic: usize, event_type: Option<&str>) -> 
                     text_key: super::key::is_text_key(table, rule),
                     sure_key: rule.each.is_none()
                         && rule.when.is_none()
+                        && rule.lookups.is_empty()
                         && rule.key.len() == table.key_len,
                 });
             }

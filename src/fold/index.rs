@@ -81,13 +81,13 @@ impl RowIndex {
         self.rows += 1;
     }
 
-    /// Forgets a row, if it is there.
-    pub(super) fn remove(&mut self, hash: u64, row: u32) {
+    /// Forgets a row; false if it is not there.
+    pub(super) fn remove(&mut self, hash: u64, row: u32) -> bool {
         let sought = u64::from(bits_of(hash)) << 32 | u64::from(row);
         let mut gap = self.home(bits_of(hash));
         while self.places[gap] != sought {
             if self.places[gap] == FREE {
-                return;
+                return false;
             }
             gap = self.next(gap);
         }
@@ -103,6 +103,7 @@ impl RowIndex {
         }
         self.places[gap] = FREE;
         self.rows -= 1;
+        true
     }
 
     /// Memory that is allocated.
@@ -144,16 +145,17 @@ mod tests {
         let seed = rand::random();
         println!("seed {seed}");
         let mut random = StdRng::seed_from_u64(seed);
-        // Few hashes meet at many places, at the end of the array too.
-        for hashes in [3, 40, 1 << 20] {
-            let hash_of =
-                |n: u64| (n % hashes).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 0xFFFF_0000 << 32;
+        // Few hashes meet at many places; with the upper bits set, at the last ones, behind which it goes on at the first.
+        let kinds =
+            [3, 40, 1 << 20].map(|hashes| [0, 0xE000, 0xFFFF].map(|upper| (hashes, upper << 48)));
+        for (hashes, upper) in kinds.concat() {
+            let hash_of = |n: u64| (n % hashes).wrapping_mul(0x9E37_79B9_7F4A_7C15) | upper;
             let mut index = RowIndex::default();
             let mut rows: BTreeMap<u32, u64> = BTreeMap::new();
             for _ in 0..3_000 {
                 let row = random.random_range(0..400);
                 match rows.remove(&row) {
-                    Some(hash) => index.remove(hash, row),
+                    Some(hash) => assert!(index.remove(hash, row)),
                     None => {
                         let hash = hash_of(random.random());
                         index.insert(hash, row);
@@ -166,10 +168,10 @@ mod tests {
                 assert_eq!(found, hash.map(|_| asked));
                 assert_eq!(index.rows, rows.len());
             }
-            index.remove(hash_of(1), 1_000);
+            assert!(!index.remove(hash_of(1), 1_000));
             for (row, hash) in &rows {
                 assert_eq!(index.find(*hash, |found| found == *row), Some(*row));
-                index.remove(*hash, *row);
+                assert!(index.remove(*hash, *row));
             }
             assert!(index.places.iter().all(|place| *place == FREE));
         }

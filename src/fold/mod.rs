@@ -184,6 +184,7 @@ impl Folder {
             machine: &mut self.machine,
             scratch: &mut self.scratch,
             key: &mut self.key,
+            ahead: Vec::new(),
             slots: &mut self.slots,
             tracer: &mut self.tracer,
             bulk: self.bulk,

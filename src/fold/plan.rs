@@ -114,6 +114,8 @@ pub(super) struct Planner<'f, 'b> {
     pub(super) machine: &'f mut Machine,
     pub(super) scratch: &'f mut Bump,
     pub(super) key: &'f mut Vec<u8>,
+    /// Keys that were evaluated ahead of their turn, packed.
+    pub(super) ahead: Vec<u8>,
     /// The owner slots that occur.
     pub(super) slots: &'f mut Vec<i32>,
     pub(super) tracer: &'f mut Tracer,
@@ -130,23 +132,23 @@ struct Step<'b> {
     event_index: u32,
     slot: i32,
     rule: RuleRef,
-    place: Option<Place<'b>>,
+    place: Option<Place>,
 }
 
 /// What is known of an event before its turn.
 #[derive(Clone, Copy)]
-struct Ahead<'f, 'b> {
+struct Ahead<'f> {
     slot: i32,
     matching: &'f Matching,
-    place: Option<Place<'b>>,
+    place: Option<Place>,
 }
 
 /// Where the row of the event's first rule is.
 #[derive(Clone, Copy)]
-struct Place<'b> {
+struct Place {
     rule: RuleRef,
-    /// Where it is not the event key.
-    packed: Option<&'b [u8]>,
+    /// Where the packed key stands in [`Planner::ahead`], unless it is the event key itself.
+    packed: Option<(usize, usize)>,
     hash: u64,
     /// Most likely.
     row: Option<u32>,
@@ -157,7 +159,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         let mut partition = None;
         let mut slot = SHARED_SLOT;
         let mut event_index = 0;
-        let mut block: Vec<Ahead<'f, 'b>> = Vec::with_capacity(BLOCK);
+        let mut block: Vec<Ahead<'f>> = Vec::with_capacity(BLOCK);
         for events in self.batch.events.chunks(BLOCK) {
             for event in events {
                 if partition != Some((event.topic, event.partition)) {
@@ -178,13 +180,14 @@ impl<'f, 'b> Planner<'f, 'b> {
                 self.event(event, event_index, ahead);
                 event_index += 1;
             }
+            self.ahead.clear();
             self.scratch.reset();
         }
         self.batch
     }
 
-    /// Finds the event's rules, and of the first one's key the hash.
-    fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f, 'b> {
+    /// Finds the event's rules, and the hash of the first one's key.
+    fn look_ahead(&mut self, event: &Event<'_>, slot: i32) -> Ahead<'f> {
         let matching = self.dispatch.matching(event.topic, event.event_type);
         let place = matching.rules.first().and_then(|rule| {
             let packed = match event.key {
@@ -195,7 +198,9 @@ impl<'f, 'b> Planner<'f, 'b> {
                 }
                 _ if rule.sure_key && !self.tracer.is_telling() => {
                     self.pack_ahead(event, *rule)?;
-                    Some(&*self.arena.alloc_slice_copy(self.key))
+                    let start = self.ahead.len();
+                    self.ahead.extend_from_slice(self.key);
+                    Some((start, self.ahead.len()))
                 }
                 _ => return None,
             };
@@ -239,7 +244,7 @@ impl<'f, 'b> Planner<'f, 'b> {
         Some(())
     }
 
-    fn event(&mut self, event: &'b Event<'b>, event_index: u32, ahead: Ahead<'f, 'b>) {
+    fn event(&mut self, event: &'b Event<'b>, event_index: u32, ahead: Ahead<'f>) {
         let touches = self.batch.touches.len();
         if ahead.matching.unheard {
             self.batch.unheard.push(event_index);
@@ -430,7 +435,11 @@ impl<'f, 'b> Planner<'f, 'b> {
             let complete = self.bulk && !state.cache.evicted;
             return Ok(state.cache.reach(prefix, slot, self.key, complete));
         }
-        let hash = state.cache.hash_of(slot, self.key);
+        let ahead = step.place.filter(|place| place.rule == step.rule);
+        let hash = match ahead {
+            Some(place) if place.packed.is_some() => place.hash,
+            _ => state.cache.hash_of(slot, self.key),
+        };
         Ok(touch(state, hash, self.bulk, slot, self.key, values))
     }
 
@@ -438,10 +447,11 @@ impl<'f, 'b> Planner<'f, 'b> {
     #[inline]
     fn met_ahead(&mut self, step: Step<'b>) -> Option<u32> {
         let place = step.place.filter(|place| place.rule == step.rule)?;
+        let (start, end) = place.packed?;
         let state = &mut self.tables[usize::from(step.rule.table)];
         let row = state
             .cache
-            .find(place.hash, state.slot(step.slot), place.packed?)?;
+            .find(place.hash, state.slot(step.slot), &self.ahead[start..end])?;
         Some(state.met(row))
     }
 
@@ -449,7 +459,7 @@ impl<'f, 'b> Planner<'f, 'b> {
     #[inline]
     fn touch_by_text(&mut self, step: Step<'b>, key: &str) -> u32 {
         let state = &mut self.tables[usize::from(step.rule.table)];
-        let of_table = |place: &Place<'_>| place.rule.table == step.rule.table;
+        let of_table = |place: &Place| place.rule.table == step.rule.table;
         let place = step.place.filter(of_table);
         let place = place.filter(|place| place.packed.is_none());
         let slot = state.slot(step.slot);
