@@ -321,8 +321,8 @@ impl Steps {
     /// Caught up: at or past the ends that Kafka gave when asked.
     async fn catch_up(&self, led: &Led) -> Result<bool, StoreError> {
         let generation = &led.generation;
-        if !led.visible && generation.partitions.is_some() {
-            // Of a load nearly all is there by now, and lanes catch up meanwhile.
+        if !led.visible && generation.partitions.is_some() && !led.analyzed {
+            // Once, while lanes catch up: most of a load is there by now.
             let projection = generation.meant()?;
             self.store.analyze(generation.id, &projection).await?;
         }

@@ -213,7 +213,7 @@ pub struct RowsEncoder<'l> {
 
 /// <https://www.postgresql.org/docs/15/sql-copy.html>, "Binary Format": signature, flags, header extension length.
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-/// Bytes of a COPY sent at once, and a row more.
+/// A piece is full at this size; the row that fills it may go beyond.
 const COPY_PIECE_BYTES: usize = 1 << 20;
 const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 

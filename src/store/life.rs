@@ -24,6 +24,8 @@ pub struct Led {
     pub generation: Generation,
     /// Readers see it.
     pub visible: bool,
+    /// Its tables have been analyzed.
+    pub analyzed: bool,
     /// Neither paused nor stopped: lanes fold it.
     pub fed: bool,
     /// Seconds until the lease ends; negative: it has ended.
@@ -62,7 +64,7 @@ impl Store {
     /// As the server's.
     pub async fn led_generations(&self) -> Result<Vec<Led>> {
         sqlx::query_as(AssertSqlSafe(format!(
-            "select {COLUMNS}, p.generation is not null as visible, \
+            "select {COLUMNS}, p.generation is not null as visible, g.analyzed_at is not null as analyzed, \
                j.paused_at is null and not exists (select from consolidator.stop s where s.generation = g.id) as fed, \
                extract(epoch from g.leader_until - clock_timestamp())::double precision as lease_left, \
                g.state in ('failed', 'retired', 'grace') as due \

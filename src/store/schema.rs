@@ -113,8 +113,8 @@ async fn has_key(connection: &mut PgConnection, place: &str) -> Result<bool> {
     .doing("looking for keys and indexes")
 }
 
-/// Tells the planner how large a table is and what is in it, unless it was told and the table is hardly larger since. (How many rows
-/// have changed since, the server counts too late: it may count a load after the look that followed it.)
+/// Tells the planner how large a table is and what is in it, unless it was analyzed and has grown by less than a twentieth since. Only
+/// its size is looked at: the server counts changed rows late, those of a load even after the analysis that followed it.
 pub(super) async fn analyze(
     connection: &mut PgConnection,
     generation: i64,

@@ -15,9 +15,9 @@ const LOAD_ALONE_MAX: Duration = Duration::from_secs(600);
 const ALL_WITHIN: Duration = Duration::from_secs(60);
 /// What is asked back earlier than this is folded again by whoever gets it, which costs less than to end the load.
 const GIVEN_BACK_UNWRITTEN: Duration = Duration::from_secs(5);
-/// Offsets of a partition that a load leaves to be folded as live does, if its end stays so near for [`NEAR_FOR`].
+/// Offsets of a partition that a load leaves to be folded as live does, if its end is not reached within [`NEAR_FOR`].
 const LEFT_MAX: i64 = 2_000;
-/// How long a load that is near the end tries to reach it: what it leaves is written a second time.
+/// How long a load that has come near the end tries to reach it: rows that the rest touches are written a second time.
 const NEAR_FOR: Duration = Duration::from_millis(50);
 /// How often the lane says how far it has read.
 const NOTE_EVERY: Duration = Duration::from_secs(1);
@@ -43,7 +43,7 @@ pub(super) struct Load {
     ended: BTreeSet<TopicPartition>,
     began_at: Instant,
     noted_at: Instant,
-    /// Since when all partitions have been near their ends.
+    /// When all partitions were near their ends for the first time.
     near_since: Option<Instant>,
     /// The database has been told that the lane stands still.
     told: bool,
@@ -77,6 +77,7 @@ impl Load {
     /// What was folded is thrown away.
     pub(super) fn begins_again(&mut self) {
         self.began_at = Instant::now();
+        self.near_since = None;
     }
 
     pub(super) fn at_the_end(&mut self, at: TopicPartition) {
@@ -236,7 +237,6 @@ impl Lane {
             near &= has_ended || left <= LEFT_MAX.min(read / 8);
         }
         if !near {
-            self.load.near_since = None;
             return false;
         }
         let since = *self.load.near_since.get_or_insert_with(Instant::now);
