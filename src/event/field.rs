@@ -35,18 +35,16 @@ pub(super) fn timestamptz(text: &str, arena: &Bump) -> Result<i64, EvalError> {
     }
 }
 
-/// The number that a JSON value is, if it is a short integer.
+/// The number that a text or a JSON value is, if it is a short integer.
 #[inline(always)]
-pub(super) fn small_integer(raw: &str) -> Option<i64> {
-    json_member::small_integer(raw.as_bytes())
+pub(super) fn small_integer(text: &str) -> Option<i64> {
+    json_member::small_integer(text.as_bytes())
 }
 
 #[inline]
 pub(super) fn bigint(text: &str, arena: &Bump) -> Result<i64, EvalError> {
-    let bytes = text.as_bytes();
-    if (1..=18).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_digit) {
-        let digits = bytes.iter().map(|byte| i64::from(byte - b'0'));
-        return Ok(digits.fold(0, |sum, digit| sum * 10 + digit));
+    if let Some(number) = small_integer(text) {
+        return Ok(number);
     }
     match parse_text(text, &type_of(Scalar::BigInt), arena)? {
         Value::Int64(number) => Ok(number),

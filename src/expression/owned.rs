@@ -32,24 +32,11 @@ impl ShortText {
     /// If it is longer than [`SHORT_TEXT_BYTES_MAX`].
     #[inline(always)]
     pub fn set(&mut self, text: &str) {
-        let from = text.as_bytes();
-        if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
-            let len = from.len();
-            assert!(len <= SHORT_TEXT_BYTES_MAX, "a short text");
-            self.bytes[..8].copy_from_slice(first);
-            if len > 16 {
-                self.bytes[8..16].copy_from_slice(&from[8..16]);
-            }
-            self.bytes[len - 8..len].copy_from_slice(last);
-        } else {
-            for (to, byte) in self.bytes.iter_mut().zip(from) {
-                *to = *byte;
-            }
-        }
-        self.length = from.len() as u8;
+        copy_short(text.as_bytes(), &mut self.bytes);
+        self.length = text.len() as u8;
     }
 
-    /// Whether it is this text. Compared in pieces, as [`short_bytes`] copies.
+    /// Whether it is this text. Compared in pieces, as [`copy_short`] copies.
     #[inline(always)]
     pub fn is(&self, text: &str) -> bool {
         let (own, other) = (self.as_str().as_bytes(), text.as_bytes());
@@ -75,15 +62,26 @@ impl ShortText {
     }
 }
 
-/// Bytes with zeros behind them; `None` if there are too many. Copied in two pieces that overlap, because a copy of a length that
-/// is not known beforehand is a call, and dearer than the bytes.
+/// Bytes with zeros behind them; `None` if there are too many.
 #[inline]
 pub fn short_bytes(from: &[u8]) -> Option<[u8; SHORT_TEXT_BYTES_MAX]> {
     let mut bytes = [0; SHORT_TEXT_BYTES_MAX];
-    let len = from.len();
-    if len > SHORT_TEXT_BYTES_MAX {
+    if from.len() > SHORT_TEXT_BYTES_MAX {
         return None;
     }
+    copy_short(from, &mut bytes);
+    Some(bytes)
+}
+
+/// Copies to the front of `bytes`, in pieces that overlap: a copy of a length that is not known beforehand is a call, and dearer than
+/// the bytes.
+///
+/// # Panics
+/// If there are more than fit.
+#[inline(always)]
+fn copy_short(from: &[u8], bytes: &mut [u8; SHORT_TEXT_BYTES_MAX]) {
+    let len = from.len();
+    assert!(len <= SHORT_TEXT_BYTES_MAX, "few bytes");
     if let (Some(first), Some(last)) = (from.first_chunk::<8>(), from.last_chunk::<8>()) {
         bytes[..8].copy_from_slice(first);
         if let Some(middle) = from.get(8..).and_then(<[u8]>::first_chunk::<8>) {
@@ -98,7 +96,6 @@ pub fn short_bytes(from: &[u8]) -> Option<[u8; SHORT_TEXT_BYTES_MAX]> {
             *to = *byte;
         }
     }
-    Some(bytes)
 }
 
 /// An array as values that point into cells which live as long.

@@ -239,14 +239,10 @@ impl Written {
     fn new(name: &str) -> Option<Written> {
         let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
         let bytes = format!("\"{name}\":").into_bytes();
-        let mut first = [0; 8];
-        for (to, byte) in first.iter_mut().zip(&bytes) {
-            *to = *byte;
-        }
         let last = bytes.last_chunk().copied();
         name.bytes().all(plain).then(|| Written {
             mask: u64::MAX >> (8 * 8_usize.saturating_sub(bytes.len())),
-            first: u64::from_le_bytes(first),
+            first: word_of(&bytes, 0, bytes.len().min(8)),
             last: last.map(u64::from_le_bytes),
             bytes: bytes.into(),
         })
@@ -255,10 +251,11 @@ impl Written {
     /// Where they end, if they begin at `at`.
     #[inline(always)]
     fn end_at(&self, bytes: &[u8], at: usize) -> Option<usize> {
-        let eight = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
         let end = at + self.bytes.len();
-        let is_it = eight(at)? & self.mask == self.first
-            && self.last.is_none_or(|last| eight(end - 8) == Some(last))
+        let is_it = eight(bytes, at)? & self.mask == self.first
+            && self
+                .last
+                .is_none_or(|last| eight(bytes, end - 8) == Some(last))
             && (end - at <= 16 || bytes.get(at..end) == Some(&*self.bytes));
         is_it.then_some(end)
     }
@@ -272,20 +269,21 @@ impl Child {
     }
 }
 
+/// The eight bytes at a place, if there are as many.
+#[inline(always)]
+fn eight(bytes: &[u8], at: usize) -> Option<u64> {
+    let chunk = bytes.get(at..)?.first_chunk()?;
+    Some(u64::from_le_bytes(*chunk))
+}
+
 /// Up to 8 bytes: all of the name. Longer: its first eight mixed with its last eight.
 #[inline]
 fn word_of(bytes: &[u8], start: usize, end: usize) -> u64 {
-    let eight = |at: usize| {
-        bytes
-            .get(at..)
-            .and_then(|rest| rest.first_chunk::<8>())
-            .map(|chunk| u64::from_le_bytes(*chunk))
-    };
     let len = end - start;
-    match eight(start) {
+    match eight(bytes, start) {
         Some(word) if len < 8 => word & ((1 << (8 * len)) - 1),
         Some(word) if len == 8 => word,
-        Some(word) => word ^ eight(end - 8).unwrap_or(0).rotate_left(29),
+        Some(word) => word ^ eight(bytes, end - 8).unwrap_or(0).rotate_left(29),
         None => {
             let mut chunk = [0; 8];
             chunk[..len].copy_from_slice(&bytes[start..end]);
