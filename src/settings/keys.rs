@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key(
         "worker.batch_linger_ms",
         "3",
-        "Milliseconds a batch waits for more events near the end of the log.",
+        "Milliseconds between the starts of two commits of a lane near the end of the log, at least: events that come meanwhile share the second.",
     ),
     key(
         "worker.memory_limit",

@@ -215,6 +215,8 @@ pub struct RowsEncoder<'l> {
 const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// A piece is full at this size; the row that fills it may go beyond.
 const COPY_PIECE_BYTES: usize = 1 << 20;
+/// What a COPY under way sends at once: as much as stays in the processor's cache.
+const COPY_SENT_BYTES: usize = 256 << 10;
 const COPY_TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 
 impl<'l> RowsEncoder<'l> {
@@ -245,13 +247,7 @@ impl<'l> RowsEncoder<'l> {
         match &mut self.rows {
             EncodedRows::Columns(chunks) => push_columns(chunks, types, values),
             EncodedRows::Copy { rows, pieces } => {
-                let bytes = piece(pieces);
-                let fields =
-                    i16::try_from(types.len()).expect("PostgreSQL has at most 1600 columns");
-                bytes.extend_from_slice(&fields.to_be_bytes());
-                for (value, ty) in values.zip(types) {
-                    binary::encode_field(value, ty, bytes);
-                }
+                push_copy(piece(pieces), types, values);
                 *rows += 1;
             }
         }
@@ -264,6 +260,51 @@ impl<'l> RowsEncoder<'l> {
             EncodedRows::Columns(_) => {}
         }
         self.rows
+    }
+}
+
+/// Encodes rows for a COPY that is under way: what was sent makes room for what comes.
+pub(crate) struct CopyEncoder<'l> {
+    types: &'l [Type],
+    bytes: Vec<u8>,
+}
+
+impl<'l> CopyEncoder<'l> {
+    pub(crate) fn new(layout: &'l TableLayout) -> CopyEncoder<'l> {
+        CopyEncoder {
+            types: &layout.row_types,
+            bytes: COPY_HEADER.to_vec(),
+        }
+    }
+
+    /// As [`RowsEncoder::push`].
+    pub(crate) fn push<'c>(&mut self, cells: impl IntoIterator<Item = &'c Cell>, owner: i32) {
+        let values = cells.into_iter().map(Cell::value);
+        let values = values.chain([Value::Int32(owner)]);
+        push_copy(&mut self.bytes, self.types, values);
+    }
+
+    /// Enough to be sent, if there is.
+    pub(crate) fn piece(&self) -> Option<&[u8]> {
+        (self.bytes.len() >= COPY_SENT_BYTES).then_some(&self.bytes)
+    }
+
+    pub(crate) fn was_sent(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// The rest, with COPY's end.
+    pub(crate) fn end(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(&COPY_TRAILER);
+        self.bytes
+    }
+}
+
+fn push_copy<'v>(bytes: &mut Vec<u8>, types: &[Type], values: impl Iterator<Item = Value<'v>>) {
+    let fields = i16::try_from(types.len()).expect("PostgreSQL has at most 1600 columns");
+    bytes.extend_from_slice(&fields.to_be_bytes());
+    for (value, ty) in values.zip(types) {
+        binary::encode_field(value, ty, bytes);
     }
 }
 

@@ -4,6 +4,8 @@
 use super::encode::{
     EncodedChanges, EncodedKeys, EncodedRows, EncodedTable, KeysEncoder, Purpose, RowsEncoder,
 };
+use super::error::StoreError;
+use super::lane::Transaction;
 use super::layout::{Layout, TableLayout};
 use super::load::{Loaded, Wanted};
 use crate::fold::{self, Changes, Folder, LoadedRow, Needs, OwnershipConflict, Prefixes};
@@ -71,6 +73,29 @@ pub fn changes(layout: &Layout, changes: &Changes<'_>) -> EncodedChanges {
             .collect(),
         ..EncodedChanges::default()
     }
+}
+
+/// Writes what a load did, which is new rows alone.
+///
+/// # Errors
+/// As [`Transaction::write`].
+pub async fn load(
+    transaction: &mut Transaction<'_>,
+    changes: &Changes<'_>,
+) -> Result<(), StoreError> {
+    for (table, change) in changes.tables.iter().enumerate() {
+        let known = change.updates.len() + change.deletes.len();
+        assert_eq!(known, 0, "a load meets no row that is stored already");
+        let inserts = &change.inserts;
+        let rows = (0..inserts.len()).map(|n| (inserts.cells(n), inserts.owner(n)));
+        let states = change.states.iter();
+        let states = states.map(|state| (&*state.cells, state.owner));
+        if !change.is_empty() {
+            transaction.copy_in(table, rows, states).await?;
+        }
+    }
+    fail::fail_point!("batch-written");
+    Ok(())
 }
 
 fn rows(layout: &TableLayout, purpose: Purpose, rows: &fold::Rows<'_>) -> EncodedRows {

@@ -9,12 +9,13 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::checkpoint::{self, Checkpoint, Claim, Known, Partition, TakeOver};
 use super::connect::{LaneConnections, Store};
-use super::encode::{EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
+use super::encode::{CopyEncoder, EncodedChanges, EncodedKeys, EncodedRows, EncodedTable};
 use super::error::{Context, ErrorKind, Result, StoreError};
 use super::layout::{Layout, PLACEHOLDER, TableLayout};
 use super::load::{self, Loaded, Wanted};
 use super::rows::{self, Rows};
 use super::seen;
+use crate::expression::cell::Cell;
 
 /// Plans for a lane's statements: parameters are small sets of keys, tables are large, statistics may be missing. Always by index,
 /// planned once.
@@ -285,6 +286,28 @@ impl Transaction<'_> {
         Ok(())
     }
 
+    /// Writes new rows of an owned table (cells and owner), and states of rows, each encoded when its turn comes: all together they would
+    /// take as much memory as where they come from.
+    ///
+    /// # Errors
+    /// As [`write`](Transaction::write).
+    pub async fn copy_in<'c>(
+        &mut self,
+        table: usize,
+        rows: impl Iterator<Item = (&'c [Cell], i32)>,
+        states: impl Iterator<Item = (&'c [Cell], i32)>,
+    ) -> Result<()> {
+        let layout = self.table(table);
+        debug_assert!(!layout.shared, "whoever copies in has the table alone");
+        copy_in(&mut self.tx, layout, rows)
+            .await
+            .map_err(|error| error.into_ownership_conflict(layout, table))?;
+        if let Some(states_layout) = &layout.states {
+            copy_in(&mut self.tx, states_layout, states).await?;
+        }
+        Ok(())
+    }
+
     /// Rows and checkpoints become visible and durable together.
     ///
     /// # Errors
@@ -466,6 +489,32 @@ async fn open(connections: &LaneConnections) -> Result<(PgConnection, String)> {
         .doing("connecting a lane to Postgres")?;
     let begin = format!("begin isolation level read committed; {}", own.check());
     Ok((connection, begin))
+}
+
+async fn copy_in<'c>(
+    connection: &mut PgConnection,
+    layout: &TableLayout,
+    rows: impl Iterator<Item = (&'c [Cell], i32)>,
+) -> Result<()> {
+    let mut encoder = CopyEncoder::new(layout);
+    let copied = async {
+        let mut copy = connection.copy_in_raw(&layout.sql.copy).await?;
+        for (cells, owner) in rows {
+            encoder.push(cells, owner);
+            if let Some(piece) = encoder.piece() {
+                copy.send(piece).await?;
+                encoder.was_sent();
+                // A server that is never waited for must not keep the lane from what else it has to do.
+                tokio::task::yield_now().await;
+            }
+        }
+        copy.send(encoder.end()).await?;
+        copy.finish().await
+    };
+    copied
+        .await
+        .map(drop)
+        .context(|| format!("writing table {}", layout.name))
 }
 
 async fn copy(

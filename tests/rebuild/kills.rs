@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    IN_TIME, build_live, check_against_oracle, ledger, rebuild_with, run_fine, states, write,
+    IN_TIME, ORACLE, build_live, check_against_oracle, ledger, rebuild_with, run_fine, states,
+    write,
 };
 use crate::support::database::Database;
 use crate::support::oracle::assert_same;
@@ -126,6 +127,36 @@ fn a_worker_takes_over_a_build_whose_command_was_killed() {
     space.wait_applied("ledger", &[&topic], IN_TIME);
     check_against_oracle(&space, &topic);
     assert!(worker.terminate(IN_TIME).success());
+}
+
+#[test]
+fn events_whose_row_postgres_refuses_in_a_load_are_set_aside_and_nothing_else_is() {
+    let (space, topic) = live("refusedload", 40_000);
+    let build = rebuild_with(&space, "ledger", "slow", "load-on=sleep(200)");
+    wait_until("the table to be made", IN_TIME, || {
+        let rows = space
+            .database
+            .try_query("select from consolidator_g2.accounts");
+        rows.is_ok()
+    });
+    space
+        .database
+        .execute("alter table consolidator_g2.accounts add constraint luck check (id <> 'a7')");
+    build.wait(IN_TIME);
+    assert_eq!(states(&space), ["1 live", "2 held"]);
+    dump(space.kafka, &[&topic], &space.database);
+    assert_same(
+        &space.database,
+        "events set aside",
+        "select partition, \"offset\" from consolidator.dead_letter where generation = 2 and (follows or reason like '%luck%')",
+        "select partition, \"offset\" from raw where key = 'a7'",
+    );
+    assert_same(
+        &space.database,
+        "accounts",
+        "select id, balance, movements, last_note from consolidator_g2.accounts",
+        &format!("select * from ({ORACLE}) as all_of_them where id <> 'a7'"),
+    );
 }
 
 #[test]

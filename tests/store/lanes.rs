@@ -3,6 +3,7 @@ use consolidator::store::ErrorKind;
 
 use super::*;
 use crate::support::block_on;
+use crate::support::database::Database;
 
 #[test]
 fn rows_and_checkpoint_are_committed_together_or_not_at_all() {
@@ -164,6 +165,93 @@ fn a_copied_duplicate_is_an_ownership_conflict_too_and_other_violations_are_the_
             .await
             .unwrap_err();
         assert_eq!(error.kind, ErrorKind::EventFault, "{error}");
+    });
+}
+
+#[test]
+fn rows_that_are_encoded_on_their_way_arrive_whole_or_not_at_all() {
+    block_on(async {
+        let base = base().await;
+        let (generation, layout) = counters_in(&base, true).await;
+        let mut lane = base.lane("a").await;
+        let start = lane
+            .take_over(generation.id, &partitions(&[0]))
+            .await
+            .unwrap()
+            .checkpoints;
+        // A hundred bytes each: some MiB, which no buffer holds at once.
+        let counted: Vec<[Cell; 3]> = (0..50_000)
+            .map(|n| counter(&format!("{n:0100}"), n))
+            .collect();
+        let of = |rows: Vec<_>| rows.into_iter().map(|row: &[Cell; 3]| (&row[..], 1));
+        let all: Vec<&[Cell; 3]> = counted.iter().collect();
+
+        // The last row is the first one once more: most of them are on the other side by then.
+        let twice: Vec<&[Cell; 3]> = counted.iter().chain(&counted[..1]).collect();
+        let claims = [claim(&start[0], 1)];
+        let mut tx = lane.begin(&layout, &claims).await.unwrap();
+        let error = tx.copy_in(0, of(twice), std::iter::empty()).await;
+        let error = error.unwrap_err();
+        let conflict = ErrorKind::OwnershipConflict { table: 0 };
+        assert_eq!(error.kind, conflict, "{error}");
+        tx.rollback().await.unwrap();
+
+        let mut tx = lane.begin(&layout, &claims).await.unwrap();
+        tx.copy_in(0, of(all), std::iter::empty()).await.unwrap();
+        tx.commit().await.unwrap();
+        let mut sql = base.sql().await;
+        let there = format!(
+            "select count(*), count(distinct id), sum(n), bool_and(id = lpad(n::text, 100, '0') and \"$owner\" = 1) \
+             from consolidator_g{}.counter",
+            generation.id
+        );
+        assert_eq!(rows(&mut sql, &there).await, ["50000|50000|1249975000|t"]);
+    });
+}
+
+#[test]
+fn a_session_that_ends_in_the_middle_of_a_copy_leaves_nothing_and_the_next_one_goes_on() {
+    block_on(async {
+        let base = base().await;
+        let (generation, layout) = counters_in(&base, true).await;
+        let mut lane = base.lane("a").await;
+        let mut sql = base.sql().await;
+        let end = "select pg_terminate_backend(owner_pid)::text from consolidator.checkpoint";
+        let counted: Vec<[Cell; 3]> = (0..50_000)
+            .map(|n| counter(&format!("{n:0100}"), n))
+            .collect();
+        for ends in [true, false] {
+            let start = lane
+                .take_over(generation.id, &partitions(&[0]))
+                .await
+                .unwrap()
+                .checkpoints;
+            let mut tx = lane.begin(&layout, &[claim(&start[0], 1)]).await.unwrap();
+            let url = base.url.clone();
+            let some = counted.iter().enumerate().map(|(number, row)| {
+                if ends && number == 25_000 {
+                    let url = url.clone();
+                    let ended = std::thread::spawn(move || Database::at(&url).query(end));
+                    ended.join().unwrap();
+                }
+                (&row[..], 1)
+            });
+            let copied = tx.copy_in(0, some, std::iter::empty()).await;
+            if ends {
+                assert_eq!(copied.unwrap_err().kind, ErrorKind::Disconnected);
+                drop(tx);
+                lane.reconnect().await.unwrap();
+            } else {
+                copied.unwrap();
+                tx.commit().await.unwrap();
+            }
+            let there = format!(
+                "select count(*) from consolidator_g{}.counter",
+                generation.id
+            );
+            let expected = if ends { "0" } else { "50000" };
+            assert_eq!(rows(&mut sql, &there).await, [expected]);
+        }
     });
 }
 

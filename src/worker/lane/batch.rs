@@ -10,9 +10,10 @@ use crate::fold::{EventFailure, OwnershipConflict};
 use crate::metrics::Phase;
 use crate::source::{RecordBatch, TopicPartition};
 use crate::store::encode::EncodedChanges;
-use crate::store::{Claim, LaneStore, Layout, LetterChanges, Stop, StoreError, handover};
+use crate::store::{
+    Claim, LaneStore, Layout, LetterChanges, Stop, StoreError, Transaction, handover,
+};
 use bumpalo::Bump;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How often offsets are mirrored to Kafka, and the ends of idle partitions written down.
@@ -76,7 +77,8 @@ impl Lane {
         let mut places = Vec::with_capacity(records.len());
         let mut asides = Vec::new();
         let mut undecodable = None;
-        for (place, record) in records.records().enumerate() {
+        for place in 0..records.len() {
+            let record = records.record(place);
             let at = TopicPartition {
                 topic: record.topic,
                 partition: record.partition,
@@ -227,22 +229,20 @@ impl Lane {
 
     /// Commits everything folded, and waits for it.
     pub(super) fn flush(&mut self) -> Result<(), Trouble> {
-        if self.partitions.has_unsealed() && !self.gives_way_to_others()? {
-            self.seal_and_send()?;
+        if !self.partitions.has_unsealed() || self.gives_way_to_others()? {
+            return self.settle();
         }
+        if self.load.is_load() {
+            return self.write_load();
+        }
+        self.seal_and_send()?;
         self.settle()
     }
 
     /// Seals what is folded into one batch and sends it off; folding goes on meanwhile.
     fn seal_and_send(&mut self) -> Result<(), Trouble> {
         self.ensure_store()?;
-        let layout = match self.loads_alone() {
-            true => Arc::new(Layout::for_load(
-                &self.work.projection,
-                self.work.generation,
-            )?),
-            false => self.layout.clone(),
-        };
+        let layout = self.layout.clone();
         let claims = self.seal();
         let started = Instant::now();
         let mut changes = handover::changes(&layout, &self.folder.changes());
@@ -393,6 +393,16 @@ async fn commit_batch(
     let started = Instant::now();
     let mut transaction = store.begin(layout, claims).await?;
     transaction.write(changes).await?;
+    commit(transaction, work, set_aside, started).await
+}
+
+/// The rest of it, when rows are written.
+pub(super) async fn commit(
+    mut transaction: Transaction<'_>,
+    work: &Work,
+    set_aside: &LetterChanges,
+    started: Instant,
+) -> Result<Option<i64>, StoreError> {
     let mut stored = None;
     if !set_aside.is_empty() {
         stored = Some(

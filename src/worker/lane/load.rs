@@ -1,10 +1,12 @@
 //! The load of a new generation: its tables have no keys yet, so rows are kept in memory and each is written once, by COPY. When
 //! the lane is at the end of its logs, or can no longer go on so, it writes what it has and stands still until the keys are there.
 
-use super::{Lane, Trouble};
+use super::batch::commit;
+use super::{Lane, Trouble, Waiter};
 use crate::source::TopicPartition;
-use crate::store::{Checkpoint, Phase};
+use crate::store::{Checkpoint, Layout, Phase, handover};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What is folded and not durable is folded again after a crash: no more than this.
@@ -249,6 +251,59 @@ impl Lane {
         self.load.pace = Pace::Parked;
         fail::fail_point!("load-parked");
         self.tell_that_parked()
+    }
+
+    /// Writes what is folded, in one transaction. Rows go from memory to the server as it takes them.
+    pub(super) fn write_load(&mut self) -> Result<(), Trouble> {
+        self.ensure_store()?;
+        let layout = match self.loads_alone() {
+            true => Arc::new(Layout::for_load(
+                &self.work.projection,
+                self.work.generation,
+            )?),
+            false => self.layout.clone(),
+        };
+        let claims = self.seal();
+        let set_aside = self.letters.seal();
+        let Lane {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+            store,
+            folder,
+            letters,
+            work,
+            report,
+            seen,
+            ..
+        } = self;
+        let mut wait = Waiter {
+            runtime,
+            consumer,
+            noted,
+            heartbeat,
+        };
+        let store = store.as_mut().expect("a connection was just made sure of");
+        debug_assert!(seen.is_none(), "what deduplicates is not loaded");
+        report.cache_bytes(folder.memory_bytes() as i64);
+        let changes = folder.changes();
+        let rows: Vec<usize> = changes
+            .tables
+            .iter()
+            .map(|table| table.inserts.len())
+            .collect();
+        let stored = wait.on(async {
+            let started = Instant::now();
+            let mut transaction = store.begin(&layout, &claims).await?;
+            handover::load(&mut transaction, &changes).await?;
+            commit(transaction, work, &set_aside, started).await
+        })?;
+        folder.committed();
+        letters.committed(stored);
+        report.rows_written(rows.into_iter().enumerate(), folder);
+        self.went_through();
+        Ok(())
     }
 
     fn tell_that_parked(&mut self) -> Result<(), Trouble> {

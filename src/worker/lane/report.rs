@@ -80,8 +80,18 @@ impl Report {
 
     /// A batch was encoded; rows by table.
     pub(super) fn written(&mut self, changes: &EncodedChanges, folder: &Folder) {
-        for change in &changes.tables {
-            self.work.counters.rows_written[change.table].inc_by(change.rows() as u64);
+        let tables = changes.tables.iter();
+        self.rows_written(tables.map(|change| (change.table, change.rows())), folder);
+    }
+
+    /// By table, how many rows; and what else has changed.
+    pub(super) fn rows_written(
+        &mut self,
+        rows: impl Iterator<Item = (usize, usize)>,
+        folder: &Folder,
+    ) {
+        for (table, rows) in rows {
+            self.work.counters.rows_written[table].inc_by(rows as u64);
         }
         let counts = folder.cache_counts();
         self.work
@@ -106,7 +116,7 @@ impl Report {
         self.cache_bytes(folder.memory_bytes() as i64);
     }
 
-    fn cache_bytes(&mut self, bytes: i64) {
+    pub(super) fn cache_bytes(&mut self, bytes: i64) {
         self.work
             .counters
             .memory_change(MemoryKind::Cache, bytes - self.cache_bytes);
